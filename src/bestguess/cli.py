@@ -1,0 +1,161 @@
+"""The command line: find the command, parse its flags, run it. Imports nothing heavy until it must."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import re
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from bestguess import __version__
+from bestguess.command import Failure, UserError, make_console, nearest
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its one-line summary, the dataclass of its flags, the function that runs it.
+
+    `flags` and `run` are `module:name`, so that listing commands imports none of them. The
+    dataclass has a field `json: bool`, and may have a method `presets() -> dict[str, instance]`
+    beside a field `preset`. The function takes (flags, console) and returns one JSON-able dict.
+    """
+
+    summary: str
+    flags: str
+    run: str
+
+
+COMMANDS: dict[str, Command] = {}
+
+FAMILIES: dict[str, str] = {}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line `argv` (default: the process's) and exit with its status.
+
+    0: done. 1: ran, and the result is a failure. 2: bad input, told in one line. 130: interrupted.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        sys.exit(_dispatch(argv))
+    except UserError as error:
+        print(f"bestguess: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Failure as error:
+        print(f"bestguess: failed: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("bestguess: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output (`| head`) has gone
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(f"bestguess {__version__}")
+        return 0
+    words = [word for word in argv[:2] if not word.startswith("-")]
+    name = next((n for n in (" ".join(words), *words[:1]) if n in COMMANDS), None)
+    if name is None:
+        family = argv[0]
+        if family in FAMILIES and len(words) == 1:
+            print(_overview(family))
+            return 0 if len(argv) > 1 else 2
+        known = [n for n in COMMANDS if n.startswith(family + " ")] or [*COMMANDS, *FAMILIES]
+        asked = " ".join(words) or argv[0]
+        raise UserError(f"unknown command {asked!r}{nearest(asked, known)} (bestguess --help lists them)")
+    command = COMMANDS[name]
+    flags = parse(name, argv[len(name.split()) :])
+    result = _load(command.run)(flags, make_console(flags.json))
+    if flags.json:
+        print(json.dumps(result, allow_nan=False))
+    return 0
+
+
+def parse(name: str, args: list[str]) -> Any:
+    """Return the flags of command `name` parsed from `args`; UserError in one line if they are off."""
+    import tyro
+
+    cls = _load(COMMANDS[name].flags)
+    prog = f"bestguess {name}"
+    default = _preset(cls, args) if hasattr(cls, "presets") else None
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                cls,
+                args=args,
+                prog=prog,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff),
+                **({} if default is None else {"default": default}),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(f"{_one_line(said.getvalue())} ({prog} --help lists the flags)") from None
+
+
+def _preset(cls: Any, args: list[str]) -> Any:
+    """The preset that `args` names sets the defaults; other flags then change single values of it."""
+    name = "default"
+    for i, arg in enumerate(args):
+        if arg == "--preset" and i + 1 < len(args):
+            name = args[i + 1]
+        elif arg.startswith("--preset="):
+            name = arg.partition("=")[2]
+    presets = cls.presets()
+    if name not in presets:
+        raise UserError(
+            f"--preset {name}: unknown{nearest(name, presets)} (choose from {', '.join(presets)})"
+        )
+    return presets[name]
+
+
+def _one_line(box: str) -> str:
+    """Return the first paragraph of tyro's boxed message, and the flag that it suggests, as one line."""
+    lines = [re.sub(r"[│╭╮╰╯]", "", line).strip() for line in box.splitlines()]
+    body = [line for line in lines if line and not re.match(r"─+ .* ─+$", line)]
+    first: list[str] = []
+    for line in body:
+        if re.match(r"─+$", line):
+            break
+        first.append(line)
+    message = " ".join(first).rstrip(".") or "bad flags"
+    if any(line.startswith("Perhaps you meant") for line in body):
+        rest = body[next(i for i, line in enumerate(body) if line.startswith("Perhaps")) :]
+        hints = list(dict.fromkeys(line.split(" ")[0].rstrip(",") for line in rest if line.startswith("--")))
+        message += f"; did you mean {' or '.join(hints[:3])}?" if hints else ""
+    return message
+
+
+def _overview(family: str | None = None) -> str:
+    shown = {n: c for n, c in COMMANDS.items() if family is None or n.split()[0] == family}
+    width = max((len(n) for n in shown), default=0)
+    head = FAMILIES[family] if family else "Small transformers beside the best possible guess."
+    lines = [f"usage: bestguess {family or ''} COMMAND [flags]".replace("  ", " "), "", head, ""]
+    last = None
+    for name, command in shown.items():
+        room = name.split()[0]
+        if family is None and room != last and room in FAMILIES:
+            lines += [("" if last is None else "\n") + FAMILIES[room]]
+        last = room
+        lines.append(f"  {name:<{width}}  {command.summary}")
+    lines += [
+        "",
+        "bestguess COMMAND --help explains a command and its flags; --json gives its result as one JSON object.",
+    ]
+    return "\n".join(lines)
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
