@@ -1,0 +1,259 @@
+"""One description of a chart; Plotly draws it on the page, matplotlib on paper.
+
+A chart is data and what each series *means* (its role); how it looks is decided in `look`, once, for
+both renderers. Gaps are NaN: masked and infinite values, and on a log axis what is not positive.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from matplotlib.figure import Figure
+
+Role: TypeAlias = Literal["model", "oracle", "baseline", "data", "guide"]
+Dash: TypeAlias = Literal["solid", "dash", "dashdot", "dot"]
+Ticks: TypeAlias = Sequence[float] | Mapping[float, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Series:
+    """What every series has: a name for the legend ("" for none) and what decides its colour.
+
+    role: what it means; None takes the palette's next colour. colour: a place in the palette, to pair
+    series. shade: a place in [0, 1] on a scale for an ordered quantity, such as λ. dash: over the role's.
+    """
+
+    name: str = ""
+    role: Role | None = None
+    colour: int | None = None
+    shade: float | None = None
+    dash: Dash | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Line(_Series):
+    """A line through (x, y), both of shape [n], with a band from `lo` to `hi` (± s.e., ±2σ) if given."""
+
+    x: ArrayLike
+    y: ArrayLike
+    lo: ArrayLike | None = None
+    hi: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        _same_length(self, "x", "y", "lo", "hi")
+        if (self.lo is None) != (self.hi is None):
+            raise ValueError(f"line {self.name!r}: a band needs both lo and hi")
+
+
+@dataclass(frozen=True, eq=False)
+class Points(_Series):
+    """Points at (x, y), both of shape [n], with bars of ± `error` [n] if given; `connect` joins them."""
+
+    x: ArrayLike
+    y: ArrayLike
+    error: ArrayLike | None = None
+    connect: bool = False
+
+    def __post_init__(self) -> None:
+        _same_length(self, "x", "y", "error")
+
+
+@dataclass(frozen=True, eq=False)
+class Curve(_Series):
+    """A parametric curve through (x, y), both of shape [n], such as the unit circle. A guide by default."""
+
+    x: ArrayLike
+    y: ArrayLike
+    role: Role | None = field(default="guide", kw_only=True)
+
+    def __post_init__(self) -> None:
+        _same_length(self, "x", "y")
+
+
+@dataclass(frozen=True, eq=False)
+class Bars(_Series):
+    """Upright bars of height `y` [n], one for each label [n], with bars of ± `error` [n] if given."""
+
+    labels: Sequence[str]
+    y: ArrayLike
+    error: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        _same_length(self, "labels", "y", "error")
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap(_Series):
+    """A matrix `z` [rows, columns], row 0 at the top, coloured from `low` to `high` (None: as in the data).
+
+    `diverging` centres the colours on zero. The labels, if given, name the rows and the columns.
+    """
+
+    z: ArrayLike
+    x_labels: Sequence[str] | None = None
+    y_labels: Sequence[str] | None = None
+    low: float | None = None
+    high: float | None = None
+    diverging: bool = False
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.z)
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(
+                f"heat map {self.name!r}: z must have two axes, none empty; its shape is {shape}"
+            )
+        for labels, size, axis in ((self.y_labels, shape[0], "y"), (self.x_labels, shape[1], "x")):
+            if labels is not None and len(labels) != size:
+                raise ValueError(f"heat map {self.name!r}: {len(labels)} {axis} labels for {size} cells")
+
+
+Series: TypeAlias = Line | Points | Curve | Bars | Heatmap
+
+
+@dataclass(frozen=True)
+class HLine:
+    """A labelled horizontal line across a chart, such as a floor."""
+
+    y: float
+    label: str
+    role: Role = "oracle"
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A chart: its title, the axes' labels (with units), its series and a caption that says what to see.
+
+    Ranges are (low, high) in data units, None for as wide as the data. Ticks are places, or places with
+    their labels. `equal_aspect` gives both axes one scale.
+    """
+
+    title: str
+    x: str
+    y: str
+    series: Sequence[Series]
+    caption: str = ""
+    log_x: bool = field(default=False, kw_only=True)
+    log_y: bool = field(default=False, kw_only=True)
+    x_range: tuple[float, float] | None = field(default=None, kw_only=True)
+    y_range: tuple[float, float] | None = field(default=None, kw_only=True)
+    x_ticks: Ticks | None = field(default=None, kw_only=True)
+    y_ticks: Ticks | None = field(default=None, kw_only=True)
+    hlines: Sequence[HLine] = field(default=(), kw_only=True)
+    equal_aspect: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for axis, log, limits in (("x", self.log_x, self.x_range), ("y", self.log_y, self.y_range)):
+            if limits is not None and (limits[0] >= limits[1] or (log and limits[0] <= 0)):
+                raise ValueError(
+                    f"chart {self.title!r}: {axis}_range {limits} is empty or leaves the log axis"
+                )
+        if self.log_y and any(line.y <= 0 for line in self.hlines):
+            raise ValueError(
+                f"chart {self.title!r}: a horizontal line at or below 0 has no place on a log axis"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Small multiples: panels of one kind, row by row, `columns` to a row; shared axes, one legend."""
+
+    title: str
+    panels: Sequence[Chart]
+    caption: str = ""
+    columns: int = field(default=3, kw_only=True)
+    share_x: bool = field(default=True, kw_only=True)
+    share_y: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.panels or self.columns < 1:
+            raise ValueError(f"grid {self.title!r}: needs at least one panel and one column")
+
+
+Picture: TypeAlias = Chart | Grid
+
+
+def unit_circle(points: int = 181) -> Curve:
+    """Return the unit circle, a guide for eigenvalues in the complex plane."""
+    angle = np.linspace(0, 2 * np.pi, points)
+    return Curve(np.cos(angle), np.sin(angle))
+
+
+def panels_of(picture: Picture) -> Sequence[Chart]:
+    """Return the panels of a grid, or the chart alone."""
+    return picture.panels if isinstance(picture, Grid) else (picture,)
+
+
+def tick_places(ticks: Ticks) -> tuple[list[float], list[str]]:
+    """Return the ticks' places and their labels."""
+    if isinstance(ticks, Mapping):
+        return [float(place) for place in ticks], list(ticks.values())
+    return [float(place) for place in ticks], [f"{place:,g}" for place in ticks]
+
+
+def describe(picture: Picture) -> str:
+    """Return one plain sentence that says what a picture shows, for readers who cannot see it."""
+    panels = panels_of(picture)
+    names = dict.fromkeys(series.name for panel in panels for series in panel.series if series.name)
+    names |= dict.fromkeys(line.label for panel in panels for line in panel.hlines)
+    shown = f" Shown: {', '.join(names)}." if names else ""
+    many = f"{len(panels)} panels, each with " if len(panels) > 1 else ""
+    return f"{picture.title}: {many}{panels[0].y} against {panels[0].x}.{shown}"
+
+
+def to_plotly(picture: Picture) -> go.Figure:
+    """Return the interactive figure, on transparent paper, 100 % of its container's width."""
+    from bestguess.report.plotly_renderer import figure
+
+    return figure(picture)
+
+
+def to_matplotlib(picture: Picture) -> Figure:
+    """Return the printed figure, 7 inches wide, on white paper. It is in no global state: nothing to close."""
+    from bestguess.report.matplotlib_renderer import figure
+
+    return figure(picture)
+
+
+def save_png(picture: Picture, path: str | os.PathLike[str], dpi: float = 200) -> Path:
+    """Write the picture as PNG and return its path; its folder is made."""
+    from bestguess.report.matplotlib_renderer import render
+
+    return write_atomically(path, render(picture, "png", dpi))
+
+
+def save_svg(picture: Picture, path: str | os.PathLike[str]) -> Path:
+    """Write the picture as SVG, the same bytes for the same data, and return its path; its folder is made."""
+    from bestguess.report.matplotlib_renderer import render
+
+    return write_atomically(path, render(picture, "svg"))
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write `content` to `path` at once, so that no reader ever sees half of it; return the path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _same_length(series: object, *fields: str) -> None:
+    """Raise ValueError unless the named fields that are given are vectors of one length."""
+    shapes = {name: np.shape(getattr(series, name)) for name in fields if getattr(series, name) is not None}
+    if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) > 1:
+        kind = type(series).__name__
+        raise ValueError(f"{kind} {getattr(series, 'name', '')!r}: needs vectors of one length, got {shapes}")

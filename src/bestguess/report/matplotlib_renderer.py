@@ -1,0 +1,250 @@
+"""Charts drawn by matplotlib: for paper, and for readers whose browser runs no script."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from bestguess.report.charts import (
+    Bars,
+    Chart,
+    Curve,
+    Grid,
+    Heatmap,
+    Line,
+    Picture,
+    Points,
+    panels_of,
+    tick_places,
+)
+from bestguess.report.look import (
+    BAND_OPACITY,
+    DIVERGING,
+    GRID,
+    INK,
+    PAPER,
+    SEQUENTIAL,
+    Style,
+    band,
+    drawable,
+    heat_range,
+    role_style,
+    styles,
+)
+
+WIDTH = 7.0  # inches
+HEIGHT = 3.9
+PANEL_HEIGHT = 2.1
+_POINT = 0.75  # points in a CSS pixel
+_DASHES: dict[str, Any] = {
+    "solid": "-",
+    "dash": (0, (5, 2.5)),
+    "dashdot": (0, (5, 2, 1.2, 2)),
+    "dot": (0, (1.2, 1.8)),
+}
+_SETTINGS: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Inter", "Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelcolor": INK[0],
+    "axes.edgecolor": INK[0],
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "axes.formatter.limits": (-4, 6),
+    "grid.color": GRID[0],
+    "grid.linewidth": 0.7,
+    "text.color": INK[0],
+    "xtick.color": INK[0],
+    "ytick.color": INK[0],
+    "svg.fonttype": "none",  # letters stay letters: a third of the size, and they can be searched
+    "svg.hashsalt": "bestguess",  # the same data give the same bytes
+    "path.simplify_threshold": 0.5,
+}
+
+
+@contextmanager
+def _look() -> Iterator[None]:
+    """Draw in our look, silent about fonts that this machine lacks."""
+    import logging
+
+    fonts = logging.getLogger("matplotlib.font_manager")
+    level = fonts.level
+    fonts.setLevel(logging.ERROR)
+    try:
+        with matplotlib.rc_context(_SETTINGS):
+            yield
+    finally:
+        fonts.setLevel(level)
+
+
+def render(picture: Picture, kind: str, dpi: float = 200, titled: bool = True) -> bytes:
+    """Return the picture as the bytes of a `png`, `svg` or `pdf` file, with its title or without."""
+    buffer = io.BytesIO()
+    with _look():
+        metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+        figure(picture, titled).savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
+
+
+def figure(picture: Picture, titled: bool = True) -> Figure:
+    """Return the matplotlib figure of a chart or a grid; it belongs to no global state."""
+    panels = panels_of(picture)
+    columns = min(picture.columns, len(panels)) if isinstance(picture, Grid) else 1
+    rows = -(-len(panels) // columns)
+    height = HEIGHT if len(panels) == 1 else 0.8 + PANEL_HEIGHT * rows
+    with _look():
+        drawn = Figure(figsize=(WIDTH, height), facecolor=PAPER[0], layout="constrained")
+        share_x = isinstance(picture, Grid) and picture.share_x
+        share_y = isinstance(picture, Grid) and picture.share_y
+        spots = drawn.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y).ravel()
+        heat = [series for panel in panels for series in panel.series if isinstance(series, Heatmap)]
+        for chart, look, axes in zip(panels, styles(panels), spots):
+            _panel(chart, look, axes, heat)
+            if isinstance(picture, Grid):
+                axes.set_title(chart.title, loc="left")
+        if isinstance(picture, Grid):
+            _share_labels(list(spots), len(panels), columns, share_x, share_y)
+        for empty in spots[len(panels) :]:
+            empty.set_visible(False)
+        if heat:
+            images = [image for axes in spots for image in axes.get_images()]
+            bar = drawn.colorbar(images[0], ax=list(spots[: len(panels)]), shrink=0.9, pad=0.02)
+            bar.outline.set_visible(False)
+            bar.set_label(heat[0].unit)
+        _legend(drawn, list(spots))
+        if titled:
+            drawn.suptitle(picture.title, x=0.01, ha="left", fontsize=11)
+    return drawn
+
+
+def _share_labels(spots: list[Axes], panels: int, columns: int, share_x: bool, share_y: bool) -> None:
+    """Keep the axes' labels at the outer edge, below the last panel of every column."""
+    for number, axes in enumerate(spots[:panels]):
+        last = number + columns >= panels
+        if not last:
+            axes.set_xlabel("")
+        if number % columns:
+            axes.set_ylabel("")
+        if share_x:
+            axes.tick_params(labelbottom=last)
+
+
+def _panel(chart: Chart, look: list[Style], axes: Axes, heat: list[Heatmap]) -> None:
+    for letter, log, limits in (("x", chart.log_x, chart.x_range), ("y", chart.log_y, chart.y_range)):
+        if log:
+            getattr(axes, f"set_{letter}scale")("log", nonpositive="clip")
+        if limits is not None:
+            getattr(axes, f"set_{letter}lim")(*limits)
+    axes.set_xlabel(chart.x)
+    axes.set_ylabel(chart.y)
+    bars = [series for series in chart.series if isinstance(series, Bars)]
+    for series, style in zip(chart.series, look):
+        _series(chart, series, style, axes, bars, heat)
+    for line in chart.hlines:
+        style = role_style(line.role)
+        axes.axhline(line.y, color=style.light, linewidth=style.width * _POINT, linestyle=_DASHES[style.dash])
+        axes.annotate(
+            line.label, (0.01, line.y), (0, 2), xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points", color=style.light, fontsize=8.5,
+        )  # fmt: skip
+    if chart.equal_aspect:
+        axes.set_aspect("equal", adjustable="datalim" if not heat else "box")
+    _ticks(chart, axes)
+
+
+def _series(
+    chart: Chart, series: Any, style: Style, axes: Axes, bars: list[Bars], heat: list[Heatmap]
+) -> None:
+    if isinstance(series, Heatmap):
+        low, high, diverging = heat_range(heat)
+        colours = LinearSegmentedColormap.from_list("bestguess", list(DIVERGING if diverging else SEQUENTIAL))
+        axes.imshow(
+            drawable(series.z), cmap=colours, vmin=low, vmax=high, interpolation="nearest",
+            aspect="equal" if chart.equal_aspect else "auto",
+        )  # fmt: skip
+        axes.grid(False)
+        for letter, labels in (("x", series.x_labels), ("y", series.y_labels)):
+            if labels is not None:
+                getattr(axes, f"set_{letter}ticks")(range(len(labels)), labels)
+        return
+    named: dict[str, Any] = {"color": style.light, "label": series.name or "_nolegend_"}
+    dashes: dict[str, Any] = {"linestyle": _DASHES[style.dash], "linewidth": style.width * _POINT}
+    if isinstance(series, Bars):
+        width = 0.7 / len(bars)
+        places = np.arange(len(series.labels)) + (bars.index(series) - (len(bars) - 1) / 2) * width
+        error = None if series.error is None else drawable(series.error)
+        axes.bar(
+            places,
+            drawable(series.y, chart.log_y),
+            width * 0.94,
+            yerr=error,
+            ecolor=INK[0],
+            capsize=2,
+            **named,
+        )
+        axes.set_xticks(range(len(series.labels)), list(series.labels))
+        axes.grid(False, axis="x")
+        return
+    x, y = drawable(series.x, chart.log_x), drawable(series.y, chart.log_y)
+    if isinstance(series, Points):
+        error = None if series.error is None else drawable(series.error)
+        axes.errorbar(
+            x, y, yerr=error, fmt="o", markersize=4.5, markeredgecolor=PAPER[0], markeredgewidth=0.6,
+            ecolor=style.light, elinewidth=1.1, capsize=2, **named,
+            **(dashes if series.connect else {"linestyle": "none"}),
+        )  # fmt: skip
+        return
+    if isinstance(series, Line) and series.lo is not None and series.hi is not None:
+        for outline in band(chart, series.x, series.lo, series.hi):
+            axes.fill(outline[:, 0], outline[:, 1], color=style.light, alpha=BAND_OPACITY, linewidth=0)
+    assert isinstance(series, Line | Curve)
+    axes.plot(x, y, **named, **dashes)
+
+
+def _ticks(chart: Chart, axes: Axes) -> None:
+    heat = [series for series in chart.series if isinstance(series, Heatmap)]
+    labelled = {"x": any(series.x_labels for series in heat), "y": any(series.y_labels for series in heat)}
+    for axis, log, ticks in (
+        (axes.xaxis, chart.log_x, chart.x_ticks),
+        (axes.yaxis, chart.log_y, chart.y_ticks),
+    ):
+        if ticks is not None:
+            places, labels = tick_places(ticks)
+            axis.set_ticks(places, labels)
+            axis.set_minor_locator(NullLocator())
+        elif log:
+            low, high = sorted(axis.get_view_interval())
+            narrow = low <= 0 or np.log10(high / low) < 1.5
+            # Under a decade and a half there are too few powers of ten to read a value by.
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=8))
+            axis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False))
+            axis.set_minor_formatter(NullFormatter())
+        elif heat and not labelled[axis.axis_name]:
+            axis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+
+
+def _legend(drawn: Figure, spots: list[Axes]) -> None:
+    """Put one frameless legend, a name once, above the panels."""
+    found: dict[str, Any] = {}
+    for axes in spots:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            found.setdefault(label, handle)
+    if len(found) > 1:
+        drawn.legend(
+            found.values(), found.keys(), loc="outside upper left", ncols=min(len(found), 4), frameon=False,
+            handlelength=2.4, columnspacing=1.4, fontsize=8.5,
+        )  # fmt: skip

@@ -1,0 +1,149 @@
+"""Progress of a training and tables of results, on a terminal and in logs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+
+class TrainingProgress:
+    """A progress bar with loss, normalised loss, speed and time left; a context manager.
+
+    On a console that is no terminal it prints a plain line after about every tenth of the steps
+    instead. The speed is in steps per second, times the runs of the ensemble where there are several.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        total_steps: int,
+        n_runs: int = 1,
+        label: str = "training",
+        *,
+        start_step: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console, self._total, self._runs, self._label = console, total_steps, n_runs, label
+        self._clock = clock
+        self._step = self._printed = start_step
+        self._seconds_per_step: float | None = None
+        self._when: float | None = None
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=self._console,
+                expand=True,
+            )
+            self._task = self._bar.add_task(self._label, total=self._total, completed=self._step, figures="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, step: int, loss: float, normalised_loss: float | None = None) -> None:
+        """Show that `step` steps are done, the loss then and, where a floor is known, loss over floor."""
+        self._measure(step)
+        figures = "  ".join(self._figures(loss, normalised_loss))
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, figures=figures)
+        elif step >= self._total or (step - self._printed) * 10 >= self._total:
+            self._printed = step
+            share = step / self._total if self._total else 1.0
+            line = f"{self._label}  {step:,}/{self._total:,} ({share:.0%})  {figures}"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _measure(self, step: int) -> None:
+        """Keep a running mean of the time of a step, without the first update: that one also compiles."""
+        now, done = self._clock(), step - self._step
+        if self._when is not None and done > 0:
+            latest = (now - self._when) / done
+            before = self._seconds_per_step
+            self._seconds_per_step = latest if before is None else 0.7 * before + 0.3 * latest
+        self._when, self._step = now, step
+
+    def _figures(self, loss: float, normalised_loss: float | None) -> list[str]:
+        figures = [f"loss {loss:.4f}"]
+        if normalised_loss is not None:
+            figures.append(f"normalised {normalised_loss:.4f}")
+        if self._seconds_per_step:
+            rate = self._runs / self._seconds_per_step
+            figures.append(f"{_short(rate)} {'run-steps/s' if self._runs > 1 else 'steps/s'}")
+            figures.append(f"{_duration((self._total - self._step) * self._seconds_per_step)} left")
+        return figures
+
+
+def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:
+    """Return a rich table: numbers to the right and never cut, words to the left, None as a dash."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=Text(title, style="bold") if title else None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        header_style="bold",
+    )
+    for place, column in enumerate(columns):
+        cells = [row[place] for row in rows]
+        numeric = bool(cells) and all(is_figure(cell) or cell is None for cell in cells)
+        table.add_column(
+            Text(column), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(format_cell(cell)) for cell in row))
+    return table
+
+
+def format_cell(cell: Any) -> str:
+    """Return a cell as text: floats to five significant digits, thousands set apart, None as a dash."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, float):
+        if not math.isfinite(cell):
+            return "nan" if math.isnan(cell) else ("∞" if cell > 0 else "−∞")
+        return f"{cell:,.5g}" if abs(cell) < 1e5 else f"{cell:,.0f}"
+    return str(cell)
+
+
+def is_figure(cell: Any) -> bool:
+    """Return whether a cell of a table is a number, or text that begins as one: it goes to the right."""
+    # A cell such as "1.0002 ± 0.0001" or "12 %" is a figure as well.
+    return isinstance(cell, int | float) or (
+        isinstance(cell, str) and cell[:1] in "0123456789+-−–." and cell != ""
+    )
+
+
+def _short(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

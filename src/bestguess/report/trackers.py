@@ -1,0 +1,325 @@
+"""Where the numbers of a training go: JSON lines (always), Weights & Biases, TensorBoard.
+
+wandb and tensorboardX are imported when a tracker is opened, not before.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import json
+import math
+import numbers
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bestguess.command import UserError, nearest
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class Tracker(abc.ABC):
+    """Somewhere that keeps the metrics of every run of an ensemble."""
+
+    @abc.abstractmethod
+    def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
+        """Keep the metrics (name to scalar) of run `run` of the ensemble after `step` steps."""
+
+    @abc.abstractmethod
+    def finish(self, summary: Sequence[Mapping[str, Any]] = (), failed: bool = False) -> None:
+        """Keep the final figures, one mapping per run, and close. A second call does nothing."""
+
+
+class Trackers(Tracker):
+    """Several trackers as one; a context manager that closes them, marked failed after an exception."""
+
+    def __init__(self, trackers: Iterable[Tracker]) -> None:
+        self.trackers = tuple(trackers)
+
+    def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
+        for tracker in self.trackers:
+            tracker.log(step, run, metrics)
+
+    def finish(self, summary: Sequence[Mapping[str, Any]] = (), failed: bool = False) -> None:
+        # One tracker that cannot close must not keep the others from closing.
+        with contextlib.ExitStack() as stack:
+            for tracker in reversed(self.trackers):
+                stack.callback(tracker.finish, summary, failed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish(failed=kind is not None)
+
+
+class JsonLines(Tracker):
+    """A file with one JSON object per line: `{"step": 100, "run": 0, "loss": 1.25, ...}`.
+
+    Every line is flushed, so `kill -9` costs at most the line being written. A number that is not
+    finite is written as null: the file stays valid JSON for every reader (pandas shows NaN), and
+    `read_metrics` returns NaN. On resuming, lines after the resumed step, and a last line cut in half, go.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], resume_step: int | None = None) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if resume_step is not None:
+            _rewind(self.path, resume_step)
+        elif self.path.exists() and self.path.stat().st_size:
+            raise UserError(f"{self.path} already holds metrics; resume that run, or choose another folder")
+        self._file = self.path.open("a", encoding="ascii")
+
+    def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
+        line = {"step": int(step), "run": int(run)}
+        if clash := line.keys() & metrics.keys():
+            raise ValueError(f"a metric may not be called {sorted(clash)[0]!r}")
+        line |= {name: _plain(value) for name, value in metrics.items()}
+        # One write per line: two processes never share this file, but a signal may come between writes.
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def finish(self, summary: Sequence[Mapping[str, Any]] = (), failed: bool = False) -> None:
+        self._file.close()
+
+
+class TensorBoard(Tracker):
+    """TensorBoard event files, one folder per run, under `folder`."""
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        runs: Sequence[Mapping[str, Any]],
+        resume_step: int | None = None,
+    ) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise _missing("tensorboard", "tensorboardX") from error
+        # TensorBoard hides what an earlier attempt wrote from `purge_step` on.
+        purge = None if resume_step is None else resume_step + 1
+        self._writers = [
+            SummaryWriter(str(Path(folder) / run_name(number, run)), purge_step=purge)
+            for number, run in enumerate(runs)
+        ]
+        self._last = [resume_step or 0] * len(runs)
+        for writer, run in zip(self._writers, runs):
+            text = json.dumps({**config, **run}, indent=2, default=str)
+            writer.add_text("config", "\n".join("    " + line for line in text.splitlines()))
+
+    def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
+        self._last[run] = step
+        for name, value in metrics.items():
+            self._writers[run].add_scalar(name, float(value), step)
+
+    def finish(self, summary: Sequence[Mapping[str, Any]] = (), failed: bool = False) -> None:
+        writers, self._writers = self._writers, []
+        for number, writer in enumerate(writers):
+            for name, value in (summary[number] if number < len(summary) else {}).items():
+                if _is_number(value):
+                    writer.add_scalar(f"final/{name}", float(value), self._last[number])
+            writer.close()
+
+
+class WandB(Tracker):
+    """Weights & Biases: one run per member of the ensemble, in one group; files in `folder`/wandb.
+
+    Online if WANDB_MODE says so, or if it says nothing and a key is at hand (WANDB_API_KEY or netrc);
+    offline otherwise. It never prompts. The ensemble's step is the metric `step`, the x axis of all others.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        runs: Sequence[Mapping[str, Any]],
+        resume_step: int | None = None,
+        *,
+        project: str = "bestguess",
+        group: str | None = None,
+    ) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise _missing("wandb", "wandb") from error
+        folder = Path(folder).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        mode = wandb_mode()
+        ids = _run_ids(folder / "wandb" / "run_ids.json", len(runs), resume_step is not None)
+        settings = wandb.Settings(
+            silent=True, console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True,
+            disable_code=True, disable_job_creation=True,
+        )  # fmt: skip
+        self._runs: list[Any] = []
+        for number, run in enumerate(runs):
+            begun = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", project),
+                group=os.environ.get("WANDB_RUN_GROUP", group or folder.name),
+                name=run_name(number, run),
+                id=ids[number],
+                dir=str(folder),
+                config={**config, **run},
+                mode=mode,  # type: ignore[arg-type]
+                reinit="create_new",
+                # Offline there is no server to ask whether the id exists; syncing joins the parts by id.
+                resume="allow" if mode == "online" else None,
+                settings=settings,
+            )
+            begun.define_metric("step", hidden=True)
+            begun.define_metric("*", step_metric="step")
+            self._runs.append(begun)
+
+    def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
+        self._runs[run].log({**{name: float(value) for name, value in metrics.items()}, "step": int(step)})
+
+    def finish(self, summary: Sequence[Mapping[str, Any]] = (), failed: bool = False) -> None:
+        runs, self._runs = self._runs, []
+        for number, run in enumerate(runs):
+            if number < len(summary):
+                run.summary.update({name: _plain(value) for name, value in summary[number].items()})
+            run.finish(exit_code=int(failed))
+
+
+TRACKERS = ("jsonl", "wandb", "tensorboard")
+
+
+def open_trackers(
+    names: Iterable[str],
+    folder: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    runs: Sequence[Mapping[str, Any]],
+    resume_step: int | None = None,
+) -> Trackers:
+    """Return the named trackers as one, open, with JSON lines always among them.
+
+    names: of `jsonl`, `wandb`, `tensorboard`. folder: the run's folder; all that is written stays in
+    it. config: what all runs share. runs: for each run what is its own, such as its learning rate and
+    seed. resume_step: the step that training goes on from, None for a fresh start. Raises UserError for
+    an unknown name, for a package that is not installed, and for metrics that a fresh start would mix with.
+    """
+    wanted = dict.fromkeys(names)
+    for name in wanted:
+        if name not in TRACKERS:
+            raise UserError(
+                f"--track: no tracker {name!r}{nearest(name, TRACKERS)} (known: {', '.join(TRACKERS)})"
+            )
+    folder = Path(folder)
+    opened: list[Tracker] = [JsonLines(folder / METRICS_FILE, resume_step)]
+    try:
+        if "tensorboard" in wanted:
+            opened.append(TensorBoard(folder / "tensorboard", config, runs, resume_step))
+        if "wandb" in wanted:
+            opened.append(WandB(folder, config, runs, resume_step))
+    except BaseException:
+        Trackers(opened).finish(failed=True)
+        raise
+    return Trackers(opened)
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the lines of a JSON-lines file as dicts, null as NaN; a last line cut in half is left out.
+
+    Raises UserError for a missing file, and for a broken line elsewhere: that is damage, not a cut.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    return [
+        {name: math.nan if value is None else value for name, value in line.items()} for line in _lines(path)
+    ]
+
+
+def run_name(number: int, run: Mapping[str, Any]) -> str:
+    """Return a run's name, fit for a folder: its number and what is its own, `0-learning_rate=0.001`."""
+    parts = [str(number)] + [f"{key}={value}" for key, value in run.items()]
+    kept = "-".join(parts)[:120]
+    return "".join(letter if letter.isalnum() or letter in "._=+-" else "_" for letter in kept)
+
+
+def wandb_mode() -> str:
+    """Return W&B's mode: WANDB_MODE if set, else `online` where a key is at hand, else `offline`."""
+    import netrc
+    from urllib.parse import urlsplit
+
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    if os.environ.get("WANDB_API_KEY"):
+        return "online"
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
+    files = (
+        [os.environ["NETRC"]] if "NETRC" in os.environ else [Path.home() / ".netrc", Path.home() / "_netrc"]
+    )
+    for file in files:
+        # A netrc that is missing, unreadable or broken holds no key for us.
+        with contextlib.suppress(OSError, netrc.NetrcParseError):
+            if netrc.netrc(str(file)).authenticators(host):
+                return "online"
+    return "offline"
+
+
+def _run_ids(path: Path, count: int, resumed: bool) -> list[str]:
+    """Return a W&B id for each run: the stored ones on resuming, else new ones, which are stored."""
+    import secrets
+
+    if resumed and path.is_file():
+        with contextlib.suppress(ValueError):  # cut by a kill while it was written: begin new ones
+            ids = json.loads(path.read_text())
+            if isinstance(ids, list) and len(ids) == count:
+                return [str(one) for one in ids]
+    ids = [secrets.token_hex(4) for _ in range(count)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(ids))
+    return ids
+
+
+def _rewind(path: Path, step: int) -> None:
+    """Keep the whole lines up to `step`, at once: a kill leaves the old file or the new one."""
+    if path.exists():
+        kept = [line for line in _lines(path) if line["step"] <= step]
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="ascii")
+        os.replace(temporary, path)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects of a file, without a cut last line; UserError for a broken line before it."""
+    found: list[dict[str, Any]] = []
+    rows = path.read_bytes().split(b"\n")
+    for number, row in enumerate(rows, start=1):
+        if not row.strip(b"\x00 \r"):  # after a power cut, some file systems leave zeros at the end
+            continue
+        try:
+            line = json.loads(row)
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                raise ValueError("not a metrics line")
+        except ValueError as error:
+            # What is not followed by a line end is the line that a kill cut short.
+            if number == len(rows):
+                break
+            raise UserError(f"{path}: line {number} is damaged ({error})") from error
+        found.append(line)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) or getattr(value, "ndim", None) == 0
+
+
+def _plain(value: Any) -> Any:
+    """Return a value fit for JSON: numbers (NumPy's and JAX's too) as int, float or, not finite, None."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _missing(extra: str, package: str) -> UserError:
+    return UserError(f"--track {extra}: the package {package} is missing; pip install 'bestguess[{extra}]'")
