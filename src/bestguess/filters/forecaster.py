@@ -1,0 +1,190 @@
+"""The model: normalise, cut into patches, predict the next patch from those so far, undo the normalisation.
+
+Shapes in names: N patches (tokens), P steps to a patch, m observed dimensions, k = P·m.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from bestguess.filters.config import FilterModelConfig
+from bestguess.nn.decoder import Decoder, DecoderCache
+from bestguess.nn.init import scaled_normal
+
+PRIOR_STEPS = 8.0
+"""Weight of the prior (mean 0, variance 1) in a sequence's statistics, in steps: they start sane."""
+
+
+class Statistics(NamedTuple):
+    """Sums over the steps of one sequence seen so far; enough for their mean and variance."""
+
+    count: Float[Array, "*N"]
+    sum: Float[Array, "*N m"]
+    square: Float[Array, "*N m"]
+
+
+class Normaliser(eqx.Module):
+    """Reversible scaling of y that never looks ahead.
+
+    `input` divides by the process's own standard deviation. `instance` then also takes each
+    sequence's mean and deviation out, as in reversible instance normalisation (Kim et al., ICLR
+    2022), but over the prefix: patch p goes in by the statistics of the patches before it, and the
+    prediction of patch p + 1 comes out by those of patches 1..p. Over the whole window they would
+    tell the model about its future.
+    """
+
+    scale: Float[Array, "m"]
+    mode: Literal["none", "input", "instance"] = eqx.field(static=True)
+
+    def start(self) -> Statistics:
+        """Return the statistics of no step."""
+        zero = jnp.zeros(self.scale.shape)
+        return Statistics(jnp.zeros(()), zero, zero)
+
+    def normalise(
+        self, y_NPm: Float[Array, "N P m"], before: Statistics
+    ) -> tuple[Float[Array, "N P m"], Statistics]:
+        """Return the patches, each scaled by what came before it, and the statistics after each patch."""
+        y_NPm = y_NPm / self._scale
+        N, P, _ = y_NPm.shape
+        after = Statistics(
+            before.count + P * jnp.arange(1.0, N + 1),
+            before.sum + jnp.cumsum(y_NPm.sum(axis=1), axis=0),
+            before.square + jnp.cumsum((y_NPm**2).sum(axis=1), axis=0),
+        )
+        prior = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), before, after)
+        mean, deviation = self._moments(prior)
+        return (y_NPm - mean) / deviation, after
+
+    def restore(self, v_NPm: Float[Array, "N P m"], after: Statistics) -> Float[Array, "N P m"]:
+        """Return predictions of the next patch in units of y."""
+        mean, deviation = self._moments(after)
+        return (mean + deviation * v_NPm) * self._scale
+
+    @property
+    def _scale(self) -> Float[Array, "m"]:
+        # The scale belongs to the task, not to what is learnt: no gradient moves it.
+        return jnp.ones_like(self.scale) if self.mode == "none" else jax.lax.stop_gradient(self.scale)
+
+    def _moments(self, s: Statistics) -> tuple[Float[Array, "N 1 m"], Float[Array, "N 1 m"]]:
+        if self.mode != "instance":
+            return jnp.zeros_like(s.sum)[:, None], jnp.ones_like(s.sum)[:, None]
+        count = s.count[:, None]
+        mean = s.sum / (count + PRIOR_STEPS)
+        spread = s.square - 2 * mean * s.sum + count * mean**2
+        deviation = jnp.sqrt((PRIOR_STEPS + spread) / (count + PRIOR_STEPS))
+        return mean[:, None], deviation[:, None]
+
+
+class Core(Protocol):
+    """What stands between the two halves of the normalisation: a transformer, or the exact filter."""
+
+    def __call__(self, token_Nk: Float[Array, "N k"], cache: Any = None) -> tuple[Float[Array, "N k"], Any]:
+        """Return, for each patch, the prediction of the one after it; with a cache, also the longer cache."""
+        ...
+
+    def empty_cache(self, tokens: int) -> Any:
+        """Return a cache for that many tokens that holds none."""
+        ...
+
+
+class TransformerCore(eqx.Module):
+    """A decoder between two linear maps."""
+
+    embed: Float[Array, "k D"]
+    decoder: Decoder
+    head: Float[Array, "D k"]
+
+    def __init__(self, config: FilterModelConfig, width: int, *, key: Key[Array, ""]):
+        embed_key, decoder_key = jax.random.split(key)
+        self.embed = scaled_normal(embed_key, (width, config.d_model))
+        self.decoder = Decoder(config, key=decoder_key)
+        # From nothing learnt, the best guess is the best constant: training starts at the ceiling.
+        self.head = jnp.zeros((config.d_model, width))
+
+    def __call__(
+        self, token_Nk: Float[Array, "N k"], cache: DecoderCache | None = None
+    ) -> tuple[Float[Array, "N k"], DecoderCache | None]:
+        """Return, for each patch, the prediction of the one after it (float32)."""
+        x_ND, cache = self.decoder(token_Nk @ self.embed, cache)
+        return jnp.matmul(x_ND, self.head.astype(x_ND.dtype), preferred_element_type=jnp.float32), cache
+
+    def empty_cache(self, tokens: int) -> DecoderCache:
+        """Return a cache for that many tokens that holds none."""
+        return self.decoder.empty_cache(tokens)
+
+
+class Cache(NamedTuple):
+    """What the forecaster remembers of a sequence."""
+
+    statistics: Statistics
+    core: Any
+
+
+class Forecaster(eqx.Module):
+    """Predicts every patch of one sequence from the patches before it."""
+
+    normaliser: Normaliser
+    core: Any
+    patch: int = eqx.field(static=True)
+
+    def __call__(
+        self, y_Tm: Float[Array, "T m"], cache: Cache | None = None
+    ) -> tuple[Float[Array, "T m"], Cache | None]:
+        """Return the prediction of the steps T₀ + P + 1 .. T₀ + P + T (units of y), and the longer cache.
+
+        Rows p·P..(p+1)·P of the result predict the patch that comes after rows p·P..(p+1)·P of `y_Tm`.
+        T₀ steps are in the cache already; without one T₀ = 0.
+        """
+        T, m = y_Tm.shape
+        y_NPm = y_Tm.reshape(-1, self.patch, m)
+        before = self.normaliser.start() if cache is None else cache.statistics
+        u_NPm, after = self.normaliser.normalise(y_NPm, before)
+        out_Nk, core = self.core(u_NPm.reshape(len(u_NPm), -1), None if cache is None else cache.core)
+        predicted = self.normaliser.restore(out_Nk.reshape(y_NPm.shape), after).reshape(T, m)
+        if cache is None:
+            return predicted, None
+        return predicted, Cache(jax.tree.map(lambda s: s[-1], after), core)
+
+    def empty_cache(self, steps: int) -> Cache:
+        """Return a cache for that many steps that holds none."""
+        return Cache(self.normaliser.start(), self.core.empty_cache(-(-steps // self.patch)))
+
+
+def make_forecaster(
+    config: FilterModelConfig, scale: Float[Array, "m"], *, key: Key[Array, ""]
+) -> Forecaster:
+    """Return an untrained forecaster for a process whose standard deviations are `scale` (units of y)."""
+    core = TransformerCore(config, config.patch * scale.shape[0], key=key)
+    return Forecaster(Normaliser(scale, config.normalisation), core, config.patch)
+
+
+def predict(forecaster: Forecaster, y_Tm: Float[Array, "T m"]) -> Float[Array, "S m"]:
+    """Return the predictions of steps P+1..T, each from the patches before its own (units of y)."""
+    predicted, _ = forecaster(y_Tm)
+    return predicted[: -forecaster.patch]
+
+
+def rollout(forecaster: Forecaster, context: Float[Array, "T m"], horizon: int) -> Float[Array, "horizon m"]:
+    """Return predictions of the `horizon` steps after `context`, each fed back as if it had been observed.
+
+    For the exact filter that is E[y_{T+h} | y_{1:T}]: an observation equal to its own prediction is no news.
+    """
+    P = forecaster.patch
+    patches = -(-horizon // P)
+    cache = forecaster.empty_cache(context.shape[0] + patches * P)
+    first, cache = forecaster(context, cache)
+
+    def feed(carry, _):
+        guess, cache = carry
+        following, cache = forecaster(guess, cache)
+        return (following, cache), following
+
+    guess = first[-P:]
+    _, rest = jax.lax.scan(feed, (guess, cache), length=patches - 1)
+    return jnp.concatenate([guess[None], rest]).reshape(-1, context.shape[1])[:horizon]

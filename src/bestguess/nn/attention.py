@@ -1,0 +1,110 @@
+"""Causal multi-head self-attention with rotary positions and a key-value cache.
+
+Shapes in names: T tokens of this call, S tokens of the cache, D model width, H heads, K head size.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from bestguess.nn.config import AttentionKernel, DecoderConfig
+from bestguess.nn.init import scaled_normal
+from bestguess.nn.linear import linear
+
+
+class KVCache(eqx.Module):
+    """Keys and values of the tokens seen so far; rows from `length` on are yet unwritten."""
+
+    key: Float[Array, "S H K"]
+    value: Float[Array, "S H K"]
+    length: Int[Array, ""]
+
+
+def rope(x_THK: Float[Array, "T H K"], position_T: Int[Array, "T"], base: float) -> Float[Array, "T H K"]:
+    """Return `x_THK` with each pair of features (i, i + K/2) turned by position · base^(−2i/K) radians.
+
+    Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding" (2021), eq. 34. The
+    product of a query and a key so turned depends on their distance alone.
+    """
+    half = x_THK.shape[-1] // 2
+    frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle_T1h = position_T[:, None, None] * frequency
+    cos, sin = jnp.cos(angle_T1h), jnp.sin(angle_T1h)
+    a, b = x_THK[..., :half].astype(jnp.float32), x_THK[..., half:].astype(jnp.float32)
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x_THK.dtype)
+
+
+class Attention(eqx.Module):
+    """Causal multi-head self-attention (Vaswani et al., 2017, §3.2) with RoPE and packed q, k, v."""
+
+    qkv: Float[Array, "D E"]
+    out: Float[Array, "D D"]
+    heads: int = eqx.field(static=True)
+    rope_base: float = eqx.field(static=True)
+    kernel: AttentionKernel = eqx.field(static=True)
+
+    def __init__(self, config: DecoderConfig, *, key: Key[Array, ""]):
+        qkv_key, out_key = jax.random.split(key)
+        d = config.d_model
+        self.qkv = scaled_normal(qkv_key, (d, 3 * d))
+        # The residual stream adds 2 branches a block; this keeps its variance near 1 at the start.
+        self.out = scaled_normal(out_key, (d, d), gain=(2 * config.layers) ** -0.5)
+        self.heads = config.heads
+        self.rope_base = config.rope_base
+        self.kernel = config.attention
+
+    def __call__(
+        self, x_TD: Float[Array, "T D"], cache: KVCache | None = None
+    ) -> tuple[Float[Array, "T D"], KVCache | None]:
+        """Return what the T tokens read from themselves, the tokens before them and the cache.
+
+        With a cache, the tokens stand at positions `cache.length` onward, and the returned cache
+        holds them too. Tokens beyond the cache's size S are an error of the caller: `DecoderCache`
+        is made for a known number of tokens.
+        """
+        T, D = x_TD.shape
+        q, k, v, cache = self._project(x_TD, cache)
+        if cache is None:
+            read_THK = attend(q, k, v, self.kernel)
+        else:
+            position_T = cache.length - T + jnp.arange(T)
+            allowed_TS = jnp.arange(k.shape[0]) <= position_T[:, None]
+            read_THK = jax.nn.dot_product_attention(q, k, v, mask=allowed_TS[None], implementation="xla")
+        return linear(read_THK.reshape(T, D), self.out), cache
+
+    def weights(self, x_TD: Float[Array, "T D"]) -> Float[Array, "H T T"]:
+        """Return the attention weights (rows: queries; each row sums to 1), in float32."""
+        q, k, _, _ = self._project(x_TD, None)
+        score_HTT = jnp.einsum("thk,shk->hts", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+        causal_TT = jnp.tril(jnp.ones(score_HTT.shape[-2:], bool))
+        return jax.nn.softmax(jnp.where(causal_TT, score_HTT, -jnp.inf), axis=-1)
+
+    def empty_cache(self, size: int, dtype: jnp.dtype) -> KVCache:
+        """Return a cache for `size` tokens that holds none."""
+        shape = (size, self.heads, self.out.shape[0] // self.heads)
+        return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((), jnp.int32))
+
+    def _project(self, x_TD, cache):
+        """Return queries, keys, values (of cache and tokens) and the cache that now holds the tokens."""
+        T, D = x_TD.shape
+        qkv = linear(x_TD, self.qkv).reshape(T, 3, self.heads, D // self.heads)
+        q, k, v = qkv[:, 0], qkv[:, 1], qkv[:, 2]
+        start = 0 if cache is None else cache.length
+        position_T = start + jnp.arange(T)
+        q, k = rope(q, position_T, self.rope_base), rope(k, position_T, self.rope_base)
+        if cache is None:
+            return q, k, v, None
+        k = jax.lax.dynamic_update_slice_in_dim(cache.key, k, start, axis=0)
+        v = jax.lax.dynamic_update_slice_in_dim(cache.value, v, start, axis=0)
+        return q, k, v, KVCache(k, v, start + T)
+
+
+def attend(q_THK, k_THK, v_THK, kernel: AttentionKernel) -> Float[Array, "T H K"]:
+    """Return softmax(q kᵀ / √K) v under a causal mask, by the kernel named."""
+    if kernel == "auto":
+        fits = q_THK.dtype == jnp.bfloat16 and q_THK.shape[-1] % 8 == 0
+        kernel = "cudnn" if fits and jax.default_backend() == "gpu" else "xla"
+    return jax.nn.dot_product_attention(q_THK, k_THK, v_THK, is_causal=True, implementation=kernel)

@@ -1,0 +1,134 @@
+"""Checkpoints: arrays by name in safetensors files, written whole or not at all, read without running code.
+
+A checkpoint is one file `step-00001200.safetensors`. It is written beside its place, flushed to the
+disk and renamed, so a cut-off write leaves no file of that name; its header holds a SHA-256 of the
+data, so a file damaged later is told apart from a healthy one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from bestguess.command import UserError
+
+T = TypeVar("T")
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint file that is not what was written: cut off, altered, or not a checkpoint."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path` such that, whenever the machine stops, the file is the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(part, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def save_checkpoint(folder: Path, step: int, tree: PyTree, about: dict[str, Any], keep: int = 2) -> Path:
+    """Write the arrays of `tree` and the JSON-able `about`; return the file. Keeps the newest `keep` files."""
+    arrays = {name: np.ascontiguousarray(jax.device_get(leaf)) for name, leaf in _named(tree)}
+    header = {"about": json.dumps(about), "step": str(step), "sha256": _digest(arrays)}
+    path = folder / f"step-{step:08d}.safetensors"
+    write_atomically(path, save(arrays, metadata=header))
+    for old in checkpoints(folder)[:-keep]:
+        old.unlink()
+    for part in folder.glob(".*.part"):  # left by a write that was cut off
+        part.unlink()
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoint files of a folder, oldest first."""
+    return sorted(folder.glob("step-*.safetensors"))
+
+
+def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
+    """Return (tree, step, about) of a checkpoint, its arrays in the structure of `like`.
+
+    Raises DamagedCheckpoint if the file is not what was written, and UserError if it is sound but
+    belongs to another model (a name, shape or dtype differs from `like`).
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header.get("sha256") != _digest(arrays):
+            raise DamagedCheckpoint(
+                f"{path}: its contents do not match the checksum that it was written with"
+            )
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedCheckpoint(f"{path}: not a whole checkpoint ({error})") from error
+    named = _named(like)
+    for name, leaf in named:
+        found = arrays.get(name)
+        if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
+            was = "is missing" if found is None else f"is {found.dtype}{list(found.shape)}"
+            raise UserError(f"{path}: {name} {was}, the config asks for {leaf.dtype}{list(leaf.shape)}")
+    leaves = [arrays[name] for name, _ in named]
+    tree = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return tree, int(header["step"]), json.loads(header["about"])
+
+
+def load_newest(folder: Path, like: T) -> tuple[tuple[T, int, dict[str, Any]] | None, list[str]]:
+    """Return the newest sound checkpoint (None where there is none), and a line for each damaged one passed over.
+
+    Raises UserError where there are checkpoints and every one is damaged.
+    """
+    damaged: list[str] = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            return load_checkpoint(path, like), damaged
+        except DamagedCheckpoint as error:
+            damaged.append(str(error))
+    if damaged:
+        raise UserError(f"{folder}: every checkpoint is damaged ({'; '.join(damaged)}); train the run anew")
+    return None, damaged
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process alone; UserError if another process trains there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{folder}: another process is training here; wait for it, or stop it") from None
+        yield
+
+
+def _named(tree: PyTree) -> list[tuple[str, Any]]:
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,222 @@
+"""The host loop around the compiled step: split to fit memory, train, checkpoint, resume."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from bestguess.command import Failure, UserError
+from bestguess.train.checkpoint import load_newest, save_checkpoint, write_atomically
+from bestguess.train.config import TrainConfig
+from bestguess.train.ensemble import Ensemble, Member, Problem, State
+from bestguess.train.memory import Memory, device_memory, gigabytes, program_memory
+
+Say = Callable[[str], None]
+OnChunk = Callable[[range, int, dict[str, np.ndarray]], None]
+"""Called with the runs of a part, the step, and the metrics of each of those runs after every validation."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training leaves behind, on the host; every array has a leading run axis."""
+
+    model: PyTree
+    """The last weights of each run: those before the fault, if it had one."""
+    best: PyTree
+    """The weights of each run's best validation."""
+    best_score: np.ndarray
+    best_step: np.ndarray
+    fault_step: np.ndarray
+    """The step at which a run's loss was no longer finite, or −1."""
+    stopped: np.ndarray
+    seconds: float
+    """Seconds of training in this process: compilation and what an earlier process did are no part of it."""
+    run_steps: int
+    """Steps that this process took, summed over runs."""
+
+    @property
+    def run_steps_per_second(self) -> float:
+        """Steps a second, summed over runs; NaN where nothing was left to train."""
+        return self.run_steps / self.seconds if self.run_steps else math.nan
+
+
+def fit(
+    problem: Problem,
+    config: TrainConfig,
+    members: Member,
+    folder: Path,
+    *,
+    on_chunk: OnChunk = lambda runs, step, metrics: None,
+    on_resume: Callable[[range, int], None] = lambda runs, step: None,
+    say: Say = lambda line: None,
+    devices: list | None = None,
+) -> Fitted:
+    """Train every member and return what they learnt; go on from `folder`'s checkpoints where there are any.
+
+    Batches are a function of seed and step, so a training that was cut off and goes on ends with the
+    very bits of one that was not (on a CPU; a GPU's kernels may add in another order).
+    """
+    parts, first = _plan(problem, config, members, folder, devices, say)
+    fitted = []
+    for i, runs in enumerate(parts):
+        ensemble = first if i == 0 else first.with_members(_slice(members, runs))
+        if len(parts) > 1:
+            say(f"part {i + 1} of {len(parts)}: runs {runs.start} to {runs.stop - 1}")
+        fitted.append(_fit_part(ensemble, runs, folder / f"part-{i}", on_chunk, on_resume, say))
+    stack = lambda *leaves: np.concatenate(leaves)  # noqa: E731
+    return Fitted(
+        **{
+            name: jax.tree.map(stack, *(getattr(state, name) for state, _, _ in fitted))
+            for name in ("model", "best", "best_score", "best_step", "fault_step", "stopped")
+        },
+        seconds=sum(seconds for _, seconds, _ in fitted),
+        run_steps=sum(steps for _, _, steps in fitted),
+    )
+
+
+def load_fitted(
+    problem: Problem, config: TrainConfig, members: Member, folder: Path
+) -> tuple[State, np.ndarray]:
+    """Return every run's newest state on disk (leading run axis) and the step of each run; trains nothing.
+
+    Raises UserError where a part of the ensemble has no checkpoint yet, or none that is sound.
+    """
+    size = int(members.seed.shape[0])
+    width = _width_on_disk(folder)
+    if width is None:
+        raise UserError(f"{folder}: holds no checkpoint; train the run first, or --resume it")
+    states, steps = [], []
+    for i, runs in enumerate(_parts(size, width)):
+        own = _slice(members, runs)
+        newest, _ = load_newest(
+            folder / f"part-{i}", jax.eval_shape(Ensemble(problem, config, own)._start, own)
+        )
+        if newest is None:
+            raise UserError(
+                f"{folder}: runs {runs.start} to {runs.stop - 1} hold no checkpoint yet; --resume the run"
+            )
+        states.append(newest[0])
+        steps += [newest[1]] * len(runs)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *states), np.asarray(steps)
+
+
+def _parts(size: int, width: int) -> list[range]:
+    return [range(i, min(i + width, size)) for i in range(0, size, width)]
+
+
+def _slice(members: Member, runs: range) -> Member:
+    return jax.tree.map(lambda leaf: leaf[runs.start : runs.stop], members)
+
+
+def _width_on_disk(folder: Path) -> int | None:
+    """How many runs a part has was decided when training began, on the device of that day: it stays so."""
+    plan = folder / "parts.json"
+    return json.loads(plan.read_text())["width"] if plan.exists() else None
+
+
+def _plan(problem, config, members, folder, devices, say) -> tuple[list[range], Ensemble]:
+    """Return the runs of each part, as few parts as fit into memory, and the first part's compiled ensemble."""
+    size = int(members.seed.shape[0])
+    fixed = _width_on_disk(folder)
+    width = fixed or size
+    while True:
+        ensemble = Ensemble(problem, config, _slice(members, range(width)), devices)
+        began = time.perf_counter()
+        needed = program_memory(ensemble.compile(min(config.validate_every, config.steps)))
+        memory = Memory(needed, device_memory())
+        say(
+            f"{width} run{'s' * (width > 1)} in one program on {ensemble.mesh.size} {jax.default_backend()} "
+            f"device{'s' * (ensemble.mesh.size > 1)}: needs {memory} (compiled in {time.perf_counter() - began:.1f} s)"
+        )
+        if memory.fits:
+            break
+        if fixed or width == 1:
+            raise UserError(
+                f"--batch-size {config.batch_size}: {width} run{'s' * (width > 1)} need {gigabytes(memory.needed)}, "
+                f"the device has {gigabytes(memory.available)}; lower --batch-size or raise --accumulate"
+            )
+        # Activations dominate and grow with the runs, so the share that fits is a good first guess.
+        width = min(width - 1, max(1, math.floor(width * memory.available / memory.needed)))
+        say(f"that is more than there is: splitting {size} runs into parts of {width}")
+    write_atomically(folder / "parts.json", json.dumps({"width": width}).encode())
+    return _parts(size, width), ensemble
+
+
+def _fit_part(
+    ensemble: Ensemble, runs: range, folder: Path, on_chunk, on_resume, say
+) -> tuple[State, float, int]:
+    config = ensemble.config
+    folder.mkdir(parents=True, exist_ok=True)
+    like = jax.eval_shape(ensemble._start, ensemble.members)
+    newest, damaged = load_newest(folder, like)
+    for line in damaged:
+        say(f"passed over a damaged checkpoint: {line}")
+    state, step, done = ensemble.start(), 0, False
+    if newest:
+        restored, step, about = newest
+        done = about["done"]
+        state = ensemble.place(restored)
+        say(f"going on from step {step} of {config.steps}" if not done else f"step {step}: already trained")
+        on_resume(runs, step)
+    first, seconds = step, 0.0
+    with _graceful() as stop:
+        for length in {min(config.validate_every, config.steps - step)} - {0}:
+            ensemble.compile(length)
+        began = saved = time.perf_counter()
+        pending: tuple[int, dict] | None = None
+        while not done:
+            length = min(config.validate_every, config.steps - step)
+            state, metrics = ensemble.chunk(state, step, length)
+            step += length
+            # Fetch the chunk before while this one computes: the device never waits for the host.
+            stopped = pending is not None and _deliver(runs, pending, on_chunk)
+            pending = (step, metrics)
+            done = step >= config.steps or stopped
+            due = time.perf_counter() - saved >= config.checkpoint_every
+            if done or due or stop:
+                stopped = _deliver(runs, pending, on_chunk)
+                pending, done = None, done or stopped
+                seconds = time.perf_counter() - began
+                save_checkpoint(folder, step, state, {"done": done})
+                saved = time.perf_counter()
+            if stop and not done:
+                raise Failure(f"stopped by a signal at step {step}; go on with --resume {folder.parents[1]}")
+    return jax.device_get(state), seconds, (step - first) * len(runs)
+
+
+def _deliver(runs: range, pending: tuple[int, dict], on_chunk: OnChunk) -> bool:
+    """Hand one chunk's metrics on; return whether every run has stopped."""
+    step, metrics = pending
+    on_chunk(runs, step, {name: np.asarray(value) for name, value in jax.device_get(metrics).items()})
+    return bool(np.all(metrics["stopped"]))
+
+
+@contextlib.contextmanager
+def _graceful() -> Iterator[list[int]]:
+    """On SIGTERM or Ctrl-C, let the loop finish its chunk and checkpoint; a second signal stops at once."""
+    caught: list[int] = []
+    before = {}
+
+    def note(number, frame):
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,55 @@
+"""What a compiled program needs, beside what the device has."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import jax
+
+
+class Memory(NamedTuple):
+    """Bytes that a program needs on each device, and the bytes that a device may give."""
+
+    needed: int
+    available: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits."""
+        return self.needed <= self.available
+
+    def __str__(self) -> str:
+        return f"{gigabytes(self.needed)} of {gigabytes(self.available)}"
+
+
+def gigabytes(count: int | float) -> str:
+    """Return a count of bytes as text, in GB (10⁹ bytes)."""
+    return f"{count / 1e9:.2f} GB"
+
+
+def program_memory(compiled) -> int:
+    """Return the bytes a compiled program needs on each device, by XLA's own account."""
+    analysis = compiled.memory_analysis()
+    # Donated arguments come back as outputs in the same place: count them once.
+    return (
+        analysis.argument_size_in_bytes
+        + analysis.output_size_in_bytes
+        - analysis.alias_size_in_bytes
+        + analysis.temp_size_in_bytes
+        + analysis.generated_code_size_in_bytes
+    )
+
+
+def device_memory() -> int:
+    """Return the bytes that a program may use on one device: JAX's limit on a GPU, free memory on a CPU.
+
+    The environment variable BESTGUESS_MEMORY (bytes) sets another limit, to leave room for others.
+    """
+    if limit := os.environ.get("BESTGUESS_MEMORY"):
+        return int(float(limit))
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    # Virtual CPU devices share one memory.
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
