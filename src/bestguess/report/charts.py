@@ -109,9 +109,7 @@ class Heatmap(_Series):
     def __post_init__(self) -> None:
         shape = np.shape(self.z)
         if len(shape) != 2 or 0 in shape:
-            raise ValueError(
-                f"heat map {self.name!r}: z must have two axes, none empty; its shape is {shape}"
-            )
+            raise ValueError(f"heat map {self.name!r}: z must have two axes, none empty; its shape is {shape}")
         for labels, size, axis in ((self.y_labels, shape[0], "y"), (self.x_labels, shape[1], "x")):
             if labels is not None and len(labels) != size:
                 raise ValueError(f"heat map {self.name!r}: {len(labels)} {axis} labels for {size} cells")
@@ -152,15 +150,13 @@ class Chart:
     equal_aspect: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        if len({tuple(series.labels) for series in self.series if isinstance(series, Bars)}) > 1:
+            raise ValueError(f"chart {self.title!r}: all bars of a chart stand over the same labels")
         for axis, log, limits in (("x", self.log_x, self.x_range), ("y", self.log_y, self.y_range)):
             if limits is not None and (limits[0] >= limits[1] or (log and limits[0] <= 0)):
-                raise ValueError(
-                    f"chart {self.title!r}: {axis}_range {limits} is empty or leaves the log axis"
-                )
+                raise ValueError(f"chart {self.title!r}: {axis}_range {limits} is empty or leaves the log axis")
         if self.log_y and any(line.y <= 0 for line in self.hlines):
-            raise ValueError(
-                f"chart {self.title!r}: a horizontal line at or below 0 has no place on a log axis"
-            )
+            raise ValueError(f"chart {self.title!r}: a horizontal line at or below 0 has no place on a log axis")
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +214,7 @@ def to_plotly(picture: Picture) -> go.Figure:
 
 
 def to_matplotlib(picture: Picture) -> Figure:
-    """Return the printed figure, 7 inches wide, on white paper. It is in no global state: nothing to close."""
+    """Return the printed figure, 7 inches wide, on white paper; there is nothing to close."""
     from bestguess.report.matplotlib_renderer import figure
 
     return figure(picture)

@@ -122,8 +122,7 @@ def styles(panels: Sequence[Chart]) -> list[list[Style]]:
         return Style(light, dark, series.dash or base.dash, base.width)
 
     return [
-        [one(series, series.name or (p, i)) for i, series in enumerate(panel.series)]
-        for p, panel in enumerate(panels)
+        [one(series, series.name or (p, i)) for i, series in enumerate(panel.series)] for p, panel in enumerate(panels)
     ]
 
 
@@ -160,6 +159,46 @@ def band(chart: Chart, x: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> list[np.nd
         upper, lower = np.stack([there, top[part]], 1), np.stack([there, bottom[part]], 1)
         outlines.append(np.concatenate([lower, upper[::-1]]))
     return outlines
+
+
+def span(panels: Sequence[Chart], letter: str) -> tuple[float, float] | None:
+    """Return the (lowest, highest) value that the panels show on axis `letter`; None where there is none."""
+    found: list[np.ndarray] = []
+    for panel in panels:
+        log = panel.log_x if letter == "x" else panel.log_y
+        limits = panel.x_range if letter == "x" else panel.y_range
+        if limits is not None:
+            found.append(np.asarray(limits, float))
+            continue
+        names = ("x",) if letter == "x" else ("y", "lo", "hi")
+        values = [getattr(series, name, None) for series in panel.series for name in names]
+        if letter == "y":
+            values.append([line.y for line in panel.hlines])
+        found += [drawable(value, log).ravel() for value in values if value is not None]
+    seen = np.concatenate(found) if found else np.zeros(0)
+    seen = seen[np.isfinite(seen)]
+    return (float(seen.min()), float(seen.max())) if seen.size else None
+
+
+def log_ticks(panels: Sequence[Chart], letter: str, power: str) -> tuple[list[float], list[str]] | None:
+    """Return the places and labels of a log axis' ticks; None under a decade, where even steps read better.
+
+    Powers of ten, or 1, 2, 5 between them where there are few. They reach a decade beyond the data,
+    for who zooms out. `power` spells 10 to the `{}`; plain numbers serve from a thousandth to a million.
+    """
+    extent = span(panels, letter)
+    if extent is None or extent[1] < 10 * extent[0]:
+        return None
+    low, high = np.log10(extent)
+    steps = (1, 2, 5) if high - low < 2 else (1,)
+    every = int(np.ceil((high - low) / 8))
+    exponents = range((int(np.floor(low)) - 1) // every * every, int(np.ceil(high)) + 2, every)
+    places = [(step, exponent) for exponent in exponents for step in steps]
+    if low >= -3 and high <= 6:
+        labels = [f"{step * 10.0**exponent:,.10g}" for step, exponent in places]
+    else:
+        labels = [("" if s == 1 else f"{s}×") + power.format(str(e).replace("-", "−")) for s, e in places]
+    return [step * 10.0**exponent for step, exponent in places], labels
 
 
 def heat_range(heat: Sequence[Heatmap]) -> tuple[float, float, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
 
 from bestguess.report.charts import (
     Bars,
@@ -37,6 +37,7 @@ from bestguess.report.look import (
     band,
     drawable,
     heat_range,
+    log_ticks,
     role_style,
     styles,
 )
@@ -44,6 +45,7 @@ from bestguess.report.look import (
 WIDTH = 7.0  # inches
 HEIGHT = 3.9
 PANEL_HEIGHT = 2.1
+_TITLE = 11
 _POINT = 0.75  # points in a CSS pixel
 _DASHES: dict[str, Any] = {
     "solid": "-",
@@ -107,13 +109,16 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
     rows = -(-len(panels) // columns)
     height = HEIGHT if len(panels) == 1 else 0.8 + PANEL_HEIGHT * rows
     with _look():
-        drawn = Figure(figsize=(WIDTH, height), facecolor=PAPER[0], layout="constrained")
+        square = not isinstance(picture, Grid) and picture.equal_aspect
+        size = (0.7 * WIDTH, 0.6 * WIDTH) if square else (WIDTH, height)
+        drawn = Figure(figsize=size, facecolor=PAPER[0], layout="constrained")
         share_x = isinstance(picture, Grid) and picture.share_x
         share_y = isinstance(picture, Grid) and picture.share_y
         spots = drawn.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y).ravel()
         heat = [series for panel in panels for series in panel.series if isinstance(series, Heatmap)]
         for chart, look, axes in zip(panels, styles(panels), spots):
-            _panel(chart, look, axes, heat)
+            # All panels' ticks come from all panels' data: shared axes, shared ticks.
+            _panel(chart, panels, look, axes, heat)
             if isinstance(picture, Grid):
                 axes.set_title(chart.title, loc="left")
         if isinstance(picture, Grid):
@@ -125,9 +130,7 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
             bar = drawn.colorbar(images[0], ax=list(spots[: len(panels)]), shrink=0.9, pad=0.02)
             bar.outline.set_visible(False)
             bar.set_label(heat[0].unit)
-        _legend(drawn, list(spots))
-        if titled:
-            drawn.suptitle(picture.title, x=0.01, ha="left", fontsize=11)
+        _legend(drawn, list(spots), picture.title if titled else "")
     return drawn
 
 
@@ -143,7 +146,7 @@ def _share_labels(spots: list[Axes], panels: int, columns: int, share_x: bool, s
             axes.tick_params(labelbottom=last)
 
 
-def _panel(chart: Chart, look: list[Style], axes: Axes, heat: list[Heatmap]) -> None:
+def _panel(chart: Chart, panels: Sequence[Chart], look: list[Style], axes: Axes, heat: list[Heatmap]) -> None:
     for letter, log, limits in (("x", chart.log_x, chart.x_range), ("y", chart.log_y, chart.y_range)):
         if log:
             getattr(axes, f"set_{letter}scale")("log", nonpositive="clip")
@@ -162,13 +165,11 @@ def _panel(chart: Chart, look: list[Style], axes: Axes, heat: list[Heatmap]) -> 
             textcoords="offset points", color=style.light, fontsize=8.5,
         )  # fmt: skip
     if chart.equal_aspect:
-        axes.set_aspect("equal", adjustable="datalim" if not heat else "box")
-    _ticks(chart, axes)
+        axes.set_aspect("equal", adjustable="box")
+    _ticks(chart, panels, axes)
 
 
-def _series(
-    chart: Chart, series: Any, style: Style, axes: Axes, bars: list[Bars], heat: list[Heatmap]
-) -> None:
+def _series(chart: Chart, series: Any, style: Style, axes: Axes, bars: list[Bars], heat: list[Heatmap]) -> None:
     if isinstance(series, Heatmap):
         low, high, diverging = heat_range(heat)
         colours = LinearSegmentedColormap.from_list("bestguess", list(DIVERGING if diverging else SEQUENTIAL))
@@ -183,6 +184,8 @@ def _series(
         return
     named: dict[str, Any] = {"color": style.light, "label": series.name or "_nolegend_"}
     dashes: dict[str, Any] = {"linestyle": _DASHES[style.dash], "linewidth": style.width * _POINT}
+    # The oracle over the model: its dashes show both where they agree. Bands lie under all lines.
+    named["zorder"] = 3 if series.role == "oracle" else 2
     if isinstance(series, Bars):
         width = 0.7 / len(bars)
         places = np.arange(len(series.labels)) + (bars.index(series) - (len(bars) - 1) / 2) * width
@@ -210,41 +213,50 @@ def _series(
         return
     if isinstance(series, Line) and series.lo is not None and series.hi is not None:
         for outline in band(chart, series.x, series.lo, series.hi):
-            axes.fill(outline[:, 0], outline[:, 1], color=style.light, alpha=BAND_OPACITY, linewidth=0)
+            axes.fill(outline[:, 0], outline[:, 1], color=style.light, alpha=BAND_OPACITY, linewidth=0, zorder=1.5)
     assert isinstance(series, Line | Curve)
     axes.plot(x, y, **named, **dashes)
 
 
-def _ticks(chart: Chart, axes: Axes) -> None:
+def _ticks(chart: Chart, panels: Sequence[Chart], axes: Axes) -> None:
     heat = [series for series in chart.series if isinstance(series, Heatmap)]
-    labelled = {"x": any(series.x_labels for series in heat), "y": any(series.y_labels for series in heat)}
-    for axis, log, ticks in (
-        (axes.xaxis, chart.log_x, chart.x_ticks),
-        (axes.yaxis, chart.log_y, chart.y_ticks),
-    ):
+    for letter, log, ticks in (("x", chart.log_x, chart.x_ticks), ("y", chart.log_y, chart.y_ticks)):
+        axis = getattr(axes, f"{letter}axis")
+        limits = axis.get_view_interval()
+        chosen = log_ticks(panels, letter, "$10^{{{}}}$") if log else None
         if ticks is not None:
-            places, labels = tick_places(ticks)
-            axis.set_ticks(places, labels)
+            chosen = tick_places(ticks)
+        labels = [getattr(series, f"{letter}_labels") for series in heat]
+        if chosen is not None:
+            inside = [(p, t) for p, t in zip(*chosen) if min(limits) <= p <= max(limits)]
+            axis.set_ticks([place for place, _ in inside], [text for _, text in inside])
             axis.set_minor_locator(NullLocator())
         elif log:
-            low, high = sorted(axis.get_view_interval())
-            narrow = low <= 0 or np.log10(high / low) < 1.5
-            # Under a decade and a half there are too few powers of ten to read a value by.
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=8))
-            axis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False))
-            axis.set_minor_formatter(NullFormatter())
-        elif heat and not labelled[axis.axis_name]:
+            axis.set_major_locator(MaxNLocator(nbins=7))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(ScalarFormatter(useOffset=False))
+        elif heat and not any(labels):
             axis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        elif not labels and 1000 <= np.abs(limits).max() < 1e7:
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}".replace("-", "−")))
 
 
-def _legend(drawn: Figure, spots: list[Axes]) -> None:
-    """Put one frameless legend, a name once, above the panels."""
+def _legend(drawn: Figure, spots: list[Axes], title: str) -> None:
+    """Put one frameless legend, a name once, above the panels, with the title over it."""
     found: dict[str, Any] = {}
     for axes in spots:
         for handle, label in zip(*axes.get_legend_handles_labels()):
             found.setdefault(label, handle)
-    if len(found) > 1:
-        drawn.legend(
-            found.values(), found.keys(), loc="outside upper left", ncols=min(len(found), 4), frameon=False,
-            handlelength=2.4, columnspacing=1.4, fontsize=8.5,
-        )  # fmt: skip
+    if len(found) < 2:
+        if title:
+            drawn.suptitle(title, x=0.01, ha="left", fontsize=_TITLE)
+        return
+    columns = max(1, min(len(found), 105 // (max(map(len, found)) + 7)))  # about 105 letters across
+    # matplotlib fills columns first; a legend is read along its lines.
+    names = [name for column in range(columns) for name in list(found)[column::columns]]
+    legend = drawn.legend(
+        [found[name] for name in names], names, loc="outside upper left", ncols=columns, frameon=False,
+        handlelength=2.4, columnspacing=1.4, fontsize=8.5, borderaxespad=0.2, borderpad=0.2,
+        title=title or None, title_fontsize=_TITLE, alignment="left",
+    )  # fmt: skip
+    legend.get_title().set_color(INK[0])

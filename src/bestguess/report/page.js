@@ -26,7 +26,7 @@
   const arrange = (layout, width) => {
     const grid = layout.meta && layout.meta.grid;
     if (!grid) return;
-    const columns = Math.max(1, Math.min(grid.columns, Math.floor(width / 240)));
+    const columns = Math.max(1, Math.min(grid.columns, Math.floor(width / grid.panel_width)));
     if (columns === grid.columns) return;
     const rows = Math.ceil(grid.panels / columns);
     const [wide, gap] = [columns > 1 ? 0.08 : 0, rows > 1 ? 0.25 / rows : 0];
@@ -38,17 +38,18 @@
       x.domain = [left, Math.min(1, left + w)];
       y.domain = [Math.max(0, top - h), top];
       const last = i + columns >= grid.panels;
-      if (grid.share_x) x.showticklabels = last;
-      if (grid.share_y) y.showticklabels = column === 0;
+      if (grid.share_x) [x.showticklabels, x.ticks] = [last, last ? "outside" : ""];
+      if (grid.share_y) [y.showticklabels, y.ticks] = [column === 0, column ? "" : "outside"];
       x.title.text = last ? grid.x[i] : "";
       y.title.text = column === 0 ? grid.y[i] : "";
     }
-    layout.height = grid.margin + grid.panel_height * rows;
+    layout.height = layout.margin.t + layout.margin.b + grid.panel_height * rows;
   };
 
   const draw = async plot => {
     const { data, layout } = specification(plot);
     arrange(layout, plot.clientWidth);
+    if (plot.classList.contains("square")) layout.height = Math.min(layout.height, plot.clientWidth);
     layout.autosize = true;
     if (touch.matches) layout.dragmode = false; // a finger scrolls the page
     if (narrow.matches) {

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bestguess import __version__
-from bestguess.report.charts import Grid, Picture, describe, panels_of, to_plotly, write_atomically
+from bestguess.report.charts import Chart, Picture, describe, panels_of, to_plotly, write_atomically
 from bestguess.report.progress import format_cell, is_figure
 
 # Inline scripts and styles and embedded pictures; no address of any kind.
@@ -79,15 +79,12 @@ class Page:
         kind = [' class="number"' if rows and figure else "" for figure in figures]
         head = "".join(f'<th scope="col"{k}>{html.escape(column)}</th>' for k, column in zip(kind, columns))
         body = "".join(
-            "<tr>"
-            + "".join(f"<td{k}>{html.escape(format_cell(cell))}</td>" for k, cell in zip(kind, row))
-            + "</tr>"
+            "<tr>" + "".join(f"<td{k}>{html.escape(format_cell(cell))}</td>" for k, cell in zip(kind, row)) + "</tr>"
             for row in rows
         )
         told = f"<caption>{_inline(caption)}</caption>" if caption else ""
         self._parts.append(
-            f'<div class="scroll"><table>{told}<thead><tr>{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>"
+            f'<div class="scroll"><table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         )
 
     def chart(self, picture: Picture) -> None:
@@ -97,16 +94,17 @@ class Page:
 
         self._charts += 1
         drawn = to_plotly(picture)
-        # The page has its own title, which wraps; a legend then needs less room above.
-        drawn.update_layout(title=None, margin_t=30 if not isinstance(picture, Grid) else 60)
+        # The page has its own title, which wraps; without Plotly's less room is needed above.
+        drawn.update_layout(title=None, margin_t=drawn.layout.margin.t - 40, height=drawn.layout.height - 40)
         still = base64.b64encode(render(picture, "svg", titled=False)).decode()
         name = re.sub(r"[^a-z0-9]+", "-", picture.title.lower()).strip("-") or "chart"
         caption = f"<figcaption>{_inline(picture.caption)}</figcaption>" if picture.caption else ""
+        square = " square" if isinstance(picture, Chart) and picture.equal_aspect else ""
         said = html.escape(describe(picture))
         exchange = html.escape(json.dumps(theme(panels_of(picture))))
         self._parts.append(
             f"<figure><header>{html.escape(picture.title)}</header>"
-            f'<div class="plot" role="group" aria-label="{said}" data-name="{name}" data-theme="{exchange}">'
+            f'<div class="plot{square}" role="group" aria-label="{said}" data-name="{name}" data-theme="{exchange}">'
             f'<img alt="{said}" src="data:image/svg+xml;base64,{still}"><div class="canvas" hidden></div>'
             f'<script type="application/json">{_json(drawn)}</script></div>{caption}</figure>'
         )
@@ -121,9 +119,7 @@ class Page:
         """Return the page as HTML: about 2 MB with charts, a few kB without."""
         contents = ""
         if len(self._headings) > 3:
-            entries = "".join(
-                f'<li><a href="#{a}">{html.escape(text)}</a></li>' for a, text in self._headings
-            )
+            entries = "".join(f'<li><a href="#{a}">{html.escape(text)}</a></li>' for a, text in self._headings)
             contents = f'<nav aria-label="Contents"><ol>{entries}</ol></nav>'
         scripts = ""
         if self._charts:

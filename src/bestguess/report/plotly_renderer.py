@@ -32,15 +32,17 @@ from bestguess.report.look import (
     band,
     drawable,
     heat_range,
+    log_ticks,
     rgb_scale,
     rgba,
     role_style,
+    span,
     styles,
 )
 
-HEIGHT = 400
+HEIGHT = 400  # of a chart, in CSS pixels
+SQUARE_HEIGHT = 480
 PANEL_HEIGHT = 230
-GRID_MARGIN = 110
 
 
 def figure(picture: Picture) -> go.Figure:
@@ -50,20 +52,27 @@ def figure(picture: Picture) -> go.Figure:
     drawn = go.Figure()
     named: set[str] = set()
     for number, (chart, look) in enumerate(zip(panels, looks), start=1):
-        for series, style in zip(chart.series, look):
+        traces = []
+        for place, (series, style) in enumerate(zip(chart.series, look)):
             first = bool(series.name) and series.name not in named
             named.add(series.name)
-            for trace in _traces(chart, series, style, number):
+            for trace in _traces(chart, series, style):
                 trace.update(xaxis=_axis("x", number), yaxis=_axis("y", number))
                 trace.showlegend = bool(trace.showlegend is not False and first)
-                drawn.add_trace(trace)
+                if not isinstance(series, Heatmap):
+                    trace.legendrank = place + 1
+                band_below = isinstance(trace, go.Scatter) and trace.fill == "toself"
+                traces.append((0 if band_below else 2 if series.role == "oracle" else 1, trace))
+        # The oracle over the model: its dashes show both where they agree. Bands lie under all lines.
+        # (Plotly's own `zorder` loses the axis lines.)
+        drawn.add_traces([trace for _, trace in sorted(traces, key=lambda pair: pair[0])])
         _hlines(drawn, chart, number)
         if isinstance(picture, Grid):
             drawn.add_annotation(
                 xref=f"{_axis('x', number)} domain", yref=f"{_axis('y', number)} domain", x=0, y=1,
                 xanchor="left", yanchor="bottom", text=chart.title, showarrow=False, font={"size": 12},
             )  # fmt: skip
-    drawn.update_layout(_layout(picture, shown=len(named - {""}) > 1))
+    drawn.update_layout(_layout(picture, legend=len(named - {""}) > 1))
     return drawn
 
 
@@ -71,7 +80,7 @@ def _axis(letter: str, number: int) -> str:
     return letter if number == 1 else f"{letter}{number}"
 
 
-def _traces(chart: Chart, series: Any, style: Style, number: int) -> list[Any]:
+def _traces(chart: Chart, series: Any, style: Style) -> list[Any]:
     if isinstance(series, Heatmap):
         return [_heatmap(series)]
     common: dict[str, Any] = {"name": series.name, "legendgroup": series.name or None}
@@ -80,7 +89,7 @@ def _traces(chart: Chart, series: Any, style: Style, number: int) -> list[Any]:
             go.Bar(
                 x=np.arange(len(series.labels)),
                 y=drawable(series.y, chart.log_y),
-                error_y=_error(series.error, style),
+                error_y=_error(series.error, INK[0]),
                 marker={"color": style.light},
                 customdata=list(series.labels),
                 hovertemplate="%{customdata}: %{y:.5~g}<extra>%{fullData.name}</extra>",
@@ -97,7 +106,7 @@ def _traces(chart: Chart, series: Any, style: Style, number: int) -> list[Any]:
             mode="lines+markers" if series.connect else "markers",
             line=line,
             marker={"color": style.light, "size": 7, "line": {"color": PAPER[0], "width": 1}},
-            error_y=_error(series.error, style),
+            error_y=_error(series.error, style.light),
             hovertemplate=hover,
             **common,
         )
@@ -128,10 +137,10 @@ def _traces(chart: Chart, series: Any, style: Style, number: int) -> list[Any]:
     return traces
 
 
-def _error(error: Any, style: Style) -> dict[str, Any] | None:
+def _error(error: Any, colour: str) -> dict[str, Any] | None:
     if error is None:
         return None
-    return {"type": "data", "array": drawable(error), "color": style.light, "thickness": 1.4, "width": 3}
+    return {"type": "data", "array": drawable(error), "color": colour, "thickness": 1.4, "width": 3}
 
 
 def _heatmap(series: Heatmap) -> Any:
@@ -163,63 +172,70 @@ def _hlines(drawn: go.Figure, chart: Chart, number: int) -> None:
         )  # fmt: skip
 
 
-def _layout(picture: Picture, shown: bool) -> dict[str, Any]:
+def _layout(picture: Picture, legend: bool) -> dict[str, Any]:
     panels = panels_of(picture)
+    square = not isinstance(picture, Grid) and panels[0].equal_aspect
     layout: dict[str, Any] = {
         "title": {"text": picture.title, "x": 0, "xref": "paper", "font": {"size": 16}},
         "font": {"family": FONT, "size": 13, "color": INK[0]},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "showlegend": shown,
+        "showlegend": legend,
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
                    "bgcolor": "rgba(0,0,0,0)", "font": {"size": 12}, "title": {"text": ""}},
-        "margin": {"l": 62, "r": 16, "t": 76, "b": 52},
+        "margin": {"l": 62, "r": 16, "t": 76 if legend else 48, "b": 52},
         "hoverlabel": {"font": {"family": FONT, "size": 12}},
         "hovermode": "closest",
         "bargap": 0.3,
-        "height": HEIGHT,
+        "height": SQUARE_HEIGHT if square else HEIGHT,
         "template": "none",
     }  # fmt: skip
     heat = [series for panel in panels for series in panel.series if isinstance(series, Heatmap)]
     if heat:
         layout["coloraxis"] = _coloraxis(heat)
-    columns = min(picture.columns, len(panels)) if isinstance(picture, Grid) else 1
-    places = domains(len(panels), columns)
-    for number, (panel, (across, up)) in enumerate(zip(panels, places), start=1):
-        x, y = axes(panel)
+    if isinstance(picture, Grid):
+        return layout | _grid(picture, layout, bool(heat))
+    layout["xaxis"], layout["yaxis"] = _axes(panels[0], panels)
+    return layout
+
+
+def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
+    """Return what a grid's layout has over a single chart's: an x and a y axis for each panel."""
+    count, columns = len(picture.panels), min(picture.columns, len(picture.panels))
+    changed: dict[str, Any] = {}
+    for number, (panel, (across, up)) in enumerate(zip(picture.panels, domains(count, columns)), start=1):
+        x, y = _axes(panel, picture.panels)
         x |= {"domain": across, "anchor": _axis("y", number)}
         y |= {"domain": up, "anchor": _axis("x", number)}
         if panel.equal_aspect:
-            y |= {"scaleanchor": _axis("x", number), "scaleratio": 1}
-        if isinstance(picture, Grid):
-            column = (number - 1) % columns
-            last = number - 1 + columns >= len(panels)
-            if picture.share_x:
-                x |= {"matches": "x"} if number > 1 else {}
-                x |= {"showticklabels": last}
-            if picture.share_y:
-                y |= {"matches": "y"} if number > 1 else {}
-                y |= {"showticklabels": column == 0}
-            if not last:
-                x["title"]["text"] = ""
-            if column:
-                y["title"]["text"] = ""
-        layout[f"xaxis{'' if number == 1 else number}"] = x
-        layout[f"yaxis{'' if number == 1 else number}"] = y
-    if isinstance(picture, Grid):
-        rows = -(-len(panels) // columns)
-        layout["height"] = GRID_MARGIN + PANEL_HEIGHT * rows
-        layout["legend"] |= {"yref": "container", "y": 0.99, "yanchor": "top"}
+            y["scaleanchor"] = _axis("x", number)
+        first, last = (number - 1) % columns == 0, number - 1 + columns >= count
+        for axis, letter, shared, outer in ((x, "x", picture.share_x, last), (y, "y", picture.share_y, first)):
+            if shared:
+                axis |= {"showticklabels": outer, "ticks": "outside" if outer else ""} | (
+                    {"matches": letter} if number > 1 else {}
+                )
+            if not outer:
+                axis["title"]["text"] = ""
+        changed[f"xaxis{number if number > 1 else ''}"] = x
+        changed[f"yaxis{number if number > 1 else ''}"] = y
+    rows = -(-count // columns)
+    margin = layout["margin"] | {"t": layout["margin"]["t"] + 24}
+    around = margin["t"] + margin["b"]
+    return changed | {
+        "margin": margin,
+        "height": around + PANEL_HEIGHT * rows,
+        # Above the first panels' titles, however high the grid.
+        "legend": layout["legend"] | {"yref": "container", "y": 1, "yanchor": "top"},
         # What a page needs to lay the panels out again in a narrow window.
-        layout["meta"] = {
+        "meta": {
             "grid": {
-                "panels": len(panels), "columns": columns,
-                "share_x": picture.share_x, "share_y": picture.share_y,
-                "x": [panel.x for panel in panels], "y": [panel.y for panel in panels],
-                "margin": GRID_MARGIN, "panel_height": PANEL_HEIGHT,
+                "panels": count, "columns": columns, "share_x": picture.share_x, "share_y": picture.share_y,
+                "x": [panel.x for panel in picture.panels], "y": [panel.y for panel in picture.panels],
+                "panel_height": PANEL_HEIGHT, "panel_width": 165 if heat else 230,
             }
-        }  # fmt: skip
-    return layout
+        },
+    }  # fmt: skip
 
 
 def domains(panels: int, columns: int) -> list[tuple[list[float], list[float]]]:
@@ -235,30 +251,38 @@ def domains(panels: int, columns: int) -> list[tuple[list[float], list[float]]]:
     return places
 
 
-def axes(chart: Chart) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return Plotly's x axis and y axis of a chart."""
+def _axes(chart: Chart, panels: Sequence[Chart]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return Plotly's x axis and y axis of a chart among the panels that it shares axes with."""
     x = _one_axis(chart.x, chart.log_x, chart.x_range, chart.x_ticks)
     y = _one_axis(chart.y, chart.log_y, chart.y_range, chart.y_ticks)
+    for axis, letter, log, ticks in ((x, "x", chart.log_x, chart.x_ticks), (y, "y", chart.log_y, chart.y_ticks)):
+        if log and ticks is None and (chosen := log_ticks(panels, letter, "10<sup>{}</sup>")):
+            axis["tickvals"], axis["ticktext"] = chosen
     for series in chart.series:
         if isinstance(series, Bars):
-            x |= {
-                "tickvals": list(range(len(series.labels))),
-                "ticktext": list(series.labels),
-                "showgrid": False,
-            }
+            x |= {"tickvals": list(range(len(series.labels))), "ticktext": list(series.labels)}
+            x["showgrid"] = False
         if isinstance(series, Heatmap):
             rows, columns = np.shape(series.z)
-            x |= {"showgrid": False, "range": [-0.5, columns - 0.5], "constrain": "domain"}
-            y |= {"showgrid": False, "range": [rows - 0.5, -0.5], "constrain": "domain"}
+            x |= {"showgrid": False, "showline": False, "range": [-0.5, columns - 0.5]}
+            y |= {"showgrid": False, "showline": False, "range": [rows - 0.5, -0.5]}
             for axis, labels in ((x, series.x_labels), (y, series.y_labels)):
                 if labels is not None:
                     axis |= {"tickvals": list(range(len(labels))), "ticktext": list(labels)}
+    if chart.equal_aspect:
+        x |= {"constrain": "domain", "constraintoward": "left"}
+        y |= {"constrain": "domain", "constraintoward": "top", "scaleanchor": "x"}
+        for axis, letter in ((x, "x"), (y, "y")):
+            # Plotly draws lines up to the very edge, which would shave the unit circle.
+            if "range" not in axis and (extent := span(panels, letter)):
+                room = 0.06 * (extent[1] - extent[0])
+                axis["range"] = [extent[0] - room, extent[1] + room]
     return x, y
 
 
 def _one_axis(title: str, log: bool, limits: tuple[float, float] | None, ticks: Any) -> dict[str, Any]:
     axis: dict[str, Any] = {
-        "title": {"text": title, "standoff": 8},
+        "title": {"text": title, "standoff": 8, "font": {"size": 13}},
         "type": "log" if log else "linear",
         "gridcolor": GRID[0],
         "zeroline": False,
@@ -269,7 +293,9 @@ def _one_axis(title: str, log: bool, limits: tuple[float, float] | None, ticks: 
         "tickcolor": INK[0],
         "automargin": True,
         "exponentformat": "power",
-        "minexponent": 4,
+        "minexponent": 6,
+        "separatethousands": True,
+        "ticklabeloverflow": "allow",
     }
     if limits is not None:
         axis["range"] = [float(np.log10(limit)) for limit in limits] if log else list(limits)
@@ -284,5 +310,13 @@ def _coloraxis(heat: Sequence[Heatmap]) -> dict[str, Any]:
         "cmin": low,
         "cmax": high,
         "colorscale": rgb_scale(DIVERGING if diverging else SEQUENTIAL),
-        "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": heat[0].unit}, "len": 1},
+        "colorbar": {
+            "thickness": 12,
+            "outlinewidth": 0,
+            "title": {"text": heat[0].unit},
+            "lenmode": "pixels",
+            "len": 240,
+            "y": 1,
+            "yanchor": "top",
+        },
     }

@@ -108,9 +108,7 @@ def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: 
     for place, column in enumerate(columns):
         cells = [row[place] for row in rows]
         numeric = bool(cells) and all(is_figure(cell) or cell is None for cell in cells)
-        table.add_column(
-            Text(column), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
-        )
+        table.add_column(Text(column), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in rows:
         table.add_row(*(Text(format_cell(cell)) for cell in row))
     return table
@@ -134,9 +132,7 @@ def format_cell(cell: Any) -> str:
 def is_figure(cell: Any) -> bool:
     """Return whether a cell of a table is a number, or text that begins as one: it goes to the right."""
     # A cell such as "1.0002 ± 0.0001" or "12 %" is a figure as well.
-    return isinstance(cell, int | float) or (
-        isinstance(cell, str) and cell[:1] in "0123456789+-−–." and cell != ""
-    )
+    return isinstance(cell, int | float) or (isinstance(cell, str) and cell[:1] in "0123456789+-−–." and cell != "")
 
 
 def _short(rate: float) -> str:

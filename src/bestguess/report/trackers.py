@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import json
+import logging
 import math
 import numbers
 import os
@@ -19,6 +20,7 @@ from typing import Any, Self
 from bestguess.command import UserError, nearest
 
 METRICS_FILE = "metrics.jsonl"
+WANDB_MODES = ("online", "offline", "disabled", "shared")
 
 
 class Tracker(abc.ABC):
@@ -66,7 +68,7 @@ class JsonLines(Tracker):
     `read_metrics` returns NaN. On resuming, lines after the resumed step, and a last line cut in half, go.
     """
 
-    def __init__(self, path: str | os.PathLike[str], resume_step: int | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], resume_step: int | Sequence[int] | None = None) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if resume_step is not None:
@@ -96,19 +98,24 @@ class TensorBoard(Tracker):
         folder: str | os.PathLike[str],
         config: Mapping[str, Any],
         runs: Sequence[Mapping[str, Any]],
-        resume_step: int | None = None,
+        resume_step: int | Sequence[int] | None = None,
     ) -> None:
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:
             raise _missing("tensorboard", "tensorboardX") from error
+        # It would warn of every NaN that a diverged run logs; NaN is what we mean to show.
+        logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
         # TensorBoard hides what an earlier attempt wrote from `purge_step` on.
-        purge = None if resume_step is None else resume_step + 1
+        steps = [_step_of(resume_step, number) for number in range(len(runs))]
         self._writers = [
-            SummaryWriter(str(Path(folder) / run_name(number, run)), purge_step=purge)
+            SummaryWriter(
+                str(Path(folder) / run_name(number, run)),
+                purge_step=None if steps[number] is None else steps[number] + 1,  # type: ignore[operator]
+            )
             for number, run in enumerate(runs)
         ]
-        self._last = [resume_step or 0] * len(runs)
+        self._last = [step or 0 for step in steps]
         for writer, run in zip(self._writers, runs):
             text = json.dumps({**config, **run}, indent=2, default=str)
             writer.add_text("config", "\n".join("    " + line for line in text.splitlines()))
@@ -139,7 +146,7 @@ class WandB(Tracker):
         folder: str | os.PathLike[str],
         config: Mapping[str, Any],
         runs: Sequence[Mapping[str, Any]],
-        resume_step: int | None = None,
+        resume_step: int | Sequence[int] | None = None,
         *,
         project: str = "bestguess",
         group: str | None = None,
@@ -151,29 +158,37 @@ class WandB(Tracker):
         folder = Path(folder).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         mode = wandb_mode()
+        if mode not in WANDB_MODES:
+            raise UserError(f"WANDB_MODE: no mode {mode!r}{nearest(mode, WANDB_MODES)}")
         ids = _run_ids(folder / "wandb" / "run_ids.json", len(runs), resume_step is not None)
         settings = wandb.Settings(
             silent=True, console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True,
             disable_code=True, disable_job_creation=True,
         )  # fmt: skip
         self._runs: list[Any] = []
-        for number, run in enumerate(runs):
-            begun = wandb.init(
-                project=os.environ.get("WANDB_PROJECT", project),
-                group=os.environ.get("WANDB_RUN_GROUP", group or folder.name),
-                name=run_name(number, run),
-                id=ids[number],
-                dir=str(folder),
-                config={**config, **run},
-                mode=mode,  # type: ignore[arg-type]
-                reinit="create_new",
-                # Offline there is no server to ask whether the id exists; syncing joins the parts by id.
-                resume="allow" if mode == "online" else None,
-                settings=settings,
-            )
-            begun.define_metric("step", hidden=True)
-            begun.define_metric("*", step_metric="step")
-            self._runs.append(begun)
+        try:
+            for number, run in enumerate(runs):
+                begun = wandb.init(
+                    project=os.environ.get("WANDB_PROJECT", project),
+                    group=os.environ.get("WANDB_RUN_GROUP", group or folder.name),
+                    name=run_name(number, run),
+                    id=ids[number],
+                    dir=str(folder),
+                    config={**config, **run},
+                    mode=mode,  # type: ignore[arg-type]
+                    reinit="create_new",
+                    # Offline there is no server to ask whether the id exists; syncing joins the parts by id.
+                    resume="allow" if mode == "online" else None,
+                    settings=settings,
+                )
+                self._runs.append(begun)
+                begun.define_metric("step", hidden=True)
+                begun.define_metric("*", step_metric="step")
+        except wandb.Error as error:
+            self.finish(failed=True)
+            raise UserError(
+                f"--track wandb: {error}; with WANDB_MODE=offline the metrics stay in {folder / 'wandb'}"
+            ) from error
 
     def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
         self._runs[run].log({**{name: float(value) for name, value in metrics.items()}, "step": int(step)})
@@ -194,21 +209,20 @@ def open_trackers(
     folder: str | os.PathLike[str],
     config: Mapping[str, Any],
     runs: Sequence[Mapping[str, Any]],
-    resume_step: int | None = None,
+    resume_step: int | Sequence[int] | None = None,
 ) -> Trackers:
     """Return the named trackers as one, open, with JSON lines always among them.
 
     names: of `jsonl`, `wandb`, `tensorboard`. folder: the run's folder; all that is written stays in
     it. config: what all runs share. runs: for each run what is its own, such as its learning rate and
-    seed. resume_step: the step that training goes on from, None for a fresh start. Raises UserError for
+    seed. resume_step: the step that training goes on from, of all
+    runs or of each one, None for a fresh start. Raises UserError for
     an unknown name, for a package that is not installed, and for metrics that a fresh start would mix with.
     """
     wanted = dict.fromkeys(names)
     for name in wanted:
         if name not in TRACKERS:
-            raise UserError(
-                f"--track: no tracker {name!r}{nearest(name, TRACKERS)} (known: {', '.join(TRACKERS)})"
-            )
+            raise UserError(f"--track: no tracker {name!r}{nearest(name, TRACKERS)} (known: {', '.join(TRACKERS)})")
     folder = Path(folder)
     opened: list[Tracker] = [JsonLines(folder / METRICS_FILE, resume_step)]
     try:
@@ -230,9 +244,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    return [
-        {name: math.nan if value is None else value for name, value in line.items()} for line in _lines(path)
-    ]
+    return [{name: math.nan if value is None else value for name, value in line.items()} for line in _lines(path)]
 
 
 def run_name(number: int, run: Mapping[str, Any]) -> str:
@@ -252,9 +264,7 @@ def wandb_mode() -> str:
     if os.environ.get("WANDB_API_KEY"):
         return "online"
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
-    files = (
-        [os.environ["NETRC"]] if "NETRC" in os.environ else [Path.home() / ".netrc", Path.home() / "_netrc"]
-    )
+    files = [os.environ["NETRC"]] if "NETRC" in os.environ else [Path.home() / ".netrc", Path.home() / "_netrc"]
     for file in files:
         # A netrc that is missing, unreadable or broken holds no key for us.
         with contextlib.suppress(OSError, netrc.NetrcParseError):
@@ -278,10 +288,17 @@ def _run_ids(path: Path, count: int, resumed: bool) -> list[str]:
     return ids
 
 
-def _rewind(path: Path, step: int) -> None:
-    """Keep the whole lines up to `step`, at once: a kill leaves the old file or the new one."""
+def _step_of(resume_step: int | Sequence[int] | None, run: int) -> int | None:
+    """Return the step that one run goes on from: parts of an ensemble may stand at different steps."""
+    if resume_step is None or isinstance(resume_step, int):
+        return resume_step
+    return resume_step[run]
+
+
+def _rewind(path: Path, resume_step: int | Sequence[int]) -> None:
+    """Keep each run's whole lines up to its step, at once: a kill leaves the old file or the new one."""
     if path.exists():
-        kept = [line for line in _lines(path) if line["step"] <= step]
+        kept = [line for line in _lines(path) if line["step"] <= (_step_of(resume_step, line["run"]) or 0)]
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="ascii")
         os.replace(temporary, path)
