@@ -467,5 +467,5 @@ def test_shapes_that_do_not_fit_raise():
         lambda: ceilings(L, 0),
     ):
         # Where shapes are checked at every call, the checker's TypeError comes first.
-        with pytest.raises((ValueError, TypeError), match="shape|T = 0|fit|hold|horizons|multiple|Type-check"):
+        with pytest.raises((ValueError, TypeError), match=r"shape|T = 0|fit|hold|horizons|multiple|Type-check"):
             use()
