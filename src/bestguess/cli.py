@@ -29,9 +29,39 @@ class Command:
     run: str
 
 
-COMMANDS: dict[str, Command] = {}
+_FILTERS = "bestguess.filters.config:", "bestguess.filters.commands:"
 
-FAMILIES: dict[str, str] = {}
+COMMANDS: dict[str, Command] = {
+    "quickstart": Command(
+        "watch transformers learn to filter, beside the optimum: 3 minutes on a laptop",
+        _FILTERS[0] + "QuickstartFlags",
+        _FILTERS[1] + "quickstart",
+    ),
+    "filters train": Command(
+        "train an ensemble, evaluate it, roll it out, write its page",
+        _FILTERS[0] + "TrainFlags",
+        _FILTERS[1] + "train",
+    ),
+    "filters evaluate": Command(
+        "measure the distance to the Kalman filter on test sequences",
+        _FILTERS[0] + "EvaluateFlags",
+        _FILTERS[1] + "evaluate_run",
+    ),
+    "filters rollout": Command(
+        "feed predictions back and compare with the filter's own, by horizon",
+        _FILTERS[0] + "RolloutFlags",
+        _FILTERS[1] + "rollout_run",
+    ),
+    "filters report": Command(
+        "write the page and the figures again",
+        _FILTERS[0] + "ReportFlags",
+        _FILTERS[1] + "report_run",
+    ),
+}
+
+FAMILIES: dict[str, str] = {
+    "filters": "Linear state-space sequences beside the Kalman filter:",
+}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -114,9 +144,7 @@ def _preset(cls: Any, args: list[str]) -> Any:
             name = arg.partition("=")[2]
     presets = cls.presets()
     if name not in presets:
-        raise UserError(
-            f"--preset {name}: unknown{nearest(name, presets)} (choose from {', '.join(presets)})"
-        )
+        raise UserError(f"--preset {name}: unknown{nearest(name, presets)} (choose from {', '.join(presets)})")
     return presets[name]
 
 

@@ -121,7 +121,7 @@ class Estimate(NamedTuple):
 
     mean: float
     standard_error: float
-    count: int
+    sequences: int
 
 
 def estimate(samples: Float[Array, "sequences"]) -> Estimate:

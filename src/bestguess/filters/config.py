@@ -46,9 +46,7 @@ class FilterTaskConfig:
             if getattr(self, name) < 1:
                 raise UserError(f"{flag(name)} {getattr(self, name)}: must be positive")
         if not self.sigma > 0:
-            raise UserError(
-                f"--sigma {self.sigma}: must be positive; without noise there is nothing to filter"
-            )
+            raise UserError(f"--sigma {self.sigma}: must be positive; without noise there is nothing to filter")
         if self.observed_dim > self.latent_dim:
             raise UserError(
                 f"--observed-dim {self.observed_dim}: more than --latent-dim {self.latent_dim}, so C cannot have full "
@@ -59,9 +57,7 @@ class FilterTaskConfig:
         for name in ("lambda_", "structure"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
-                raise UserError(
-                    f"{flag(name)} {' '.join(map(str, values))}: give each value once, and at least one"
-                )
+                raise UserError(f"{flag(name)} {' '.join(map(str, values))}: give each value once, and at least one")
         for value in self.lambda_:
             if not 0 < value < 1:
                 raise UserError(f"--lambda {value}: must lie between 0 and 1, or the system is not stable")
@@ -94,9 +90,7 @@ class RolloutConfig:
         if self.context < 1 or self.context % model.patch:
             raise UserError(f"--context {self.context}: must be a positive multiple of --patch {model.patch}")
         if not self.horizons or min(self.horizons) < 1:
-            raise UserError(
-                f"--horizons {' '.join(map(str, self.horizons)) or '(none)'}: give positive horizons"
-            )
+            raise UserError(f"--horizons {' '.join(map(str, self.horizons)) or '(none)'}: give positive horizons")
         if tuple(sorted(set(self.horizons))) != self.horizons:
             raise UserError(f"--horizons {' '.join(map(str, self.horizons))}: give them rising, each once")
         if self.context + max(self.horizons) > task.length:
@@ -174,9 +168,9 @@ def small() -> FiltersConfig:
     """Return the preset that two CPU cores train in minutes."""
     return FiltersConfig(
         task=FilterTaskConfig(latent_dim=8, observed_dim=2, length=64),
-        model=FilterModelConfig(layers=2, d_model=64, heads=2, activation="relu"),
+        model=FilterModelConfig(layers=2, d_model=64, heads=4),
         train=TrainConfig(
-            steps=1500, batch_size=32, learning_rate=(3e-3,), warmup_steps=100, validate_every=50, beta2=0.99
+            steps=600, batch_size=32, learning_rate=(3e-3,), warmup_steps=100, validate_every=50, beta2=0.99
         ),
         rollout=RolloutConfig(context=32, horizons=(2, 4, 8, 16, 32), rollouts=1024),
         test_sequences=1024,

@@ -47,7 +47,7 @@ class FilterCore(eqx.Module):
     ) -> tuple[Float[Array, "N k"], FilterState]:
         """Return, for each patch, the filter's prediction of the one after it, and the state after the last."""
         start = self.empty_cache(0) if cache is None else cache
-        end, out_Nk = jax.lax.scan(self._patch, start, token_Nk)
+        end, out_Nk = jax.lax.scan(lambda carry, token: self._patch(carry, token), start, token_Nk)
         return out_Nk, end
 
     def empty_cache(self, tokens: int) -> FilterState:
@@ -78,9 +78,7 @@ class FilterCore(eqx.Module):
         return FilterState(state, step, latest), out_Pm.reshape(-1)
 
 
-def exact_forecaster(
-    config: FilterModelConfig, system: System, scale: Float[Array, "m"], length: int
-) -> Forecaster:
+def exact_forecaster(config: FilterModelConfig, system: System, scale: Float[Array, "m"], length: int) -> Forecaster:
     """Return a forecaster with the exact filter of `system` as its core, for sequences of up to `length` steps."""
     gains, _ = kalman.kalman_gains(system, length)
     normaliser = Normaliser(scale, config.normalisation)

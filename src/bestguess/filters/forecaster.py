@@ -23,8 +23,8 @@ PRIOR_STEPS = 8.0
 class Statistics(NamedTuple):
     """Sums over the steps of one sequence seen so far; enough for their mean and variance."""
 
-    count: Float[Array, "*N"]
-    sum: Float[Array, "*N m"]
+    steps: Float[Array, "*N"]
+    total: Float[Array, "*N m"]
     square: Float[Array, "*N m"]
 
 
@@ -46,16 +46,14 @@ class Normaliser(eqx.Module):
         zero = jnp.zeros(self.scale.shape)
         return Statistics(jnp.zeros(()), zero, zero)
 
-    def normalise(
-        self, y_NPm: Float[Array, "N P m"], before: Statistics
-    ) -> tuple[Float[Array, "N P m"], Statistics]:
+    def normalise(self, y_NPm: Float[Array, "N P m"], before: Statistics) -> tuple[Float[Array, "N P m"], Statistics]:
         """Return the patches, each scaled by what came before it, and the statistics after each patch."""
         y_NPm = y_NPm / self._scale
         N, P, _ = y_NPm.shape
         after = Statistics(
-            before.count + P * jnp.arange(1.0, N + 1),
-            before.sum + jnp.cumsum(y_NPm.sum(axis=1), axis=0),
-            before.square + jnp.cumsum((y_NPm**2).sum(axis=1), axis=0),
+            before.steps + P * jnp.arange(1.0, N + 1),
+            before.total[None] + jnp.cumsum(y_NPm.sum(axis=1), axis=0),
+            before.square[None] + jnp.cumsum((y_NPm**2).sum(axis=1), axis=0),
         )
         prior = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), before, after)
         mean, deviation = self._moments(prior)
@@ -67,16 +65,17 @@ class Normaliser(eqx.Module):
         return (mean + deviation * v_NPm) * self._scale
 
     @property
-    def _scale(self) -> Float[Array, "m"]:
+    def _scale(self) -> Float[Array, "1 1 m"]:
         # The scale belongs to the task, not to what is learnt: no gradient moves it.
-        return jnp.ones_like(self.scale) if self.mode == "none" else jax.lax.stop_gradient(self.scale)
+        scale = jnp.ones_like(self.scale) if self.mode == "none" else jax.lax.stop_gradient(self.scale)
+        return scale[None, None]
 
     def _moments(self, s: Statistics) -> tuple[Float[Array, "N 1 m"], Float[Array, "N 1 m"]]:
         if self.mode != "instance":
-            return jnp.zeros_like(s.sum)[:, None], jnp.ones_like(s.sum)[:, None]
-        count = s.count[:, None]
-        mean = s.sum / (count + PRIOR_STEPS)
-        spread = s.square - 2 * mean * s.sum + count * mean**2
+            return jnp.zeros_like(s.total)[:, None], jnp.ones_like(s.total)[:, None]
+        count = s.steps[:, None]
+        mean = s.total / (count + PRIOR_STEPS)
+        spread = s.square - 2 * mean * s.total + count * mean**2
         deviation = jnp.sqrt((PRIOR_STEPS + spread) / (count + PRIOR_STEPS))
         return mean[:, None], deviation[:, None]
 
@@ -97,12 +96,16 @@ class TransformerCore(eqx.Module):
     """A decoder between two linear maps."""
 
     embed: Float[Array, "k D"]
+    bias: Float[Array, "D"]
     decoder: Decoder
     head: Float[Array, "D k"]
 
     def __init__(self, config: FilterModelConfig, width: int, *, key: Key[Array, ""]):
-        embed_key, decoder_key = jax.random.split(key)
+        embed_key, bias_key, decoder_key = jax.random.split(key, 3)
         self.embed = scaled_normal(embed_key, (width, config.d_model))
+        # A constant part of every token: without it a query could not ask for "3 steps ago" whatever y is
+        # (q·k would be odd in y), and the norm would hide how large y is.
+        self.bias = jax.random.normal(bias_key, (config.d_model,))
         self.decoder = Decoder(config, key=decoder_key)
         # From nothing learnt, the best guess is the best constant: training starts at the ceiling.
         self.head = jnp.zeros((config.d_model, width))
@@ -111,8 +114,12 @@ class TransformerCore(eqx.Module):
         self, token_Nk: Float[Array, "N k"], cache: DecoderCache | None = None
     ) -> tuple[Float[Array, "N k"], DecoderCache | None]:
         """Return, for each patch, the prediction of the one after it (float32)."""
-        x_ND, cache = self.decoder(token_Nk @ self.embed, cache)
+        x_ND, cache = self.decoder(token_Nk @ self.embed + self.bias[None], cache)
         return jnp.matmul(x_ND, self.head.astype(x_ND.dtype), preferred_element_type=jnp.float32), cache
+
+    def attention_weights(self, token_Nk: Float[Array, "N k"]) -> Float[Array, "layers H N N"]:
+        """Return every layer's and head's attention weights over the patches (rows: queries)."""
+        return self.decoder.attention_weights(token_Nk @ self.embed + self.bias[None])
 
     def empty_cache(self, tokens: int) -> DecoderCache:
         """Return a cache for that many tokens that holds none."""
@@ -156,9 +163,7 @@ class Forecaster(eqx.Module):
         return Cache(self.normaliser.start(), self.core.empty_cache(-(-steps // self.patch)))
 
 
-def make_forecaster(
-    config: FilterModelConfig, scale: Float[Array, "m"], *, key: Key[Array, ""]
-) -> Forecaster:
+def make_forecaster(config: FilterModelConfig, scale: Float[Array, "m"], *, key: Key[Array, ""]) -> Forecaster:
     """Return an untrained forecaster for a process whose standard deviations are `scale` (units of y)."""
     core = TransformerCore(config, config.patch * scale.shape[0], key=key)
     return Forecaster(Normaliser(scale, config.normalisation), core, config.patch)
@@ -178,7 +183,7 @@ def rollout(forecaster: Forecaster, context: Float[Array, "T m"], horizon: int) 
     P = forecaster.patch
     patches = -(-horizon // P)
     cache = forecaster.empty_cache(context.shape[0] + patches * P)
-    first, cache = forecaster(context, cache)
+    first, cache = forecaster(context, cache)  # type: ignore[assignment]
 
     def feed(carry, _):
         guess, cache = carry

@@ -15,7 +15,7 @@ from bestguess.task import normalised_loss, skill
 from bestguess.train.ensemble import Member, Problem
 
 
-class FilterProblem(Problem):
+class FilterProblem(Problem[FilterTask, Forecaster]):
     """Predict the next patch of y; the loss is the squared error over the filter's."""
 
     config: FilterModelConfig = eqx.field(static=True)
@@ -36,9 +36,7 @@ class FilterProblem(Problem):
         error = jnp.sum((y[task.predicted] - predict(model, y)) ** 2)
         return error / task.floor, jnp.asarray(float(y[task.predicted].shape[0]))
 
-    def validate(
-        self, model: Forecaster, task: FilterTask, key: Key[Array, "n"]
-    ) -> dict[str, Float[Array, ""]]:
+    def validate(self, model: Forecaster, task: FilterTask, key: Key[Array, "n"]) -> dict[str, Float[Array, ""]]:
         """Return the normalised loss and the skill, from the distance to the filter's predictions."""
         distance = jnp.mean(jax.vmap(lambda k: distances(model, task, k))(key))
         loss = normalised_loss(distance, task.floor)
@@ -52,7 +50,7 @@ def distances(model: Forecaster, task: FilterTask, key: Key[Array, ""]) -> Float
 
 
 def make_members(config: FiltersConfig) -> Member:
-    """Return the config's runs, stacked along a leading run axis, as host arrays."""
+    """Return the config's runs, stacked along a leading run axis."""
     runs = config.runs()
     tasks: dict[tuple, FilterTask] = {}
     for run in runs:
@@ -62,6 +60,6 @@ def make_members(config: FiltersConfig) -> Member:
     stack = lambda *leaves: np.stack(leaves)  # noqa: E731
     return Member(
         task=jax.tree.map(stack, *(tasks[run.setting, run.seed] for run in runs)),
-        learning_rate=np.asarray([run.learning_rate for run in runs], np.float32),
-        seed=np.asarray([run.seed for run in runs], np.int32),
+        learning_rate=jnp.asarray([run.learning_rate for run in runs], jnp.float32),
+        seed=jnp.asarray([run.seed for run in runs], jnp.int32),
     )

@@ -43,9 +43,7 @@ class FilterTask(Task):
         factor = kalman.cholesky_factor(system, length)
         k = patch * m
         self.factor = jnp.asarray(factor, jnp.float32)
-        self.block = jnp.asarray(
-            np.stack([factor[i : i + k, i : i + k] for i in range(0, length * m, k)]), jnp.float32
-        )
+        self.block = jnp.asarray(np.stack([factor[i : i + k, i : i + k] for i in range(0, length * m, k)]), jnp.float32)
         self.floor_by_step = jnp.asarray(kalman.patch_floors(factor, m, patch), jnp.float32)
         ceiling = kalman.ceilings(factor, m)
         self.ceiling_by_step = jnp.asarray(ceiling, jnp.float32)

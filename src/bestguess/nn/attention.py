@@ -31,7 +31,7 @@ def rope(x_THK: Float[Array, "T H K"], position_T: Int[Array, "T"], base: float)
     """
     half = x_THK.shape[-1] // 2
     frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle_T1h = position_T[:, None, None] * frequency
+    angle_T1h = position_T[:, None, None] * frequency[None, None]
     cos, sin = jnp.cos(angle_T1h), jnp.sin(angle_T1h)
     a, b = x_THK[..., :half].astype(jnp.float32), x_THK[..., half:].astype(jnp.float32)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x_THK.dtype)
@@ -71,7 +71,7 @@ class Attention(eqx.Module):
             read_THK = attend(q, k, v, self.kernel)
         else:
             position_T = cache.length - T + jnp.arange(T)
-            allowed_TS = jnp.arange(k.shape[0]) <= position_T[:, None]
+            allowed_TS = jnp.arange(k.shape[0])[None] <= position_T[:, None]
             read_THK = jax.nn.dot_product_attention(q, k, v, mask=allowed_TS[None], implementation="xla")
         return linear(read_THK.reshape(T, D), self.out), cache
 
@@ -80,7 +80,7 @@ class Attention(eqx.Module):
         q, k, _, _ = self._project(x_TD, None)
         score_HTT = jnp.einsum("thk,shk->hts", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
         causal_TT = jnp.tril(jnp.ones(score_HTT.shape[-2:], bool))
-        return jax.nn.softmax(jnp.where(causal_TT, score_HTT, -jnp.inf), axis=-1)
+        return jax.nn.softmax(jnp.where(causal_TT[None], score_HTT, -jnp.inf), axis=-1)
 
     def empty_cache(self, size: int, dtype: jnp.dtype) -> KVCache:
         """Return a cache for `size` tokens that holds none."""

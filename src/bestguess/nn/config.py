@@ -55,11 +55,10 @@ class DecoderConfig:
             if value is not None and not value > 0:
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be positive")
         if self.d_model % self.heads:
-            fits = [
-                h for h in range(1, self.d_model + 1) if self.d_model % h == 0 and self.d_model // h % 2 == 0
-            ]
+            fits = [h for h in range(1, self.d_model + 1) if self.d_model % h == 0 and self.d_model // h % 2 == 0]
             raise UserError(
-                f"--heads {self.heads}: does not divide --d-model {self.d_model}; choose from {fits or 'an even --d-model'}"
+                f"--heads {self.heads}: does not divide --d-model {self.d_model}; "
+                f"choose from {fits or 'an even --d-model'}"
             )
         if self.head_dim % 2:
             raise UserError(
@@ -67,6 +66,4 @@ class DecoderConfig:
                 "RoPE turns pairs of features, so make it even"
             )
         if self.attention == "cudnn" and (self.dtype != "bfloat16" or self.head_dim % 8):
-            raise UserError(
-                "--attention cudnn: needs --dtype bfloat16 and a head size that is a multiple of 8"
-            )
+            raise UserError("--attention cudnn: needs --dtype bfloat16 and a head size that is a multiple of 8")

@@ -33,10 +33,11 @@ class Decoder(eqx.Module):
     ) -> tuple[Float[Array, "T D"], DecoderCache | None]:
         """Return the decoded tokens (dtype of the config), and the cache that now holds them."""
         x_TD = x_TD.astype(self.dtype)
-        caches = []
+        caches: list[KVCache] = []
         for i, block in enumerate(self.blocks):
             x_TD, block_cache = block(x_TD, None if cache is None else cache[i])
-            caches.append(block_cache)
+            if block_cache is not None:
+                caches.append(block_cache)
         return self.norm(x_TD), None if cache is None else tuple(caches)
 
     def empty_cache(self, size: int) -> DecoderCache:

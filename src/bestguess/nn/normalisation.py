@@ -21,4 +21,4 @@ class RMSNorm(eqx.Module):
         """Return x / rms(x) · gain, computed in float32 and returned in the dtype of `x_TD`."""
         x = x_TD.astype(jnp.float32)
         scale = 1 / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + self.eps)
-        return (x * scale * self.gain).astype(x_TD.dtype)
+        return (x * scale * self.gain[None]).astype(x_TD.dtype)

@@ -76,9 +76,7 @@ def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header.get("sha256") != _digest(arrays):
-            raise DamagedCheckpoint(
-                f"{path}: its contents do not match the checksum that it was written with"
-            )
+            raise DamagedCheckpoint(f"{path}: its contents do not match the checksum that it was written with")
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedCheckpoint(f"{path}: not a whole checkpoint ({error})") from error
     named = _named(like)

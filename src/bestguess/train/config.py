@@ -54,10 +54,8 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
-        positive = ("steps batch_size seeds accumulate validate_every validation_sequences clip_norm").split()
-        not_negative = (
-            "first_seed warmup_steps final_learning_rate weight_decay patience min_delta checkpoint_every"
-        )
+        positive = ["steps", "batch_size", "seeds", "accumulate", "validate_every", "validation_sequences", "clip_norm"]
+        not_negative = "first_seed warmup_steps final_learning_rate weight_decay patience min_delta checkpoint_every"
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"{flag(name)} {getattr(self, name)}: must be positive")
@@ -75,9 +73,7 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{flag(name)} {getattr(self, name)}: must lie in [0, 1)")
         if self.final_learning_rate > 1:
-            raise UserError(
-                f"--final-learning-rate {self.final_learning_rate}: a share of the peak, at most 1"
-            )
+            raise UserError(f"--final-learning-rate {self.final_learning_rate}: a share of the peak, at most 1")
         if self.warmup_steps >= self.steps:
             raise UserError(
                 f"--warmup-steps {self.warmup_steps}: must be fewer than --steps {self.steps}; try {self.steps // 10}"

@@ -11,35 +11,37 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 from bestguess.task import Task
 from bestguess.train.config import TrainConfig
 from bestguess.train.optimizer import learning_rate, make_optimizer
 
+TaskT = TypeVar("TaskT", bound=Task)
+ModelT = TypeVar("ModelT")
 
-class Problem(eqx.Module):
+
+class Problem(eqx.Module, Generic[TaskT, ModelT]):
     """What a family gives the trainer: a model, a loss of one sequence, a validation."""
 
     @abc.abstractmethod
-    def init(self, task: Task, key: Key[Array, ""]) -> PyTree:
+    def init(self, task: TaskT, key: Key[Array, ""]) -> ModelT:
         """Return the initial model of one run."""
 
     @abc.abstractmethod
-    def loss(
-        self, model: PyTree, task: Task, key: Key[Array, ""]
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def loss(self, model: ModelT, task: TaskT, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Return the summed loss of one sequence drawn with `key`, and its count of targets."""
 
     @abc.abstractmethod
-    def validate(self, model: PyTree, task: Task, key: Key[Array, " n"]) -> dict[str, Float[Array, ""]]:
+    def validate(self, model: ModelT, task: TaskT, key: Key[Array, " n"]) -> dict[str, Float[Array, ""]]:
         """Return measures over the sequences drawn with the n keys; `score`, to be made small, is one of them."""
 
 
@@ -47,8 +49,8 @@ class Member(eqx.Module):
     """What sets one run apart: its task, its peak learning rate, its seed."""
 
     task: Task
-    learning_rate: Float[Array, "*run"]
-    seed: Int[Array, "*run"]
+    learning_rate: Float[Array | np.ndarray, "*run"]
+    seed: Int[Array | np.ndarray, "*run"]
 
 
 class State(eqx.Module):
@@ -102,6 +104,10 @@ class Ensemble:
         """Return the state of every run before its first step."""
         return jax.jit(self._start, out_shardings=self._by_run)(self.members)
 
+    def shape(self) -> State:
+        """Return the shapes and dtypes of the state, without computing one."""
+        return jax.eval_shape(self._start, self.members)
+
     def place(self, state: State) -> State:
         """Return a state that was read from disk, laid out over the mesh as `chunk` wants it."""
         return jax.device_put(state, self._by_run)
@@ -115,17 +121,13 @@ class Ensemble:
                 donate_argnums=0,
                 out_shardings=(self._by_run, self._by_run),
             )
-            state = jax.eval_shape(self._start, self.members)
-            state = jax.tree.map(
-                lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self._by_run), state
-            )
+            shard = lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self._by_run)  # noqa: E731
+            state = jax.tree.map(shard, self.shape())
             first = jax.ShapeDtypeStruct((), jnp.int32)
             self._compiled[steps] = program.lower(state, self.members, first).compile()
         return self._compiled[steps]
 
-    def chunk(
-        self, state: State, first_step: int, steps: int
-    ) -> tuple[State, dict[str, Float[Array, "run"]]]:
+    def chunk(self, state: State, first_step: int, steps: int) -> tuple[State, dict[str, Shaped[Array, "run"]]]:
         """Return the state after `steps` steps and one validation, and each run's metrics. Donates `state`."""
         return self.compile(steps)(state, self.members, jnp.asarray(first_step, jnp.int32))
 
@@ -157,9 +159,9 @@ class Ensemble:
             # The mean over the steps that a run took: a stopped run's later losses are no part of it.
             "train_loss": jnp.sum(jnp.where(live, loss, 0.0), axis=0) / count,
             "gradient_norm": jnp.sum(jnp.where(live, norm, 0.0), axis=0) / count,
-            "learning_rate": jax.vmap(
-                lambda m: learning_rate(self.config, m.learning_rate, first_step + steps - 1)
-            )(members),
+            "learning_rate": jax.vmap(lambda m: learning_rate(self.config, m.learning_rate, first_step + steps - 1))(
+                members
+            ),
         }
         state, measures = self._validate(state, members, first_step + steps)
         return state, metrics | measures | {"stopped": state.stopped, "fault_step": state.fault_step}
@@ -209,9 +211,7 @@ class Ensemble:
 
         return self._over_runs(one_run, state, members, micro)
 
-    def _update(
-        self, state: State, member: Member, gradient: PyTree, loss: Float[Array, ""], step: Int[Array, ""]
-    ):
+    def _update(self, state: State, member: Member, gradient: PyTree, loss: Float[Array, ""], step: Int[Array, ""]):
         """One run's optimiser step, unless the run has stopped or its loss or gradient is not finite."""
         norm = optax.tree.norm(gradient)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)

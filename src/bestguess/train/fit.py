@@ -84,10 +84,18 @@ def fit(
     )
 
 
-def load_fitted(
-    problem: Problem, config: TrainConfig, members: Member, folder: Path
-) -> tuple[State, np.ndarray]:
-    """Return every run's newest state on disk (leading run axis) and the step of each run; trains nothing.
+def resumed_steps(problem: Problem, config: TrainConfig, members: Member, folder: Path) -> list[int]:
+    """Return the step that each run will go on from: 0 where it has no checkpoint yet."""
+    size = int(members.seed.shape[0])
+    steps: list[int] = []
+    for i, runs in enumerate(_parts(size, _width_on_disk(folder) or size)):
+        newest, _ = load_newest(folder / f"part-{i}", _like(problem, config, _slice(members, runs)))
+        steps += [newest[1] if newest else 0] * len(runs)
+    return steps
+
+
+def load_fitted(problem: Problem, config: TrainConfig, members: Member, folder: Path) -> State:
+    """Return every run's newest state on disk (leading run axis); trains nothing.
 
     Raises UserError where a part of the ensemble has no checkpoint yet, or none that is sound.
     """
@@ -95,19 +103,18 @@ def load_fitted(
     width = _width_on_disk(folder)
     if width is None:
         raise UserError(f"{folder}: holds no checkpoint; train the run first, or --resume it")
-    states, steps = [], []
+    states = []
     for i, runs in enumerate(_parts(size, width)):
-        own = _slice(members, runs)
-        newest, _ = load_newest(
-            folder / f"part-{i}", jax.eval_shape(Ensemble(problem, config, own)._start, own)
-        )
+        newest, _ = load_newest(folder / f"part-{i}", _like(problem, config, _slice(members, runs)))
         if newest is None:
-            raise UserError(
-                f"{folder}: runs {runs.start} to {runs.stop - 1} hold no checkpoint yet; --resume the run"
-            )
+            raise UserError(f"{folder}: runs {runs.start} to {runs.stop - 1} hold no checkpoint yet; --resume the run")
         states.append(newest[0])
-        steps += [newest[1]] * len(runs)
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *states), np.asarray(steps)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *states)
+
+
+def _like(problem: Problem, config: TrainConfig, members: Member) -> State:
+    """The shapes and dtypes of a state, without computing one."""
+    return Ensemble(problem, config, members).shape()
 
 
 def _parts(size: int, width: int) -> list[range]:
@@ -152,12 +159,10 @@ def _plan(problem, config, members, folder, devices, say) -> tuple[list[range], 
     return _parts(size, width), ensemble
 
 
-def _fit_part(
-    ensemble: Ensemble, runs: range, folder: Path, on_chunk, on_resume, say
-) -> tuple[State, float, int]:
+def _fit_part(ensemble: Ensemble, runs: range, folder: Path, on_chunk, on_resume, say) -> tuple[State, float, int]:
     config = ensemble.config
     folder.mkdir(parents=True, exist_ok=True)
-    like = jax.eval_shape(ensemble._start, ensemble.members)
+    like = ensemble.shape()
     newest, damaged = load_newest(folder, like)
     for line in damaged:
         say(f"passed over a damaged checkpoint: {line}")
