@@ -1,0 +1,24 @@
+"""What every test runs under. Imports no JAX: rooms without it are tested without it.
+
+JAX reads its settings from the environment when it is first imported; the processes that tests start inherit them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from jaxtyping import install_import_hook
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+os.environ["MPLBACKEND"] = "agg"
+os.environ.pop("BESTGUESS_MEMORY", None)
+# Tests compile much and compute little: half the time of the suite.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+# One thread for each worker of xdist: more would fight over the cores.
+for name in ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+# Shapes in signatures are enforced here, and only here.
+install_import_hook(["bestguess.task", "bestguess.nn", "bestguess.train", "bestguess.filters"], "beartype.beartype")
