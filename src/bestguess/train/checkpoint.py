@@ -1,8 +1,8 @@
 """Checkpoints: arrays by name in safetensors files, written whole or not at all, read without running code.
 
 A checkpoint is one file `step-00001200.safetensors`. It is written beside its place, flushed to the
-disk and renamed, so a cut-off write leaves no file of that name; its header holds a SHA-256 of the
-data, so a file damaged later is told apart from a healthy one.
+disk and renamed, so a cut-off write leaves no file of that name; its header holds a SHA-256 of
+all else, so a file damaged later is told apart from a healthy one.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def save_checkpoint(folder: Path, step: int, tree: PyTree, about: dict[str, Any], keep: int = 2) -> Path:
     """Write the arrays of `tree` and the JSON-able `about`; return the file. Keeps the newest `keep` files."""
-    arrays = {name: np.ascontiguousarray(jax.device_get(leaf)) for name, leaf in _named(tree)}
-    header = {"about": json.dumps(about), "step": str(step), "sha256": _digest(arrays)}
+    arrays = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in _named(tree)}
+    header = {"about": json.dumps(about), "step": str(step)}
+    header["sha256"] = _digest(header, arrays)
     path = folder / f"step-{step:08d}.safetensors"
     write_atomically(path, save(arrays, metadata=header))
     for old in checkpoints(folder)[:-keep]:
@@ -75,7 +76,7 @@ def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header.get("sha256") != _digest(arrays):
+        if header.pop("sha256", None) != _digest(header, arrays):
             raise DamagedCheckpoint(f"{path}: its contents do not match the checksum that it was written with")
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedCheckpoint(f"{path}: not a whole checkpoint ({error})") from error
@@ -123,8 +124,8 @@ def _named(tree: PyTree) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _digest(header: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype} {array.shape}".encode())

@@ -82,6 +82,8 @@ class TrainConfig:
             raise UserError(f"--accumulate {self.accumulate}: does not divide --batch-size {self.batch_size}")
         if self.validation_sequences < 2:
             raise UserError(f"--validation-sequences {self.validation_sequences}: at least 2")
+        if self.first_seed + self.seeds > 2**31:
+            raise UserError(f"--first-seed {self.first_seed}: seeds must stay below 2^31")
 
 
 def flag(name: str) -> str:
@@ -111,7 +113,7 @@ def from_dict(cls: type[C], data: Any, where: str = "") -> C:
     An unknown key is an error that names the nearest known one; a missing key takes its default.
     """
     if not isinstance(data, dict):
-        raise UserError(f"{where or cls.__name__}: expected a mapping of keys, found {data!r}")
+        raise UserError(f"{where.rstrip('.: ') or cls.__name__}: expected a mapping of keys, found {data!r}")
     hints = typing.get_type_hints(cls)
     fields = {key_of(f.name): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:

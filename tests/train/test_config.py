@@ -1,0 +1,179 @@
+"""Configs: through YAML and back, and one clear line for whatever is off."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bestguess.command import UserError
+from bestguess.train.config import TrainConfig, flag, from_dict, key_of, to_dict
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.5
+    rates: tuple[float, ...] = (1e-3,)
+    kind: Literal["a", "b"] = "a"
+    kinds: tuple[Literal["a", "b"], ...] = ("a",)
+    lambda_: Annotated[tuple[float, ...], "a note"] = (0.9,)
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    count: int = 3
+    maybe: int | None = None
+    word: str = "x"
+    on: bool = False
+
+
+numbers = st.floats(allow_nan=False)
+inners = st.builds(
+    Inner,
+    rate=numbers,
+    rates=st.lists(numbers, max_size=3).map(tuple),
+    kind=st.sampled_from(["a", "b"]),
+    kinds=st.lists(st.sampled_from(["a", "b"]), max_size=3).map(tuple),
+    lambda_=st.lists(numbers, max_size=3).map(tuple),
+)
+outers = st.builds(
+    Outer, inner=inners, count=st.integers(), maybe=st.none() | st.integers(), word=st.text(), on=st.booleans()
+)
+
+
+@given(outers)
+def test_round_trip_through_yaml(config):
+    text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    assert from_dict(Outer, yaml.safe_load(text)) == config
+
+
+def test_round_trip_of_the_trainers_own():
+    config = TrainConfig(learning_rate=(3e-4, 1e-3), clip_norm=float("inf"), checkpoint_every=0.0)
+    assert from_dict(TrainConfig, yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
+
+
+def test_keys_are_the_flags_names():
+    assert to_dict(Inner())["lambda"] == [0.9]
+    assert key_of("lambda_") == "lambda"
+    assert flag("lambda_") == "--lambda"
+    assert flag("learning_rate") == "--learning-rate"
+
+
+def test_a_missing_key_takes_its_default():
+    assert from_dict(Outer, {"inner": {"kind": "b"}}) == Outer(inner=Inner(kind="b"))
+    assert from_dict(Outer, {}) == Outer()
+
+
+def test_yaml_reads_1e_4_as_a_string_and_we_do_not():
+    data = yaml.safe_load("inner: {rate: 1e-4, rates: [1e-4, 3.0e-4, 1], lambda: 0.5}\nmaybe: null")
+    assert data["inner"]["rate"] == "1e-4"  # the trap
+    config = from_dict(Outer, data)
+    assert config == Outer(inner=Inner(rate=1e-4, rates=(1e-4, 3e-4, 1.0), lambda_=(0.5,)))
+    assert all(type(rate) is float for rate in config.inner.rates)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"cuont": 1}, "cuont: unknown key; did you mean count?"),
+        ({"inner": {"ratse": [1]}}, "inner.ratse: unknown key; did you mean rate?"),
+        ({"inner": {"lambda_": [1]}}, "inner.lambda_: unknown key; did you mean lambda?"),
+        ({"zzz": 1}, "zzz: unknown key"),
+        ({7: 1}, "7: unknown key"),
+        ({"count": "3"}, "count: '3' is not an int"),
+        ({"count": 3.0}, "count: 3.0 is not an int"),
+        ({"count": True}, "count: True is not an int"),
+        ({"count": None}, "count: None is not an int"),
+        ({"on": 1}, "on: 1 is not a bool"),
+        ({"word": 1}, "word: 1 is not a str"),
+        ({"maybe": "no"}, "maybe: 'no' is not an int"),
+        ({"inner": {"rate": "fast"}}, "inner.rate: 'fast' is not a number"),
+        ({"inner": {"rate": True}}, "inner.rate: True is not a float"),
+        ({"inner": {"rate": [1.0]}}, "inner.rate: [1.0] is not a number"),
+        ({"inner": {"rate": None}}, "inner.rate: None is not a number"),
+        ({"inner": {"rates": [1, "two"]}}, "inner.rates[1]: 'two' is not a number"),
+        ({"inner": {"kind": "c"}}, "inner.kind: 'c' is none of a, b"),
+        ({"inner": {"kind": ["a"]}}, "inner.kind: ['a'] is none of a, b"),
+        ({"inner": {"kinds": ["a", "c"]}}, "inner.kinds[1]: 'c' is none of a, b"),
+        ({"inner": 3}, "inner: expected a mapping of keys, found 3"),
+        ([1], "Outer: expected a mapping of keys, found [1]"),
+        (None, "Outer: expected a mapping of keys, found None"),
+    ],
+)
+def test_what_is_off_is_named_in_one_line(data, message):
+    with pytest.raises(UserError) as error:
+        from_dict(Outer, data)
+    assert str(error.value) == message
+
+
+def test_where_leads_the_message():
+    with pytest.raises(UserError, match=r"^file\.yaml: inner\.rate: 'x' is not a number$"):
+        from_dict(Outer, {"inner": {"rate": "x"}}, "file.yaml: ")
+
+
+# ------------------------------------------------------------------------------- the trainer's values
+
+
+def test_the_defaults_are_possible():
+    TrainConfig().check()
+
+
+nan, inf = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        *[
+            ({name: value}, flag(name))
+            for name in ("steps", "batch_size", "seeds", "accumulate", "validate_every", "validation_sequences")
+            for value in (0, -1)
+        ],
+        *[({"clip_norm": value}, "--clip-norm") for value in (0.0, -1.0, nan)],
+        *[({name: -1}, flag(name)) for name in ("first_seed", "warmup_steps", "patience")],
+        *[
+            ({name: -1.0}, flag(name))
+            for name in ("final_learning_rate", "weight_decay", "min_delta", "checkpoint_every")
+        ],
+        ({"weight_decay": nan}, "--weight-decay"),
+        ({"final_learning_rate": 1.1}, "--final-learning-rate"),
+        ({"learning_rate": ()}, "--learning-rate"),
+        ({"learning_rate": (1e-3, 0.0)}, "--learning-rate 0.0"),
+        ({"learning_rate": (1e-3, nan)}, "--learning-rate nan"),
+        ({"learning_rate": (inf,)}, "--learning-rate inf"),
+        ({"learning_rate": (1e-3, 1e-3)}, "--learning-rate 0.001 0.001"),
+        ({"beta1": 1.0}, "--beta1"),
+        ({"beta2": -0.1}, "--beta2"),
+        ({"steps": 10, "warmup_steps": 10}, "--warmup-steps 10"),
+        ({"batch_size": 10, "accumulate": 3}, "--accumulate 3"),
+        ({"validation_sequences": 1}, "--validation-sequences 1"),
+        ({"first_seed": 2**31 - 1, "seeds": 2}, "--first-seed"),
+    ],
+)
+def test_an_impossible_value_is_named_in_one_line(change, named):
+    with pytest.raises(UserError) as error:
+        dataclasses.replace(TrainConfig(), **change).check()
+    assert str(error.value).startswith(named)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clip_norm": inf},
+        {"warmup_steps": 0},
+        {"steps": 10, "warmup_steps": 9},
+        {"final_learning_rate": 1.0},
+        {"checkpoint_every": 0.0},
+        {"batch_size": 12, "accumulate": 12},
+        {"first_seed": 2**31 - 1},
+    ],
+)
+def test_the_last_possible_value_is_taken(change):
+    dataclasses.replace(TrainConfig(), **change).check()
