@@ -70,6 +70,7 @@ _SETTINGS: Any = {
     "grid.color": GRID[0],
     "grid.linewidth": 0.7,
     "text.color": INK[0],
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "xtick.color": INK[0],
     "ytick.color": INK[0],
     "svg.fonttype": "none",  # letters stay letters: a third of the size, and they can be searched
@@ -80,14 +81,16 @@ _SETTINGS: Any = {
 
 @contextmanager
 def _look() -> Iterator[None]:
-    """Draw in our look, silent about fonts that this machine lacks."""
+    """Draw in our look, silent about fonts and letters that this machine lacks."""
     import logging
+    import warnings
 
     fonts = logging.getLogger("matplotlib.font_manager")
     level = fonts.level
     fonts.setLevel(logging.ERROR)
     try:
-        with matplotlib.rc_context(_SETTINGS):
+        with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             yield
     finally:
         fonts.setLevel(level)
@@ -229,7 +232,7 @@ def _ticks(chart: Chart, panels: Sequence[Chart], axes: Axes) -> None:
         labels = [getattr(series, f"{letter}_labels") for series in heat]
         if chosen is not None:
             inside = [(p, t) for p, t in zip(*chosen) if min(limits) <= p <= max(limits)]
-            axis.set_ticks([place for place, _ in inside], [text for _, text in inside])
+            axis.set_ticks([place for place, _ in inside], [text for _, text in inside], parse_math=ticks is None)
             axis.set_minor_locator(NullLocator())
         elif log:
             axis.set_major_locator(MaxNLocator(nbins=7))

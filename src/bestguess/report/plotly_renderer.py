@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,10 +71,19 @@ def figure(picture: Picture) -> go.Figure:
         if isinstance(picture, Grid):
             drawn.add_annotation(
                 xref=f"{_axis('x', number)} domain", yref=f"{_axis('y', number)} domain", x=0, y=1,
-                xanchor="left", yanchor="bottom", text=chart.title, showarrow=False, font={"size": 12},
+                xanchor="left", yanchor="bottom", text=_say(chart.title), showarrow=False, font={"size": 12},
             )  # fmt: skip
     drawn.update_layout(_layout(picture, legend=len(named - {""}) > 1))
     return drawn
+
+
+def _say(text: str) -> str:
+    """Return text as it is for Plotly, which would read a little HTML in it."""
+    return html.escape(text, quote=False)
+
+
+def _say_all(texts: Sequence[str]) -> list[str]:
+    return [_say(text) for text in texts]
 
 
 def _axis(letter: str, number: int) -> str:
@@ -83,7 +93,7 @@ def _axis(letter: str, number: int) -> str:
 def _traces(chart: Chart, series: Any, style: Style) -> list[Any]:
     if isinstance(series, Heatmap):
         return [_heatmap(series)]
-    common: dict[str, Any] = {"name": series.name, "legendgroup": series.name or None}
+    common: dict[str, Any] = {"name": _say(series.name), "legendgroup": series.name or None}
     if isinstance(series, Bars):
         return [
             go.Bar(
@@ -91,7 +101,7 @@ def _traces(chart: Chart, series: Any, style: Style) -> list[Any]:
                 y=drawable(series.y, chart.log_y),
                 error_y=_error(series.error, INK[0]),
                 marker={"color": style.light},
-                customdata=list(series.labels),
+                customdata=_say_all(series.labels),
                 hovertemplate="%{customdata}: %{y:.5~g}<extra>%{fullData.name}</extra>",
                 **common,
             )
@@ -152,7 +162,7 @@ def _heatmap(series: Heatmap) -> Any:
         coloraxis="coloraxis",
         hoverongaps=False,
         hovertemplate="row %{y}, column %{x}: %{z:.4~g}<extra></extra>",
-        name=series.name,
+        name=_say(series.name),
     )
 
 
@@ -167,7 +177,7 @@ def _hlines(drawn: go.Figure, chart: Chart, number: int) -> None:
         # Plotly places annotations on a log axis by the logarithm, unlike shapes.
         place = float(np.log10(line.y)) if chart.log_y else line.y
         drawn.add_annotation(
-            xref=f"{x} domain", yref=y, x=0.01, y=place, text=line.label, showarrow=False,
+            xref=f"{x} domain", yref=y, x=0.01, y=place, text=_say(line.label), showarrow=False,
             xanchor="left", yanchor="bottom", font={"color": style.light, "size": 12},
         )  # fmt: skip
 
@@ -176,7 +186,7 @@ def _layout(picture: Picture, legend: bool) -> dict[str, Any]:
     panels = panels_of(picture)
     square = not isinstance(picture, Grid) and panels[0].equal_aspect
     layout: dict[str, Any] = {
-        "title": {"text": picture.title, "x": 0, "xref": "paper", "font": {"size": 16}},
+        "title": {"text": _say(picture.title), "x": 0, "xref": "paper", "font": {"size": 16}},
         "font": {"family": FONT, "size": 13, "color": INK[0]},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -231,7 +241,7 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
         "meta": {
             "grid": {
                 "panels": count, "columns": columns, "share_x": picture.share_x, "share_y": picture.share_y,
-                "x": [panel.x for panel in picture.panels], "y": [panel.y for panel in picture.panels],
+                "x": [_say(panel.x) for panel in picture.panels], "y": [_say(panel.y) for panel in picture.panels],
                 "panel_height": PANEL_HEIGHT, "panel_width": 165 if heat else 230,
             }
         },
@@ -260,7 +270,7 @@ def _axes(chart: Chart, panels: Sequence[Chart]) -> tuple[dict[str, Any], dict[s
             axis["tickvals"], axis["ticktext"] = chosen
     for series in chart.series:
         if isinstance(series, Bars):
-            x |= {"tickvals": list(range(len(series.labels))), "ticktext": list(series.labels)}
+            x |= {"tickvals": list(range(len(series.labels))), "ticktext": _say_all(series.labels)}
             x["showgrid"] = False
         if isinstance(series, Heatmap):
             rows, columns = np.shape(series.z)
@@ -268,7 +278,7 @@ def _axes(chart: Chart, panels: Sequence[Chart]) -> tuple[dict[str, Any], dict[s
             y |= {"showgrid": False, "showline": False, "range": [rows - 0.5, -0.5]}
             for axis, labels in ((x, series.x_labels), (y, series.y_labels)):
                 if labels is not None:
-                    axis |= {"tickvals": list(range(len(labels))), "ticktext": list(labels)}
+                    axis |= {"tickvals": list(range(len(labels))), "ticktext": _say_all(labels)}
     if chart.equal_aspect:
         x |= {"constrain": "domain", "constraintoward": "left"}
         y |= {"constrain": "domain", "constraintoward": "top", "scaleanchor": "x"}
@@ -282,7 +292,7 @@ def _axes(chart: Chart, panels: Sequence[Chart]) -> tuple[dict[str, Any], dict[s
 
 def _one_axis(title: str, log: bool, limits: tuple[float, float] | None, ticks: Any) -> dict[str, Any]:
     axis: dict[str, Any] = {
-        "title": {"text": title, "standoff": 8, "font": {"size": 13}},
+        "title": {"text": _say(title), "standoff": 8, "font": {"size": 13}},
         "type": "log" if log else "linear",
         "gridcolor": GRID[0],
         "zeroline": False,
@@ -300,7 +310,8 @@ def _one_axis(title: str, log: bool, limits: tuple[float, float] | None, ticks: 
     if limits is not None:
         axis["range"] = [float(np.log10(limit)) for limit in limits] if log else list(limits)
     if ticks is not None:
-        axis["tickvals"], axis["ticktext"] = tick_places(ticks)
+        places, labels = tick_places(ticks)
+        axis["tickvals"], axis["ticktext"] = places, _say_all(labels)
     return axis
 
 
@@ -313,7 +324,7 @@ def _coloraxis(heat: Sequence[Heatmap]) -> dict[str, Any]:
         "colorbar": {
             "thickness": 12,
             "outlinewidth": 0,
-            "title": {"text": heat[0].unit},
+            "title": {"text": _say(heat[0].unit)},
             "lenmode": "pixels",
             "len": 240,
             "y": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -41,12 +42,16 @@ class TrainingProgress:
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+            from rich.table import Column
+
+            def whole() -> Column:  # where room is short, the bar yields, never a figure
+                return Column(no_wrap=True)
 
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}"),
+                MofNCompleteColumn(table_column=whole()),
+                TextColumn("{task.fields[figures]}", table_column=whole()),
                 console=self._console,
                 expand=True,
             )
@@ -63,7 +68,9 @@ class TrainingProgress:
     def update(self, step: int, loss: float, normalised_loss: float | None = None) -> None:
         """Show that `step` steps are done, the loss then and, where a floor is known, loss over floor."""
         self._measure(step)
-        figures = "  ".join(self._figures(loss, normalised_loss))
+        # On 80 columns the bar needs the room that the longer words take.
+        short = self._bar is not None and self._console.width < 100
+        figures = "  ".join(self._figures(loss, normalised_loss, "norm" if short else "normalised"))
         if self._bar is not None:
             self._bar.update(self._task, completed=step, figures=figures)
         elif step >= self._total or (step - self._printed) * 10 >= self._total:
@@ -81,10 +88,10 @@ class TrainingProgress:
             self._seconds_per_step = latest if before is None else 0.7 * before + 0.3 * latest
         self._when, self._step = now, step
 
-    def _figures(self, loss: float, normalised_loss: float | None) -> list[str]:
+    def _figures(self, loss: float, normalised_loss: float | None, word: str) -> list[str]:
         figures = [f"loss {loss:.4f}"]
         if normalised_loss is not None:
-            figures.append(f"normalised {normalised_loss:.4f}")
+            figures.append(f"{word} {normalised_loss:.4f}")
         if self._seconds_per_step:
             rate = self._runs / self._seconds_per_step
             figures.append(f"{_short(rate)} {'run-steps/s' if self._runs > 1 else 'steps/s'}")
@@ -103,14 +110,19 @@ def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: 
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
         header_style="bold",
     )
+    texts = [[format_cell(cell) for cell in row] for row in rows]
     for place, column in enumerate(columns):
         cells = [row[place] for row in rows]
         numeric = bool(cells) and all(is_figure(cell) or cell is None for cell in cells)
-        table.add_column(Text(column), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(format_cell(cell)) for cell in row))
+        # A long name breaks over its figures rather than spreading them.
+        widest = max([len(text[place]) for text in texts] + [len(word) for word in column.split()] + [1])
+        head = "\n".join(textwrap.wrap(column, widest, break_long_words=False))
+        table.add_column(Text(head), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    for text in texts:
+        table.add_row(*map(Text, text))
     return table
 
 

@@ -187,7 +187,8 @@ class WandB(Tracker):
         except wandb.Error as error:
             self.finish(failed=True)
             raise UserError(
-                f"--track wandb: {error}; with WANDB_MODE=offline the metrics stay in {folder / 'wandb'}"
+                f"--track wandb: {' '.join(str(error).split())}; "
+                f"with WANDB_MODE=offline the metrics stay in {folder / 'wandb'}"
             ) from error
 
     def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:

@@ -1,0 +1,261 @@
+"""Both renderers show the same data, gaps are gaps, and one look holds everywhere."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from bestguess.report.charts import (
+    Bars,
+    Chart,
+    Curve,
+    Grid,
+    Heatmap,
+    HLine,
+    Line,
+    Points,
+    describe,
+    save_png,
+    save_svg,
+    to_matplotlib,
+    to_plotly,
+    unit_circle,
+    write_atomically,
+)
+from bestguess.report.look import ORACLE, PALETTE, drawable, log_ticks, shade, styles, theme
+
+X = np.array([1.0, 2.0, 3.0, 5.0, 8.0])
+Y = np.array([3.0, np.nan, 0.5, -1.0, np.inf])
+
+
+def of(panel, name):
+    """Return the drawn Plotly trace and matplotlib line with a series' name."""
+    trace = next(t for t in to_plotly(panel).data if t.name == name and t.fill != "toself")
+    axes = to_matplotlib(panel).axes[0]
+    handles, labels = axes.get_legend_handles_labels()
+    handle = handles[labels.index(name)]
+    return trace, handle[0] if isinstance(handle, tuple) else handle
+
+
+@pytest.mark.parametrize("kind", [Line, Points, Curve])
+@pytest.mark.parametrize("log", [False, True])
+def test_both_renderers_draw_the_chart_s_own_numbers(kind, log):
+    trace, line = of(Chart("t", "x", "y", [kind(X, Y, name="a")], log_y=log), "a")
+    bad = ~np.isfinite(Y) | (log & ~(Y > 0))
+    expected = np.where(bad, np.nan, Y)
+    assert np.isnan(expected).sum() == 2 + log
+    np.testing.assert_array_equal(trace.x, X)
+    np.testing.assert_array_equal(trace.y, expected)
+    np.testing.assert_array_equal(line.get_xdata(), X)
+    np.testing.assert_array_equal(line.get_ydata(), expected)
+
+
+def test_masked_values_are_gaps():
+    np.testing.assert_array_equal(drawable(np.ma.array([1, 2, 3], mask=[0, 1, 0])), [1, np.nan, 3])
+
+
+def test_bars_and_error_bars_agree():
+    chart = Chart("t", "", "skill", [Bars(["a", "b"], [0.2, 0.7], [0.01, 0.02], name="s")])
+    (trace,) = to_plotly(chart).data
+    axes = to_matplotlib(chart).axes[0]
+    assert [patch.get_height() for patch in axes.patches] == list(trace.y) == [0.2, 0.7]
+    np.testing.assert_array_equal(trace.error_y.array, [0.01, 0.02])
+    segments = axes.collections[0].get_segments()
+    np.testing.assert_allclose([s[1, 1] - s[0, 1] for s in segments], [0.02, 0.04])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+    assert list(to_plotly(chart).layout.xaxis.ticktext) == ["a", "b"]
+
+
+def test_heat_map_has_row_0_at_the_top_in_both():
+    z = np.arange(6.0).reshape(2, 3)
+    z[1, 2] = np.nan
+    chart = Chart("t", "key", "query", [Heatmap(z, y_labels=["p", "q"])])
+    figure = to_plotly(chart)
+    np.testing.assert_array_equal(figure.data[0].z, z)
+    assert figure.layout.yaxis.range == (1.5, -0.5)
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 4)
+    axes = to_matplotlib(chart).axes[0]
+    (image,) = axes.get_images()
+    np.testing.assert_array_equal(np.ma.filled(image.get_array(), np.nan), z)
+    assert image.get_clim() == (0, 4)
+    assert axes.get_ylim() == (1.5, -0.5)
+
+
+def test_diverging_colours_are_centred_on_zero():
+    figure = to_plotly(Chart("t", "", "", [Heatmap([[-1.0, 3.0]], diverging=True)]))
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-3, 3)
+
+
+def test_a_band_has_one_outline_per_stretch_and_survives_a_log_axis():
+    x, y = np.arange(1.0, 6), np.array([1.0, 2, np.nan, 4, 5])
+    chart = Chart("t", "x", "y", [Line(x, y, y - 1, y + 1, name="a")], log_y=True)
+    fill = next(t for t in to_plotly(chart).data if t.fill == "toself")
+    # The gap at x = 3 parts two outlines; the lower edge 0 at x = 1 is drawn at a tenth of the upper, 2.
+    np.testing.assert_allclose(fill.x, [1, 2, 2, 1, np.nan, 4, 5, 5, 4])
+    np.testing.assert_allclose(fill.y, [0.2, 1, 3, 2, np.nan, 3, 4, 6, 5])
+    drawn = [patch.get_xy()[:4] for patch in to_matplotlib(chart).axes[0].patches]
+    np.testing.assert_allclose(np.concatenate(drawn), np.stack([fill.x, fill.y], 1)[[0, 1, 2, 3, 5, 6, 7, 8]])
+
+
+def test_the_oracle_looks_the_same_everywhere_and_lies_over_the_model():
+    line = Line(X, X, name="filter", role="oracle")
+    chart = Chart("t", "x", "y", [line, Line(X, X, name="model", role="model")], hlines=[HLine(1, "floor")])
+    trace, drawn = of(chart, "filter")
+    assert (trace.line.color, trace.line.dash) == (ORACLE[0], "dash")
+    assert drawn.get_color() == ORACLE[0]
+    assert drawn.get_linestyle() == "--"
+    shape = to_plotly(chart).layout.shapes[0]
+    assert (shape.line.color, shape.line.dash, shape.y0, shape.y1) == (ORACLE[0], "dash", 1, 1)
+    assert [t.name for t in to_plotly(chart).data] == ["model", "filter"]
+    assert drawn.zorder > of(chart, "model")[1].zorder
+
+
+def test_a_floor_s_label_stands_at_the_floor_on_a_log_axis():
+    figure = to_plotly(Chart("t", "x", "y", [Line(X, X)], log_y=True, hlines=[HLine(100, "best constant")]))
+    assert figure.layout.annotations[0].y == 2
+    assert figure.layout.shapes[0].y0 == 100
+
+
+def test_a_name_keeps_its_colour_in_every_panel_and_one_legend_entry():
+    panels = [
+        Chart("one", "x", "y", [Line(X, X, name="a"), Line(X, X, name="b")]),
+        Chart("two", "x", "y", [Line(X, X, name="b"), Line(X, X, name="c")]),
+    ]
+    first, second = styles(panels)
+    assert first[1] == second[0]
+    assert len({first[0].light, first[1].light, second[1].light}) == 3
+    figure = to_plotly(Grid("g", panels))
+    assert [(t.name, t.showlegend) for t in figure.data] == [("a", True), ("b", True), ("b", False), ("c", True)]
+    assert [t.xaxis for t in figure.data] == ["x", "x", "x2", "x2"]
+    assert figure.layout.xaxis2.matches == "x"
+    legend = to_matplotlib(Grid("g", panels)).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
+
+
+def test_automatic_colours_leave_the_model_s_blue_to_the_model():
+    look = styles([Chart("t", "", "", [Line(X, X, role="model"), Line(X, X), Line(X, X)])])[0]
+    assert [style.light for style in look] == [PALETTE[0][0], PALETTE[1][0], PALETTE[2][0]]
+
+
+def test_after_the_last_colour_dashes_tell_series_apart():
+    look = styles([Chart("t", "", "", [Line(X, X) for _ in range(3 * len(PALETTE))])])[0]
+    assert len({(style.light, style.dash) for style in look}) == 3 * len(PALETTE)
+
+
+def test_shades_run_in_order_from_end_to_end():
+    assert (shade(0, False), shade(1, False)) == ("#46327E", "#E36A10")
+    assert (shade(-3, True), shade(7, True)) == (shade(0, True), shade(1, True))
+    assert len({shade(i / 20, False) for i in range(21)}) == 21
+
+
+def every_kind():
+    return [
+        Chart("lines", "x", "y", [Line(X, X, X - 1, X + 1, name="a", shade=0.3), Line(X, X, role="oracle")]),
+        Chart("points", "x", "y", [Points(X, X, X / 9, connect=True, name="p")], hlines=[HLine(1, "f", "baseline")]),
+        Chart("bars", "", "y", [Bars(["u", "v"], [1, 2], [0.1, 0.1])]),
+        Chart("heat", "x", "y", [Heatmap([[1.0, 2.0]])], equal_aspect=True),
+        Chart("circle", "re", "im", [unit_circle(), Points([0.5], [0.1], role="model")], equal_aspect=True),
+        Grid("grid", [Chart(f"p{i}", "x", "y", [Line(X, X, role="data")]) for i in range(5)]),
+    ]
+
+
+@pytest.mark.parametrize("picture", every_kind(), ids=lambda picture: picture.title)
+def test_every_colour_has_its_partner_for_dark_paper(picture):
+    panels = getattr(picture, "panels", [picture])
+    text = json.dumps(json.loads(to_plotly(picture).to_json()))
+    used = set(re.findall(r'"(#[0-9A-Fa-f]{6})"|"(rgba\([^)]*\))"', text))
+    colours = {hexadecimal or rgba for hexadecimal, rgba in used} - {"rgba(0,0,0,0)"}
+    assert colours
+    assert colours <= theme(panels).keys()
+
+
+@pytest.mark.parametrize("picture", every_kind(), ids=lambda picture: picture.title)
+def test_files_are_written_and_svg_is_the_same_for_the_same_data(picture, tmp_path):
+    png = save_png(picture, tmp_path / "new" / "a.png", dpi=50)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    one, two = save_svg(picture, tmp_path / "a.svg"), save_svg(picture, tmp_path / "b.svg")
+    assert one.read_bytes() == two.read_bytes()
+    assert picture.title in one.read_text()
+
+
+def test_plotly_paper_is_transparent():
+    layout = to_plotly(every_kind()[0]).layout
+    assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "inside", "labels"),
+    [
+        (0.001, 1000, [0.001, 0.01, 0.1, 1, 10, 100, 1000], ["0.001", "0.01", "0.1", "1", "10", "100", "1,000"]),
+        (2e-5, 0.2, [1e-4, 1e-3, 1e-2, 1e-1], ["10^−4", "10^−3", "10^−2", "10^−1"]),
+        (1, 50, [1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"]),
+        (1e-12, 1e8, [1e-12, 1e-9, 1e-6, 1e-3, 1, 1e3, 1e6], None),
+    ],
+)
+def test_log_ticks_are_round_and_few(low, high, inside, labels):
+    chart = Chart("t", "x", "y", [Line([1, 2], [low, high])], log_y=True)
+    places, texts = log_ticks([chart], "y", "10^{}")
+    kept = [(p, t) for p, t in zip(places, texts) if low * 0.999 <= p <= high * 1.001]
+    np.testing.assert_allclose([place for place, _ in kept], inside)
+    if labels:
+        assert [text for _, text in kept] == labels
+    assert places[0] < low
+    assert places[-1] > high
+
+
+def test_under_a_decade_log_axes_have_even_ticks():
+    chart = Chart("t", "x", "y", [Line([1, 2], [1.0, 1.4])], log_y=True)
+    assert log_ticks([chart], "y", "{}") is None
+    axes = to_matplotlib(chart).axes[0]
+    assert len(axes.yaxis.get_major_locator()()) > 3
+
+
+def test_given_ticks_and_ranges_are_kept():
+    chart = Chart("t", "x", "y", [Line(X, X)], log_x=True, x_ticks=[2, 4, 8], y_ticks={1: "one"}, x_range=(1, 10))
+    layout = to_plotly(chart).layout
+    assert (list(layout.xaxis.tickvals), list(layout.xaxis.ticktext)) == ([2, 4, 8], ["2", "4", "8"])
+    assert list(layout.yaxis.ticktext) == ["one"]
+    assert list(layout.xaxis.range) == [0, 1]
+    axes = to_matplotlib(chart).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "4", "8"]
+    assert axes.get_xlim() == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Line([1, 2], [1, 2, 3], name="a"), "one length"),
+        (lambda: Line([[1]], [[1]]), "one length"),
+        (lambda: Line([1], [1], lo=[0]), "both lo and hi"),
+        (lambda: Heatmap([1, 2]), "two axes"),
+        (lambda: Heatmap([[1, 2]], x_labels=["a"]), "1 x labels for 2"),
+        (lambda: Chart("t", "", "", [], y_range=(2, 1)), "y_range"),
+        (lambda: Chart("t", "", "", [], log_x=True, x_range=(0, 1)), "log axis"),
+        (lambda: Chart("t", "", "", [], log_y=True, hlines=[HLine(0, "f")]), "log axis"),
+        (lambda: Chart("t", "", "", [Bars(["a"], [1]), Bars(["b"], [1])]), "same labels"),
+        (lambda: Grid("t", []), "at least one panel"),
+    ],
+)
+def test_impossible_charts_are_refused(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_a_picture_is_described_in_words():
+    chart = Chart("Loss", "step", "nats", [Line(X, X, name="model")], hlines=[HLine(1, "floor")])
+    assert describe(chart) == "Loss: nats against step. Shown: model, floor."
+    assert describe(Grid("Two", [chart, chart])).startswith("Two: 2 panels, each with nats against step")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = write_atomically(tmp_path / "report.html", b"old")
+
+    def refuse(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,231 @@
+"""The page is one file that needs nothing else: proved in a browser, with a script and without."""
+
+import html
+import html.parser
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bestguess.report.charts import Bars, Chart, Grid, Heatmap, HLine, Line, Points, unit_circle
+from bestguess.report.page import Page, Stat
+
+CHROMIUM = Path("/usr/bin/chromium")
+EVIL = '</script><script>document.title="pwned"</script><img src=x onerror=alert(1)>&amp;\u2028'
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects a page's tags, its texts, and each script's text by its type."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.attributes = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def pictures():
+    x = np.arange(1.0, 30)
+    y = np.where(x == 7, np.nan, 1 / x)
+    line = Line(x, y, y / 2, y * 2, name="model", role="model")
+    return [
+        Chart("Curves", "step", "loss", [line, Line(x, y, name="b")], log_y=True, hlines=[HLine(0.1, "floor")]),
+        Grid("Panels", [Chart(f"p{i}", "t", "y", [line]) for i in range(5)], columns=3),
+        Chart("Spectrum", "re", "im", [unit_circle(), Points([0.1], [0.2], [0.1])], equal_aspect=True),
+        Chart("Heat", "key", "query", [Heatmap([[1.0, np.nan], [0.2, 0.3]])]),
+        Chart("Bars", "", "skill", [Bars(["a", "b"], [0.1, 0.2], [0.01, 0.01])]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    page = Page("A report", "The *lead*.")
+    page.stats([Stat("1.0002", "normalised loss", "± 0.0001")])
+    for picture in pictures():
+        page.heading(picture.title)
+        page.chart(picture)
+    page.chart(Chart(EVIL, EVIL, EVIL, [Line([1, 2], [1, 2], name=EVIL), Line([1, 2], [2, 1], name="b")], EVIL))
+    page.table(["λ", "loss"], [[0.9, 1.0002]], EVIL)
+    return page.write(tmp_path_factory.mktemp("page") / "runs" / "report.html")
+
+
+@pytest.fixture
+def browser():
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as play:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        started = play.chromium.launch(executable_path=str(CHROMIUM), args=options)
+        yield started
+        started.close()
+
+
+def open_page(browser, path, ready=True, before="", **options):
+    """Return the page, opened and drawn, with the lists of its requests and of what its console said."""
+    page = browser.new_context(**options).new_page()
+    requests, said = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    if before:
+        page.add_init_script(before)
+    page.goto(path.as_uri())
+    if ready:
+        page.wait_for_selector("html[data-plots=ready]", state="attached")
+    return page, requests, said
+
+
+def until(true, page):
+    """Wait until `true()`, ten seconds at most. (The page's policy forbids playwright's own wait, an eval.)"""
+    for _ in range(100):
+        if true():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("it never came true")
+
+
+def test_in_a_browser_every_chart_is_drawn_and_nothing_is_fetched(report, browser):
+    page, requests, said = open_page(browser, report, color_scheme="light", viewport={"width": 1200, "height": 900})
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert said == []
+    plots = page.query_selector_all(".plot")
+    assert len(plots) == 6
+    for plot in plots:
+        assert plot.query_selector("svg.main-svg") is not None
+        assert plot.query_selector("img") is None  # the still picture has made room
+    drawn = [len(plot.query_selector_all(".trace, .hm, .point, .shapelayer path")) for plot in plots]
+    assert min(drawn) >= 1
+    assert page.title() == "A report"
+    assert page.query_selector("svg.main-svg img, svg.main-svg script") is None
+    ink = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
+    light = page.evaluate(ink)
+    # The reader turns the lights off: the same page draws itself again.
+    page.emulate_media(color_scheme="dark")
+    until(lambda: page.evaluate(ink) != light, page)
+    assert said == []
+
+
+def test_on_a_narrow_screen_nothing_overflows_and_panels_stack(report, browser):
+    page, _, said = open_page(browser, report, viewport={"width": 400, "height": 800})
+    assert said == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    domains = page.evaluate(
+        "(l => [l.xaxis.domain, l.xaxis2.domain, l.yaxis2.domain[1] < l.yaxis.domain[0]])"
+        "(document.querySelectorAll('.plot')[1].querySelector('.canvas').layout)"
+    )
+    assert domains == [[0, 1], [0, 1], True]
+
+
+@pytest.mark.parametrize("way", ["no script", "no DecompressionStream"])
+def test_without_plotly_the_still_pictures_stay(report, browser, way):
+    if way == "no script":
+        page, requests, _ = open_page(browser, report, ready=False, java_script_enabled=False)
+    else:
+        page, requests, said = open_page(browser, report, ready=False, before="delete window.DecompressionStream")
+        until(lambda: "DecompressionStream" in " ".join(said), page)
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    stills = page.query_selector_all(".plot img")
+    assert len(stills) == 6
+    for still in stills:
+        still.scroll_into_view_if_needed()
+        box = still.bounding_box()
+        assert box["width"] > 300
+        assert box["height"] > 150
+
+
+def test_the_file_is_whole_small_and_names_no_other_file(report):
+    text = report.read_text(encoding="utf-8")
+    assert len(text) < 4_000_000
+    reader = Reader(text)
+    addresses = [value for _, name, value in reader.attributes if name in ("src", "href", "srcset", "data", "action")]
+    assert [a for a in addresses if not a.startswith(("data:", "#"))] == []
+    assert "url(" not in re.search(r"<style>(.*?)</style>", text, re.S).group(1)
+    assert ("meta", "content") in {
+        (tag, name) for tag, name, value in reader.attributes if "default-src 'none'" in (value or "")
+    }
+    assert [path.name for path in report.parent.iterdir()] == ["report.html"]
+
+
+def test_the_same_content_gives_the_same_bytes():
+    def build():
+        page = Page("t")
+        page.chart(pictures()[0])
+        return page.render()
+
+    assert build() == build()
+
+
+def test_each_figure_s_data_are_json_that_says_what_the_chart_says():
+    page = Page("t")
+    page.chart(Chart(EVIL, "x", "y", [Line([1, 2], [3, 4], name=EVIL)]))
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', page.render(), re.S)
+    assert "<" not in data
+    # Plotly would read tags in a name as tags.
+    assert html.unescape(json.loads(data)["data"][0]["name"]) == EVIL
+
+
+def test_every_text_is_escaped():
+    page = Page(EVIL, EVIL)
+    page.heading(EVIL)
+    page.text(EVIL + "\n\n- " + EVIL + "\n\n`" + EVIL + "` [x](javascript:alert(1))")
+    page.stats([Stat(EVIL, EVIL, EVIL)])
+    page.table([EVIL], [[EVIL]], EVIL)
+    page.details(EVIL, EVIL)
+    reader = Reader(page.render())
+    assert "script" not in reader.tags
+    assert "img" not in reader.tags
+    # Title, heading, h1, lead, two texts, code, three of the tile, head, cell, caption, summary, pre.
+    assert sum("onerror=alert(1)" in word for word in reader.words) == 15
+    assert not any("javascript:" in (value or "") for _, _, value in reader.attributes)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("one\ntwo\n\nthree", "<p>one two</p><p>three</p>"),
+        ("see:\n- a\n- b\nend", "<p>see:</p><ul><li>a</li><li>b</li></ul><p>end</p>"),
+        ("**b** and *i* and `*c*`", "<p><strong>b</strong> and <em>i</em> and <code>*c*</code></p>"),
+        ("2 * 3 * 4, a*b*c", "<p>2 * 3 * 4, a*b*c</p>"),
+        ("[w](https://e.org/?a=1&b=2)", '<p><a href="https://e.org/?a=1&amp;b=2">w</a></p>'),
+        ('[w](https://e.org/"onclick=x)', '<p><a href="https://e.org/&quot;onclick=x">w</a></p>'),
+    ],
+)
+def test_a_little_markdown(text, shown):
+    page = Page("t")
+    page.text(text)
+    assert shown in page.render()
+
+
+def test_tables_set_figures_to_the_right_and_words_to_the_left():
+    page = Page("t")
+    page.table(["λ", "name", "n"], [[0.123456789, "dense", 12345], [None, "diagonal", None]])
+    text = page.render()
+    assert '<td class="number">0.12346</td><td>dense</td><td class="number">12,345</td>' in text
+    assert '<td class="number">–</td><td>diagonal</td>' in text
+
+
+def test_long_pages_have_contents_whose_links_lead_somewhere():
+    page = Page("t")
+    for name in ("Same", "Same", "λ", "Rollouts, t+2"):
+        page.heading(name)
+    page.heading("A detail", level=3)
+    reader = Reader(page.render())
+    links = [value[1:] for tag, name, value in reader.attributes if (tag, name) == ("a", "href")]
+    anchors = [value for tag, name, value in reader.attributes if name == "id"]
+    assert len(links) == len(set(links)) == 4
+    assert set(links) < set(anchors)
+
+
+def test_a_page_without_charts_carries_no_plotly():
+    page = Page("t")
+    page.text("words")
+    assert len(page.render()) < 20_000

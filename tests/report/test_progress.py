@@ -1,0 +1,96 @@
+"""Progress tells the right figures on a terminal and in a log; tables keep their figures whole."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bestguess.report.progress import TrainingProgress, format_cell, results_table
+
+
+class Clock:
+    """A clock that is told the time."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def train(terminal, steps=1000, chunk=10, seconds=0.5, width=100, **options):
+    """Return what a training of `steps` prints, whose first chunk takes a minute and each other one `seconds`."""
+    file, clock = io.StringIO(), Clock()
+    console = Console(file=file, force_terminal=terminal, width=width, legacy_windows=False)
+    start = options.get("start_step", 0)
+    with TrainingProgress(console, steps, clock=clock, **options) as progress:
+        for step in range(start + chunk, steps + 1, chunk):
+            clock.now += seconds if step > start + chunk else 60.0
+            progress.update(step, loss=2.0 / step, normalised_loss=1.0 + 1.0 / step)
+    return file.getvalue()
+
+
+def test_a_log_gets_a_plain_line_for_every_tenth():
+    lines = train(terminal=False).splitlines()
+    assert [re.search(r"([\d,]+)/1,000", line).group(1) for line in lines] == [
+        "100", "200", "300", "400", "500", "600", "700", "800", "900", "1,000",
+    ]  # fmt: skip
+    # 10 steps in 0.5 s are 20 steps/s, the compilation's minute aside; 500 steps are left, 25 s.
+    assert lines[4] == "training  500/1,000 (50%)  loss 0.0040  normalised 1.0020  20 steps/s  0:25 left"
+    assert "\x1b" not in "".join(lines)
+
+
+def test_many_runs_are_counted_in_run_steps():
+    assert "320 run-steps/s  0:25 left" in train(terminal=False, n_runs=16)
+
+
+def test_a_resumed_training_counts_only_its_own_steps():
+    lines = train(terminal=False, start_step=500).splitlines()
+    assert lines[0].startswith("training  600/1,000 (60%)")
+    assert "20 steps/s" in lines[0]
+    assert len(lines) == 5
+
+
+def test_the_last_step_is_always_told_and_nan_is_shown():
+    file = io.StringIO()
+    with TrainingProgress(Console(file=file), 7, label="filters") as progress:
+        progress.update(7, loss=float("nan"))
+    assert file.getvalue() == "filters  7/7 (100%)  loss nan\n"
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_terminal_gets_a_bar_with_all_figures(width):
+    shown = train(terminal=True, steps=12000, chunk=2000, seconds=100.0, width=width, n_runs=6, label="filters")
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n").strip().splitlines()[-1]
+    word = "normalised" if width == 100 else "norm"
+    assert last.startswith("filters ━━")
+    assert f" 12000/12000 loss 0.0002  {word} 1.0001  120 run-steps/s  0:00 left" in last
+    assert len(last) <= width
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_table_of_results_fits_and_keeps_every_figure(width):
+    columns = ["λ", "normalised loss", "skill", "structure", "rollout 2", "rollout 8", "rollout 32"]
+    rows = [
+        [0.9, "1.0002 ± 0.0001", 0.99812, "diagonal", 1.00023, 1.01, None],
+        [0.5, "1.0 ± 0.1", None, "dense", 1.0, 2.0, np.float64(3)],
+    ]
+    file = io.StringIO()
+    Console(file=file, width=width).print(results_table(columns, rows, "Filters [test]"))
+    text = file.getvalue()
+    assert max(len(line) for line in text.splitlines()) <= width
+    for figure in ("Filters [test]", "1.0002 ± 0.0001", "0.99812", "1.0002", "diagonal", "–", " 3"):
+        assert figure in text
+    lines = [line for line in text.splitlines() if "dense" in line or "diagonal" in line]
+    assert lines[0].index("1.0002 ± 0.0001") + 15 == lines[1].index("1.0 ± 0.1") + 9  # figures end together
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [(None, "–"), (True, "yes"), (1234567, "1,234,567"), (1.000234567, "1.0002"), (123456.7, "123,457"),
+     (float("nan"), "nan"), (float("-inf"), "−∞"), ("words", "words"), (3e-7, "3e-07")],
+)  # fmt: skip
+def test_cells(cell, text):
+    assert format_cell(cell) == text
