@@ -15,14 +15,7 @@ from jaxtyping import Array, Float
 from bestguess.task import Task
 from bestguess.train.ensemble import Ensemble, Member, Problem, make_mesh, member_key
 from bestguess.train.optimizer import learning_rate
-from tests.train.toy import ToyProblem, close, config, members, run_chunks, run_of, same
-
-TRAIN_PURPOSE = 1
-
-
-def batch_keys(seed: int, step: int, count: int):
-    """The keys of a batch, derived by hand: batch = f(seed, step)."""
-    return jax.random.split(jax.random.fold_in(member_key(jnp.asarray(seed), TRAIN_PURPOSE), step), count)
+from tests.train.toy import ToyProblem, batch_keys, close, config, key_of, members, run_chunks, run_of, same
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +158,6 @@ def test_metrics_tell_the_rate_of_each_run(trained):
 
 
 # ------------------------------------------------------------------------------------------- faults
-
-
-def key_of(seed: int, step: int, sequence: int) -> np.ndarray:
-    return np.asarray(jax.random.key_data(batch_keys(seed, step, 8)[sequence]))
 
 
 @pytest.mark.parametrize("kind", ["nan_loss_at", "nan_gradient_at"])

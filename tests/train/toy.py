@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key, UInt32
 
 from bestguess.task import Categorical, Task
 from bestguess.train.config import TrainConfig
-from bestguess.train.ensemble import Ensemble, Member, Problem
+from bestguess.train.ensemble import Ensemble, Member, Problem, member_key
 
 T, D, F = 7, 3, 5
 NO_KEY = np.zeros(2, np.uint32)
@@ -89,6 +89,16 @@ def config(**changes) -> TrainConfig:
         steps=20, batch_size=8, learning_rate=(0.01,), warmup_steps=3, validate_every=5, validation_sequences=4
     )
     return dataclasses.replace(tiny, **changes)
+
+
+def batch_keys(seed: int, step: int, count: int) -> Key[Array, "count"]:
+    """Return the keys of a batch, derived by hand: batch = f(seed, step), and training is purpose 1."""
+    return jax.random.split(jax.random.fold_in(member_key(jnp.asarray(seed), 1), step), count)
+
+
+def key_of(seed: int, step: int, sequence: int) -> np.ndarray:
+    """Return the key of one sequence of a batch of `config()`, as numbers."""
+    return np.asarray(jax.random.key_data(batch_keys(seed, step, 8)[sequence]))
 
 
 def run_chunks(ensemble: Ensemble):

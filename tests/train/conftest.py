@@ -1,0 +1,30 @@
+"""Trainings of equal shapes share their compiled programs here: compiling them anew is most of a test's time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+_PROGRAMS: dict = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_programs():
+    import jax
+
+    from bestguess.train.ensemble import Ensemble
+
+    make = Ensemble.__init__
+
+    def init(self, problem, config, members, devices=None):
+        make(self, problem, config, members, devices)
+        # What the programs depend on, by the design: all but the arrays of the members and the clock.
+        alike = dataclasses.replace(config, checkpoint_every=0.0)
+        key = type(problem), alike, self.size, tuple(self.mesh.devices.flat), jax.default_backend()
+        programs, start = _PROGRAMS.setdefault(key, (self._compiled, jax.jit(self._start, out_shardings=self._by_run)))
+        self._compiled, self.start = programs, lambda: start(self.members)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ensemble, "__init__", init)
+        yield
