@@ -33,7 +33,7 @@ from bestguess.filters.report import write_report
 from bestguess.report.progress import TrainingProgress, results_table
 from bestguess.report.trackers import METRICS_FILE, open_trackers, read_metrics
 from bestguess.train.checkpoint import lock
-from bestguess.train.config import from_dict, to_dict
+from bestguess.train.config import flag, from_dict, to_dict
 from bestguess.train.ensemble import Member, State
 from bestguess.train.fit import fit, load_fitted, resumed_steps
 from bestguess.train.folder import (
@@ -177,15 +177,23 @@ def _config(folder: Path) -> FiltersConfig:
 
 def _refuse_other_flags(flags: TrainFlags) -> None:
     """--resume takes its configuration from the folder: any other flag would be silently without effect."""
-    plain_flags = TrainFlags()
-    for field in dataclasses.fields(TrainFlags):
-        if field.name in ("resume", "track", "json"):
-            continue
-        if getattr(flags, field.name) != getattr(plain_flags, field.name):
-            name = "other flags" if dataclasses.is_dataclass(getattr(flags, field.name)) else f"--{field.name}"
-            raise UserError(
-                f"--resume {flags.resume}: goes on with the folder's own configuration; drop {name.replace('_', '-')}"
-            )
+    if flags.preset != "default":
+        raise UserError(f"--resume {flags.resume}: goes on with the folder's own configuration; drop --preset")
+    given = _differences(flags, TrainFlags())
+    if given:
+        raise UserError(f"--resume {flags.resume}: goes on with the folder's own configuration; drop {' '.join(given)}")
+
+
+def _differences(flags: Any, default: Any) -> list[str]:
+    """Return the flags whose values are not the defaults, but for those that a resumed training may have."""
+    names = []
+    for field in dataclasses.fields(flags):
+        ours, theirs = getattr(flags, field.name), getattr(default, field.name)
+        if dataclasses.is_dataclass(ours):
+            names += _differences(ours, theirs)
+        elif ours != theirs and field.name not in ("resume", "track", "json"):
+            names.append(flag(field.name))
+    return names
 
 
 def _train(folder: Path, config: FiltersConfig, track: tuple[str, ...], *, resume: bool, console: Console) -> None:
@@ -379,7 +387,7 @@ def _print_evaluation(
     several_rates = len({run.learning_rate for run in runs}) > 1
     columns = ["λ"] + ["structure"] * (len(config.task.structure) > 1) + ["seed"] * (config.train.seeds > 1)
     columns += ["rate", "chosen"] * several_rates
-    columns += ["normalised loss", "skill", *(f"rollout t+{h}" for h in horizons), "sequences to skill 0.9"]
+    columns += ["normalised loss", "skill", *(f"t+{h}" for h in horizons), "sequences to skill 0.9"]
     rows = []
     for i, (run, one) in enumerate(zip(runs, result["runs"])):
         row: list[Any] = [f"{run.lambda_:g}"] + [run.structure] * (len(config.task.structure) > 1)
@@ -391,4 +399,7 @@ def _print_evaluation(
         rows.append(
             [*row, "no headroom" if one["skill"] is None else "not reached" if reached is None else round(reached)]
         )
-    console.print(results_table(columns, rows, "Squared error over the Kalman filter's (1 is the best possible)"))
+    rolling = "; t+h: rollouts" if rolled else ""
+    console.print(
+        results_table(columns, rows, f"Squared error over the Kalman filter's (1 is the best possible{rolling})")
+    )

@@ -24,11 +24,11 @@ class FilterTaskConfig:
     """The linear state-space system x' = A x + ε, y = C x, whose next y is to be predicted."""
 
     lambda_: Annotated[tuple[float, ...], tyro.conf.arg(name="lambda")] = (0.9,)
-    """λ, the largest modulus of A's eigenvalues, which are drawn from [λ/2, λ]; in (0, 1); several make several
-    runs."""
+    """λ, the largest modulus of A's eigenvalues, which are drawn from [λ/2, λ]; in (0, 1); several make several \
+runs."""
     structure: tuple[Structure, ...] = ("diagonal",)
-    """Structure of A: complex pairs as 2×2 rotations, real, an orthogonally rotated twin (the negative control), or
-    a twin with non-normal eigenvectors; several make several runs."""
+    """Structure of A: complex pairs as 2×2 rotations, real, an orthogonally rotated twin (the negative control), or \
+a twin with non-normal eigenvectors; several make several runs."""
     latent_dim: int = 64
     """Dimension of the state x."""
     observed_dim: int = 2
@@ -70,8 +70,8 @@ class FilterModelConfig(DecoderConfig):
     patch: int = 1
     """Steps to a token: 1, 2, 4, 8, 16 or 32; a token predicts the whole next patch."""
     normalisation: Literal["none", "input", "instance"] = "input"
-    """How y is scaled: not at all; by the process's own standard deviation; and by each sequence's mean and standard
-    deviation so far (reversible instance normalisation, made causal)."""
+    """How y is scaled: not at all; by the process's own standard deviation; and by each sequence's mean and standard \
+deviation so far (reversible instance normalisation, made causal)."""
 
 
 @dataclass(frozen=True)

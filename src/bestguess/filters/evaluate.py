@@ -19,7 +19,7 @@ from bestguess.filters.exact import exact_forecaster
 from bestguess.filters.forecaster import Forecaster, rollout
 from bestguess.filters.problem import distances
 from bestguess.filters.task import FilterTask, system_of
-from bestguess.task import Estimate, estimate, headroom, normalised_loss, skill
+from bestguess.task import Estimate, estimate, headroom, skill
 from bestguess.train.ensemble import member_key
 from bestguess.train.memory import Memory, device_memory, gigabytes, program_memory
 
@@ -156,9 +156,9 @@ def _score(distance: Float[np.ndarray, " sequences"], floor: ArrayLike, ceiling:
     floor, ceiling = jnp.asarray(floor), jnp.asarray(ceiling)
     # The excess on its own: 1 + 1e-12 is 1 in float32, and the self-test looks that closely.
     excess = estimate(jnp.asarray(distance) / floor)
-    loss = normalised_loss(np.float64(excess.mean), np.float64(1.0))
+    loss = 1 + excess.mean
     reached = skill(jnp.asarray(distance.mean()), floor, ceiling)
-    return Score(excess._replace(mean=float(loss)), float(reached), float(headroom(ceiling, floor)))
+    return Score(excess._replace(mean=loss), float(reached), float(headroom(ceiling, floor)))
 
 
 @functools.partial(jax.jit)

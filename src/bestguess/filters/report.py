@@ -222,7 +222,7 @@ def _rollouts(runs: list[Run], shown: list[int], rollouts: dict) -> Picture:
             Chart(
                 runs[i].label(runs),
                 "horizon (steps)",
-                "squared error (share of E‖y‖²)",
+                "squared error (share of the mean square of y)",
                 [
                     Line(h, 1 / ceiling, name="Kalman filter", role="oracle"),
                     Points(h, loss / ceiling, error / ceiling, name="model", role="model", connect=True),

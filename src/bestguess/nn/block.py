@@ -12,7 +12,18 @@ from bestguess.nn.init import scaled_normal
 from bestguess.nn.linear import linear
 from bestguess.nn.normalisation import RMSNorm
 
-_ACTIVATIONS = {"gelu": jax.nn.gelu, "relu": jax.nn.relu, "silu": jax.nn.silu}
+# Backwards from the input alone: left to itself, differentiation keeps three arrays of the hidden layer's size
+# for a gelu, and reading and writing them costs a GPU more than computing them again.
+_ACTIVATIONS = {
+    "gelu": jax.checkpoint(jax.nn.gelu),
+    "relu": jax.nn.relu,
+    "silu": jax.checkpoint(jax.nn.silu),
+}
+
+
+@jax.checkpoint
+def _gated(gate_TF: Float[Array, "T F"], hidden_TF: Float[Array, "T F"]) -> Float[Array, "T F"]:
+    return jax.nn.silu(gate_TF) * hidden_TF
 
 
 class FeedForward(eqx.Module):
@@ -37,7 +48,7 @@ class FeedForward(eqx.Module):
         if self.gate is None:
             hidden_TF = _ACTIVATIONS[self.activation](hidden_TF)
         else:
-            hidden_TF = jax.nn.silu(linear(x_TD, self.gate)) * hidden_TF
+            hidden_TF = _gated(linear(x_TD, self.gate), hidden_TF)
         return linear(hidden_TF, self.down)
 
 

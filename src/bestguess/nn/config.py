@@ -23,8 +23,8 @@ class DecoderConfig:
     heads: int = 4
     """Number of attention heads; must divide --d-model into an even head size (RoPE turns pairs)."""
     d_ff: int | None = None
-    """Hidden width of the feed-forward layer (features); None means 4 × d_model, and two thirds of that
-    for swiglu, which has three matrices instead of two."""
+    """Hidden width of the feed-forward layer (features); None means 4 × d_model, and two thirds of that \
+for swiglu, which has three matrices instead of two."""
     activation: Activation = "gelu"
     """Feed-forward nonlinearity."""
     rope_base: float = 10_000.0

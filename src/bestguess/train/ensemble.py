@@ -71,7 +71,7 @@ class State(eqx.Module):
 _INIT, _TRAIN, _VALIDATE = 0, 1, 2
 
 
-def member_key(seed: Int[Array, ""], purpose: int) -> Key[Array, ""]:
+def member_key(seed: Int[Array | np.ndarray, ""], purpose: int) -> Key[Array, ""]:
     """Return the key of `seed` for one purpose; families take purposes from 16 on."""
     return jax.random.fold_in(jax.random.key(seed), purpose)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -22,7 +23,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     )
 
 
-def learning_rate(config: TrainConfig, peak: Float[Array, ""], step: Int[Array, ""]) -> Float[Array, ""]:
+def learning_rate(config: TrainConfig, peak: Float[Array | np.ndarray, ""], step: Int[Array, ""]) -> Float[Array, ""]:
     """Return the learning rate at `step`: linear warm-up to `peak`, then a cosine to its final share."""
     shape = optax.schedules.warmup_cosine_decay_schedule(
         0.0, 1.0, config.warmup_steps, config.steps, config.final_learning_rate
