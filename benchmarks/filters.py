@@ -1,0 +1,723 @@
+"""Time the filters family's training against PyTorch: same model, batch, data, optimiser, one process.
+
+    python benchmarks/filters.py --device gpu --dtype bfloat16 --out gpu.json
+    python benchmarks/filters.py --device cpu --out cpu.json
+
+Variants take turns (A B C A B C ...), so that whatever else the machine does falls on all of them. A figure is the
+median over the rounds; a ratio is the median of the ratios within each round, to the PyTorch variant whose median
+is highest. Every variant draws its batches inside the step (z Lᵀ, float32), clips, and updates with AdamW. Chunks
+of `bestguess` end in a validation of 2 sequences, the fewest possible, against chunks of 100 steps of 64: it is in
+the time. A variant that fails is reported in a line, and the others go on.
+
+GPU: the default configuration (64 × 256, 4 layers, 256 wide). PyTorch runs eagerly; under torch.compile; under its
+mode reduce-overhead (CUDA graphs of the model); and with the whole compiled step, optimiser included, in one CUDA
+graph, with flash attention and with cuDNN's, with parameters apart and in three flat tensors. CPU: the small
+preset, against eager PyTorch with 1 thread and with as many as there are cores, with scaled_dot_product_attention
+and with the products written out. Before, both models are given the same weights and sequences and must agree in
+float32 to 1e-4 of the largest value.
+
+Floating-point operations of a step: 6 · P · B · T for P weights in matrices (a multiplication and an addition,
+forwards once and backwards twice), and 6 · layers · B · T² · D for attention (q kᵀ and the weighted sum of v, under
+a causal mask half of each, forwards once and backwards twice; the backward pass's recomputation is not counted).
+Norms, the optimiser and the draw are not counted.
+
+`--rollout` adds rollouts: 64 observed steps, then 64 predicted ones that are fed back. `--profile DIR` adds what
+XLA says of the compiled chunk of all runs and, of one such chunk, the kernels that took longest; the trace stays
+in DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import datetime
+import glob
+import gzip
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+TARGETS = {"bestguess, 1 run": 1.15, "bestguess, 16 runs": 1.45}
+ROLLOUT_TARGET = 5.0
+
+
+def arguments() -> argparse.Namespace:
+    """Return the command line's choices."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        "--device", choices=("gpu", "cpu"), default="cpu", help="gpu: one CUDA device, or none with --tiny"
+    )
+    parser.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), help="of the blocks; bfloat16 on a gpu, float32 on a cpu"
+    )
+    parser.add_argument("--runs", type=int, help="runs trained together; 16 on a gpu, 4 on a cpu")
+    parser.add_argument("--rounds", type=int, default=6, help="rounds that are timed, after one that is not")
+    parser.add_argument("--steps", type=int, help="steps of a variant's turn; 100 on a gpu, 50 on a cpu")
+    parser.add_argument("--variants", default="", help="only variants whose name holds one of these, comma-separated")
+    parser.add_argument(
+        "--autotune", action="store_true", help="a variant under max-autotune too: minutes of compilation"
+    )
+    parser.add_argument("--no-training", action="store_true", help="only what --rollout and --profile ask for")
+    parser.add_argument("--rollout", action="store_true", help="time rollouts too")
+    parser.add_argument("--rollouts", type=int, default=8192, help="rollouts in parallel")
+    parser.add_argument(
+        "--profile", metavar="DIR", help="report what XLA compiled, and its slowest kernels; trace in DIR"
+    )
+    parser.add_argument("--tiny", action="store_true", help="toy sizes on any device, to try this script out")
+    parser.add_argument("--out", type=Path, help="JSON file for all figures")
+    args = parser.parse_args()
+    gpu = args.device == "gpu"
+    args.dtype = args.dtype or ("bfloat16" if gpu else "float32")
+    args.runs = args.runs or ((3 if args.tiny else 16) if gpu else 4)
+    args.steps = args.steps or (5 if args.tiny else 100 if gpu else 50)
+    if args.tiny:
+        args.rollouts = min(args.rollouts, 8)
+    return args
+
+
+def main() -> None:
+    """Run what the command line asks for, print it, write it."""
+    args = arguments()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory on the same device
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
+    if args.device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    import jax
+
+    if args.device == "gpu" and jax.default_backend() != "gpu" and not args.tiny:
+        sys.exit("--device gpu: JAX sees no GPU here (--tiny tries the script out without one)")
+    result: dict[str, Any] = {
+        "command": shlex.join(["python", "benchmarks/filters.py", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": device_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "versions": versions(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "settings": {k: v for k, v in vars(args).items() if k not in ("out", "profile")},
+    }
+    print(f"{result['device']}; {result['cores']} cores; {result['versions']}", flush=True)
+    parts = []
+    if not args.no_training:
+        parts.append(training)
+    if args.rollout:
+        parts.append(rollouts)
+    if args.profile:
+        parts.append(profile)
+    for part in parts:
+        started = time.perf_counter()
+        part(args, result)
+        print(f"({part.__name__}: {time.perf_counter() - started:.0f} s in all)\n", flush=True)
+        save(args, result)
+
+
+def save(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Write the figures so far, if a file was asked for."""
+    if args.out is not None:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def device_name() -> str:
+    """Return what the chip is called."""
+    import jax
+
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return device.device_kind
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that speed depends on."""
+    found = {"python": platform.python_version()}
+    for package in (
+        "jax",
+        "jaxlib",
+        "equinox",
+        "optax",
+        "torch",
+        "triton",
+        "nvidia-cudnn-cu12",
+        "nvidia-cudnn-cu13",
+    ):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        found["commit"] = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    return found
+
+
+def error_line(error: BaseException) -> str:
+    """Return what went wrong, in one line."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}"[:300]
+
+
+# ---- what is trained
+
+
+def configuration(args: argparse.Namespace, runs: int):
+    """Return the configuration of `runs` runs: the default or the small preset, or toy sizes."""
+    from bestguess.filters.config import PRESETS, FiltersConfig, FilterTaskConfig, RolloutConfig
+
+    config: FiltersConfig = PRESETS["default" if args.device == "gpu" else "small"]
+    if args.tiny:
+        config = dataclasses.replace(
+            config,
+            task=FilterTaskConfig(latent_dim=8, length=32),
+            model=dataclasses.replace(config.model, layers=2, d_model=32, heads=2),
+            train=dataclasses.replace(config.train, batch_size=4),
+            rollout=RolloutConfig(context=8, horizons=(8,)),
+        )
+    train = dataclasses.replace(
+        config.train,
+        steps=12_000,  # the schedule's length; nobody gets there
+        learning_rate=config.train.learning_rate[:1],
+        seeds=runs,
+        validate_every=args.steps,
+        validation_sequences=2,
+    )
+    config = dataclasses.replace(config, train=train, model=dataclasses.replace(config.model, dtype=args.dtype))
+    config.check()
+    model = config.model
+    if (model.patch, model.normalisation, model.activation) != (1, "input", "gelu"):
+        raise ValueError("the PyTorch model knows patches of one step, input normalisation and GELU only")
+    return config
+
+
+def operations(config) -> float:
+    """Return the floating-point operations of one step of one run; the module's docstring says what counts."""
+    model, task = config.model, config.task
+    d = model.d_model
+    weights = model.layers * (4 * d * d + 2 * d * model.hidden_dim) + 2 * d * task.observed_dim
+    attention = 6 * model.layers * config.train.batch_size * task.length**2 * d
+    return 6.0 * weights * config.train.batch_size * task.length + attention
+
+
+def named_weights(forecaster) -> dict:
+    """Return every weight of a forecaster by the name that the PyTorch model knows it under."""
+    import numpy as np
+
+    core = forecaster.core
+    found = {"embed": core.embed, "bias": core.bias, "head": core.head, "norm": core.decoder.norm.gain}
+    for i, block in enumerate(core.decoder.blocks):
+        found[f"{i}.attention_norm"] = block.attention_norm.gain
+        found[f"{i}.qkv"] = block.attention.qkv
+        found[f"{i}.out"] = block.attention.out
+        found[f"{i}.feed_forward_norm"] = block.feed_forward_norm.gain
+        found[f"{i}.up"] = block.feed_forward.up
+        found[f"{i}.down"] = block.feed_forward.down
+    return {name: np.asarray(value, np.float32) for name, value in found.items()}
+
+
+def common_problem(config, forecaster, task):
+    """Return what the PyTorch model is given: the weights and the task of one run of ours."""
+    import numpy as np
+
+    import torch_filters
+
+    train = config.train
+    return torch_filters.Problem(
+        layers=config.model.layers,
+        heads=config.model.heads,
+        rope_base=config.model.rope_base,
+        eps=forecaster.core.decoder.norm.eps,
+        weights=named_weights(forecaster),
+        factor=np.asarray(task.factor),
+        scale=np.asarray(task.scale),
+        floor=float(task.floor),
+        batch=train.batch_size,
+        steps=train.steps,
+        warmup=train.warmup_steps,
+        final_share=train.final_learning_rate,
+        peak=train.learning_rate[0],
+        betas=(train.beta1, train.beta2),
+        weight_decay=train.weight_decay,
+        clip_norm=train.clip_norm,
+    )
+
+
+def torch_device(args: argparse.Namespace) -> str:
+    """Return PyTorch's name of the device."""
+    import torch
+
+    if args.device == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if args.tiny:
+        return "cpu"
+    raise RuntimeError("PyTorch sees no CUDA device")
+
+
+# ---- equality
+
+
+def compare(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Give both models the same weights and sequences; raise unless their forecasts agree in float32."""
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    import torch_filters
+    from bestguess.filters.forecaster import make_forecaster
+    from bestguess.filters.problem import make_members
+
+    config = configuration(args, 1)
+    task = jax.tree.map(lambda leaf: leaf[0], make_members(config).task)
+    exact = dataclasses.replace(config.model, dtype="float32")
+    forecaster = make_forecaster(exact, jnp.asarray(task.scale), key=jax.random.key(0))
+    # The head starts as zeros and gains as ones, which would hide everything before them.
+    keys = iter(jax.random.split(jax.random.key(1), 100))
+    forecaster = jax.tree.map(lambda w: w + 0.05 * jax.random.normal(next(keys), w.shape), forecaster)
+    forecaster = eqx.tree_at(lambda f: f.normaliser.scale, forecaster, jnp.asarray(task.scale))
+    y = jax.vmap(task.sample)(jax.random.split(jax.random.key(2), 4))
+
+    @eqx.filter_jit
+    def ours(forecaster):
+        def mean_square(forecaster):
+            forecast, _ = jax.vmap(forecaster)(y)
+            return jnp.mean(forecast**2), forecast
+
+        (_, forecast), gradient = jax.value_and_grad(mean_square, has_aux=True)(forecaster)
+        return forecast, gradient
+
+    with jax.default_matmul_precision("highest"):
+        forecast, gradient = ours(forecaster)
+    expected, expected_gradient = np.asarray(forecast), named_weights(gradient)
+    problem = common_problem(config, forecaster, task)
+    worst = {"forecast": 0.0, "gradient": 0.0}
+    apart = lambda a, b: float(np.max(np.abs(a - b)) / np.max(np.abs(b)))  # noqa: E731
+    for attention, flat in (("default", False), ("default", True), ("explicit", False)):
+        got, got_gradient = torch_filters.forecast_and_gradient(
+            problem, torch_device(args), "float32", np.array(y), attention, flat
+        )
+        worst["forecast"] = max(worst["forecast"], apart(got, expected))
+        worst["gradient"] = max(
+            worst["gradient"],
+            *(apart(got_gradient[name], expected_gradient[name]) for name in expected_gradient),
+        )
+    result["equality"] = {"max_relative_error": worst, "dtype": "float32", "limit": 1e-4}
+    print(
+        f"same weights, same sequences, float32: forecasts differ by {worst['forecast']:.1e} of the largest, "
+        f"gradients by {worst['gradient']:.1e} of their matrix's largest",
+        flush=True,
+    )
+    if not worst["forecast"] < 1e-4:
+        raise AssertionError(f"the models differ: {worst}")
+
+
+# ---- the variants: each has `runs`, `turn` (steps), and `run(steps)`, which ends when the device has finished
+
+
+class Ours:
+    """`bestguess` with some runs in one program."""
+
+    def __init__(self, args: argparse.Namespace, runs: int):
+        from bestguess.filters.problem import FilterProblem, make_members
+        from bestguess.train.ensemble import Ensemble
+
+        config = configuration(args, runs)
+        self.runs, self.turn, self.step = runs, args.steps, 0
+        self.ensemble = Ensemble(FilterProblem(config.model), config.train, make_members(config), one_device())
+        self.compiled = self.ensemble.compile(args.steps)
+        self.state = self.ensemble.start()
+        self.run(args.steps)
+
+    def run(self, steps: int) -> float:
+        """Take `steps` steps, wait for the device, return the mean loss of the first run over them."""
+        import jax
+
+        self.state, metrics = self.ensemble.chunk(self.state, self.step, steps)
+        self.step += steps
+        jax.block_until_ready((self.state, metrics))
+        return float(metrics["train_loss"][0])
+
+
+_KEPT: list[Ours] = []
+"""The variant of all runs, once made: `profile` need not compile it again."""
+
+
+def one_device() -> list:
+    """Return the one device that is measured."""
+    import jax
+
+    return jax.devices()[:1]
+
+
+def makers(args: argparse.Namespace) -> dict[str, Any]:
+    """Return, by name, what makes each variant."""
+    torch_forms: dict[str, dict[str, Any]]
+    if args.device == "gpu":
+        graph = {"compile": "default", "graph": True}
+        torch_forms = {
+            "eager": {},
+            "compile": {"compile": "default"},
+            "compile, reduce-overhead": {"compile": "reduce-overhead"},
+            "compile, step in a CUDA graph": graph | {"attention": "flash"},
+            "compile, step in a CUDA graph, flat": graph | {"attention": "flash", "flat": True},
+            "compile, step in a CUDA graph, flat, cuDNN": graph | {"attention": "cudnn", "flat": True},
+        }
+        if args.autotune:
+            torch_forms["max-autotune, step in a CUDA graph, flat"] = graph | {
+                "compile": "max-autotune-no-cudagraphs",
+                "attention": "flash",
+                "flat": True,
+            }
+    else:
+        torch_forms = {
+            f"eager, {threads} thread{'s' * (threads > 1)}, {told}": {
+                "threads": threads,
+                "attention": attention,
+            }
+            for threads in sorted({1, len(os.sched_getaffinity(0))})
+            for attention, told in (("default", "SDPA"), ("explicit", "products"))
+        }
+
+    problem: list = []
+
+    def theirs(form):
+        import torch_filters
+
+        if not problem:
+            import jax
+
+            from bestguess.filters.problem import FilterProblem, make_members
+            from bestguess.train.ensemble import Ensemble
+
+            config = configuration(args, 1)
+            ensemble = Ensemble(FilterProblem(config.model), config.train, make_members(config), one_device())
+            first = lambda tree: jax.tree.map(lambda leaf: leaf[0], tree)  # noqa: E731
+            problem.append(common_problem(config, first(ensemble.start().model), first(ensemble.members.task)))
+        trainer = torch_filters.Trainer(problem[0], torch_filters.Form(**form), torch_device(args), args.dtype)
+        trainer.runs, trainer.turn = 1, args.steps
+        if args.device == "gpu" and not form.get("graph"):
+            trainer.turn = max(1, args.steps // 4)  # the slow ones would take most of the time
+        return trainer
+
+    made = {f"PyTorch {name}": lambda form=form: theirs(form) for name, form in torch_forms.items()}
+    for runs in sorted({1, args.runs}):
+        made[f"bestguess, {runs} run{'s' * (runs > 1)}"] = lambda runs=runs: Ours(args, runs)
+    asked = [part.strip() for part in args.variants.split(",") if part.strip()]
+    return {name: make for name, make in made.items() if not asked or any(part in name for part in asked)}
+
+
+# ---- timing
+
+
+def training(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Time the variants in turns."""
+    try:
+        compare(args, result)
+    except Exception as error:
+        result["equality"] = {"error": error_line(error)}
+        print(f"equality: {error_line(error)}", flush=True)
+    if args.device == "gpu" and args.dtype == "float32":
+        with contextlib.suppress(ImportError):
+            import torch
+
+            torch.set_float32_matmul_precision("high")  # TF32, as XLA does by default
+    figures: dict[str, Any] = {}
+    result["training"] = figures
+    live: dict[str, Any] = {}
+    for name, make in makers(args).items():
+        started = time.perf_counter()
+        try:
+            live[name] = make()
+            figures[name] = {
+                "runs": live[name].runs,
+                "setup_seconds": time.perf_counter() - started,
+                "rates": [],
+            }
+            print(f"{name}: ready after {figures[name]['setup_seconds']:.1f} s", flush=True)
+        except Exception as error:
+            figures[name] = {"error": error_line(error)}
+            print(f"{name}: FAILED: {error_line(error)}", flush=True)
+        save(args, result)
+    for round_ in range(-1, args.rounds):
+        for name in list(live):
+            try:
+                started = time.perf_counter()
+                loss = live[name].run(live[name].turn)
+                seconds = time.perf_counter() - started
+            except Exception as error:
+                figures[name]["error"] = error_line(error)
+                del live[name]
+                print(f"{name}: FAILED: {error_line(error)}", flush=True)
+                continue
+            figures[name]["last_loss"] = loss
+            if round_ >= 0:
+                figures[name]["rates"].append(live[name].runs * live[name].turn / seconds)
+        save(args, result)
+    summarise(args, result)
+    ours = [variant for variant in live.values() if isinstance(variant, Ours) and variant.runs == args.runs]
+    _KEPT.extend(ours)
+
+
+def summarise(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Work out medians and ratios, and print the table."""
+    figures = result["training"]
+    timed = {name: f for name, f in figures.items() if "error" not in f and f["rates"]}
+    flops = operations(configuration(args, 1))
+    result["operations_per_step"] = flops
+    for f in timed.values():
+        f["steps_per_second"] = statistics.median(f["rates"])
+        f["tflops"] = f["steps_per_second"] * flops / 1e12
+    rivals = [name for name in timed if name.startswith("PyTorch")]
+    best = max(rivals, key=lambda name: timed[name]["steps_per_second"], default=None)
+    result["best_pytorch"] = best
+    if best is not None:
+        for f in timed.values():
+            ratios = [a / b for a, b in zip(f["rates"], timed[best]["rates"], strict=True)]
+            f["ratio"], f["ratio_range"] = statistics.median(ratios), [min(ratios), max(ratios)]
+    shape = configuration(args, 1)
+    print(
+        f"\n{shape.train.batch_size} × {shape.task.length}, {shape.model.layers} layers, {shape.model.d_model} wide, "
+        f"{args.dtype}: {flops / 1e9:.4g} GFLOP a step; {args.rounds} rounds of {args.steps} steps; "
+        f"best PyTorch: {best}"
+    )
+    heads = ("", "run-steps/s", "min–max", "ratio to best PyTorch", "min–max", "TFLOP/s", "set-up s", "loss")
+    rows = [heads]
+    for name, f in figures.items():
+        if name not in timed:
+            rows.append((name, "failed", *[""] * 6))
+            continue
+        ratio = (f"{f['ratio']:.2f}", "{:.2f}–{:.2f}".format(*f["ratio_range"])) if best else ("", "")
+        rates = f"{min(f['rates']):.1f}–{max(f['rates']):.1f}"
+        told = (f"{f['tflops']:.4g}", f"{f['setup_seconds']:.1f}", f"{f['last_loss']:.3f}")
+        rows.append((name, f"{f['steps_per_second']:.1f}", rates, *ratio, *told))
+    print_table(rows)
+    if best is not None and args.device == "gpu" and not args.tiny:
+        for name, target in TARGETS.items():
+            if name in timed:
+                reached = "reached" if timed[name]["ratio"] >= target else "missed"
+                print(f"{name}: {timed[name]['ratio']:.2f}×, target {target}×: {reached}")
+
+
+def print_table(rows: list[tuple]) -> None:
+    """Print rows of text under their heads, the first column to the left."""
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            str(c).ljust(w) if i == 0 else str(c).rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+    print(flush=True)
+
+
+def rollouts(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Time rollouts of an untrained forecaster: what it predicts does not matter to the clock."""
+    try:
+        import jax
+        import jax.numpy as jnp
+
+        from bestguess.filters.forecaster import make_forecaster, rollout
+        from bestguess.filters.problem import make_members
+
+        config = configuration(args, 1)
+        context, horizon = config.rollout.context, max(config.rollout.horizons)
+        task = jax.tree.map(lambda leaf: leaf[0], make_members(config).task)
+        forecaster = make_forecaster(config.model, jnp.asarray(task.scale), key=jax.random.key(0))
+        keys = jax.random.split(jax.random.key(1), args.rollouts)
+        seen = jax.jit(lambda keys: jax.vmap(task.sample)(keys)[:, :context])(keys)
+        program = jax.jit(lambda f, y: jax.vmap(lambda each: rollout(f, each, horizon))(y))
+        started = time.perf_counter()
+        compiled = program.lower(forecaster, seen).compile()
+        compile_seconds = time.perf_counter() - started
+        jax.block_until_ready(compiled(forecaster, seen))
+        seconds = []
+        for _ in range(5):
+            started = time.perf_counter()
+            jax.block_until_ready(compiled(forecaster, seen))
+            seconds.append(time.perf_counter() - started)
+        figure = {
+            "rollouts": args.rollouts,
+            "context": context,
+            "horizon": horizon,
+            "seconds": statistics.median(seconds),
+            "seconds_all": seconds,
+            "compile_seconds": compile_seconds,
+            "memory": memory_of(compiled),
+        }
+        print(
+            f"{args.rollouts:,} rollouts, {context} + {horizon} steps, {args.dtype}: {figure['seconds']:.3f} s "
+            f"({min(seconds):.3f}–{max(seconds):.3f}, 5 times) after {compile_seconds:.1f} s of compilation; "
+            f"{figure['memory'].get('temp_size_in_bytes', 0) / 2**30:.2f} GiB of temporary memory"
+        )
+        if args.device == "gpu" and not args.tiny:
+            print(f"target {ROLLOUT_TARGET} s: {'reached' if figure['seconds'] < ROLLOUT_TARGET else 'missed'}")
+    except Exception as error:
+        figure = {"error": error_line(error)}
+        print(f"rollouts: FAILED: {error_line(error)}", flush=True)
+    result["rollout"] = figure
+
+
+# ---- what the compiled chunk does
+
+
+def memory_of(compiled) -> dict[str, int]:
+    """Return XLA's own account of a program's memory (bytes)."""
+    analysis = compiled.memory_analysis()
+    names = [name for name in dir(analysis) if name.endswith("_in_bytes") and not name.startswith("_")]
+    return {name: int(getattr(analysis, name)) for name in names}
+
+
+def profile(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Report XLA's analyses of one chunk of all runs, and the kernels that took longest in one."""
+    found: dict[str, Any] = {}
+    result["profile"] = found
+    try:
+        import jax
+
+        variant = _KEPT[0] if _KEPT else Ours(args, args.runs)
+        found["memory"] = memory_of(variant.compiled)
+        cost = variant.compiled.cost_analysis() or {}
+        cost = cost[0] if isinstance(cost, list) else cost
+        found["cost"] = {k: v for k, v in cost.items() if k in ("flops", "transcendentals", "bytes accessed")}
+        print(f"XLA's account of a chunk of {args.steps} steps of {args.runs} runs (a loop's body counts once):")
+        for name, value in found["cost"].items():
+            print(f"  {name}: {value:.4g}")
+        for name, size in found["memory"].items():
+            print(f"  {name.removesuffix('_in_bytes')}: {size / 2**20:.1f} MiB")
+        variant.run(args.steps)
+        before = set(traces(args.profile))
+        started = time.perf_counter()
+        with jax.profiler.trace(args.profile):
+            variant.run(args.steps)
+        print(f"traced a chunk ({time.perf_counter() - started:.1f} s with the trace's own work)", flush=True)
+        events = read_events([path for path in traces(args.profile) if path not in before])
+    except Exception as error:
+        found["error"] = error_line(error)
+        print(f"profile: FAILED: {error_line(error)}", flush=True)
+        return
+    if not events:
+        found["error"] = "no kernels in the trace"
+        print("profile: no kernels in the trace")
+        return
+    totals: dict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0])
+    operation: dict[str, str] = {}
+    for name, _, duration, told in events:
+        totals[name][0] += duration
+        totals[name][1] += 1
+        operation.setdefault(name, told)
+    busy = sum(total for total, _ in totals.values())
+    span = max(start + duration for _, start, duration, _ in events) - min(start for _, start, _, _ in events)
+    run_steps = args.steps * args.runs
+    found |= {"busy_seconds": busy, "span_seconds": span, "kernels": len(events), "run_steps": run_steps}
+    print(
+        f"kernels: {len(events):,}, {1e3 * busy:.1f} ms of work within {1e3 * span:.1f} ms "
+        f"({busy / span:.1%}); {1e6 * busy / run_steps:.1f} µs of work a run-step"
+    )
+    top = sorted(totals.items(), key=lambda item: -item[1][0])[:25]
+    found["top"] = [
+        {
+            "kernel": name,
+            "seconds": total,
+            "calls": calls,
+            "share": total / busy,
+            "operation": operation[name],
+        }
+        for name, (total, calls) in top
+    ]
+    rows: list[tuple] = [("kernel", "ms", "share", "calls", "µs each", "for example")]
+    for name, (total, calls) in top:
+        share, each = f"{total / busy:.1%}", f"{1e6 * total / calls:.1f}"
+        rows.append((name[:70], f"{1e3 * total:.2f}", share, calls, each, operation[name][-60:]))
+    print_table(rows)
+
+
+def traces(folder: str) -> list[str]:
+    """Return the trace files under a folder, those of the richer format first."""
+    return [
+        path
+        for ending in ("*.xplane.pb", "*.trace.json.gz")
+        for path in sorted(glob.glob(f"{folder}/**/{ending}", recursive=True))
+    ]
+
+
+Event = tuple[str, float, float, str]
+"""A kernel's name, start and duration (seconds), and the operation that it belongs to, where the trace tells."""
+
+
+def read_events(paths: list[str]) -> list[Event]:
+    """Return the kernels of the first trace that can be read and holds any."""
+    for path in paths:
+        try:
+            events = _of_xplane(path) if path.endswith(".xplane.pb") else _of_chrome(path)
+        except Exception as error:
+            print(f"{Path(path).name}: cannot be read: {error_line(error)}")
+            continue
+        if events:
+            return events
+    return []
+
+
+def _of_xplane(path: str) -> list[Event]:
+    """Return the events on the streams of a GPU, or on XLA's threads where there is none."""
+    import jax
+
+    planes = list(jax.profiler.ProfileData.from_file(path).planes)
+    on_gpu = [plane for plane in planes if plane.name.startswith("/device:GPU")]
+    events = []
+    for plane in on_gpu or planes:
+        for line in plane.lines:
+            if not line.name.startswith("Stream" if on_gpu else "tf_XLA"):
+                continue
+            for event in line.events:
+                stats = dict(event.stats)
+                told = str(stats.get("tf_op") or stats.get("name") or stats.get("hlo_op") or "")
+                if on_gpu or ("hlo_op" in stats and not _holds_others(event.name)):
+                    events.append((event.name, event.start_ns / 1e9, event.duration_ns / 1e9, told))
+    return events
+
+
+def _of_chrome(path: str) -> list[Event]:
+    """Return the same from a trace in Chrome's format."""
+    with gzip.open(path, "rt") as file:
+        entries = json.load(file)["traceEvents"]
+    meta = [e for e in entries if e.get("ph") == "M"]
+    process = {e["pid"]: e["args"].get("name", "") for e in meta if e.get("name") == "process_name"}
+    thread = {(e["pid"], e["tid"]): e["args"].get("name", "") for e in meta if e.get("name") == "thread_name"}
+    on_gpu = {pid for pid, name in process.items() if "GPU" in name}
+    events = []
+    for e in entries:
+        if e.get("ph") != "X":
+            continue
+        track, told = thread.get((e["pid"], e["tid"]), ""), e.get("args", {})
+        if on_gpu:
+            counts = e["pid"] in on_gpu and track.startswith("Stream")
+        else:
+            counts = "hlo_op" in told and not _holds_others(e["name"])
+        if counts:
+            operation = str(told.get("tf_op") or told.get("hlo_op") or "")
+            events.append((e["name"], e["ts"] / 1e6, e.get("dur", 0) / 1e6, operation))
+    return events
+
+
+def _holds_others(name: str) -> bool:
+    """Return whether an operation's time is that of operations which are in the trace themselves."""
+    return name.startswith(("while", "call", "conditional"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""The filters family's training step in PyTorch, in the forms that PyTorch is fastest in.
+
+The same model as `bestguess.filters.forecaster` with patches of one step: y over the process's standard
+deviation, a linear embedding, pre-norm blocks (RMSNorm, packed q/k/v without biases, half-split RoPE, causal
+attention, tanh-GELU), a linear head. The same step too: a batch drawn as z Lᵀ on the device, the squared error
+over the Kalman filter's, global-norm clipping, AdamW that decays matrices only, warm-up + cosine.
+
+Parameters, optimiser, embedding, loss stay float32; blocks compute in `dtype`, as there.
+Shapes in names: B sequences, T tokens, D width, H heads, K head size.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+AttentionName = Literal["default", "flash", "cudnn", "explicit"]
+_BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What both frameworks are given: the model's shape and weights, the data, the optimiser."""
+
+    layers: int
+    heads: int
+    rope_base: float
+    eps: float
+    weights: dict[str, np.ndarray]
+    """By name; products are `x @ w`. Those of the blocks compute in the benchmark's dtype."""
+    factor: np.ndarray
+    """L, (T·m, T·m): a sequence is L z."""
+    scale: np.ndarray
+    floor: float
+    batch: int
+    steps: int
+    warmup: int
+    final_share: float
+    peak: float
+    betas: tuple[float, float]
+    weight_decay: float
+    clip_norm: float
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of step 0, 1, ...: linear warm-up, then a cosine, as in `bestguess.train.optimizer`."""
+        step = step + 1 if self.warmup else step
+        if step < self.warmup:
+            return self.peak * step / self.warmup
+        share = min(1.0, (step - self.warmup) / (self.steps - self.warmup))
+        cosine = 0.5 * (1 + math.cos(math.pi * share))
+        return self.peak * ((1 - self.final_share) * cosine + self.final_share)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How PyTorch runs the step."""
+
+    attention: AttentionName = "default"
+    """scaled_dot_product_attention left to choose, or held to one backend; or the products written out."""
+    flat: bool = False
+    """Parameters in three flat tensors, so that one cast, one norm and one update serve them all."""
+    compile: str | None = None
+    """Mode of torch.compile for the loss and its gradient; None is eager."""
+    graph: bool = False
+    """Capture the whole step, draw and optimiser included, in one CUDA graph, and replay it."""
+    threads: int | None = None
+    """CPU threads within an operation."""
+
+
+class Loss(nn.Module):
+    """From normal numbers (B, T·m) to the batch's normalised loss."""
+
+    def __init__(self, problem: Problem, dtype: torch.dtype, attention: AttentionName, flat: bool):
+        super().__init__()
+        self.problem, self.dtype, self.attention, self.flat = problem, dtype, attention, flat
+        self.m = len(problem.scale)
+        length = problem.factor.shape[0] // self.m
+        half = problem.weights["0.qkv"].shape[0] // problem.heads // 2
+        frequency = problem.rope_base ** (-np.arange(half, dtype=np.float64) / half)
+        angle = (np.arange(length)[:, None] * frequency)[:, None, None]
+        for name, value in {
+            "factor_t": np.ascontiguousarray(problem.factor.T),
+            "scale": problem.scale,
+            "cos": np.cos(angle),
+            "sin": np.sin(angle),
+        }.items():
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
+        # Block matrices (computed in `dtype`), other matrices, vectors.
+        kinds: tuple[list[str], ...] = ([], [], [])
+        for name, value in problem.weights.items():
+            kinds[2 if value.ndim < 2 else 0 if "." in name else 1].append(name)
+        self.kinds = kinds
+        self.shapes = {name: tuple(value.shape) for name, value in problem.weights.items()}
+        tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in problem.weights.items()}
+        if flat:
+            stored = [torch.cat([tensors[name].reshape(-1) for name in names]) for names in kinds]
+            self.decays = [True, True, False]
+        else:
+            stored = [tensors[name] for names in kinds for name in names]
+            self.decays = [tensor.ndim >= 2 for tensor in stored]
+        self.stored = nn.ParameterList([nn.Parameter(tensor) for tensor in stored])
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return every weight by name, those of the blocks cast to the dtype that they compute in."""
+        found: dict[str, torch.Tensor] = {}
+        if not self.flat:
+            names = [name for names in self.kinds for name in names]
+            for i, name in enumerate(names):
+                found[name] = self.stored[i].to(self.dtype) if i < len(self.kinds[0]) else self.stored[i]
+            return found
+        for i, names in enumerate(self.kinds):
+            flat = self.stored[i].to(self.dtype) if i == 0 else self.stored[i]
+            shapes = [self.shapes[name] for name in names]
+            parts = torch.split(flat, [math.prod(shape) for shape in shapes])
+            for name, shape, part in zip(names, shapes, parts, strict=True):
+                found[name] = part.view(shape)
+        return found
+
+    def forecast(self, y_BTm: torch.Tensor) -> torch.Tensor:
+        """Return the prediction of each next step (units of y)."""
+        w = self.weights()
+        x = (torch.matmul(y_BTm / self.scale, w["embed"]) + w["bias"]).to(self.dtype)
+        for i in range(self.problem.layers):
+            h = self._norm(x, w[f"{i}.attention_norm"])
+            x = x + self._attend(h, w[f"{i}.qkv"], w[f"{i}.out"])
+            h = self._norm(x, w[f"{i}.feed_forward_norm"])
+            x = x + torch.matmul(F.gelu(torch.matmul(h, w[f"{i}.up"]), approximate="tanh"), w[f"{i}.down"])
+        x = self._norm(x, w["norm"])
+        return torch.matmul(x, w["head"].to(self.dtype)).float() * self.scale
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Return the mean squared error of the predicted steps over the filter's."""
+        y = torch.matmul(z, self.factor_t).view(z.shape[0], -1, self.m)
+        error = (y[:, 1:] - self.forecast(y)[:, :-1]).square().sum()
+        return error / (self.problem.floor * z.shape[0] * (y.shape[1] - 1))
+
+    def _norm(self, x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x, (x.shape[-1],), gain.to(x.dtype), self.problem.eps)
+
+    def _attend(self, x_BTD: torch.Tensor, qkv: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        B, T, D = x_BTD.shape
+        packed = torch.matmul(x_BTD, qkv).view(B, T, 3, self.problem.heads, -1)
+        a, b = packed[:, :, :2].float().chunk(2, dim=-1)  # queries and keys, both at once
+        turned = torch.cat([a * self.cos - b * self.sin, a * self.sin + b * self.cos], dim=-1).to(self.dtype)
+        q, k, v = (part.transpose(1, 2) for part in (turned[:, :, 0], turned[:, :, 1], packed[:, :, 2]))
+        if self.attention == "explicit":
+            score = torch.matmul(q, k.transpose(2, 3)) * q.shape[-1] ** -0.5
+            future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
+            read = torch.matmul(torch.softmax(score.masked_fill(future, -torch.inf), dim=-1), v)
+        else:
+            backend = _BACKENDS.get(self.attention)
+            with nullcontext() if backend is None else sdpa_kernel(backend):
+                read = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return torch.matmul(read.transpose(1, 2).reshape(B, T, D), out)
+
+
+class Trainer:
+    """Training steps of one form. Making one compiles, captures and warms up."""
+
+    def __init__(self, problem: Problem, form: Form, device: str, dtype: str):
+        self.problem, self.form, self.device = problem, form, torch.device(device)
+        self.taken = 0
+        self._use_threads()
+        self.loss = Loss(problem, getattr(torch, dtype), form.attention, form.flat).to(self.device)
+        pairs = list(zip(self.loss.stored, self.loss.decays, strict=True))
+        groups = [
+            {"params": [p for p, decays in pairs if decays], "weight_decay": problem.weight_decay},
+            {"params": [p for p, decays in pairs if not decays], "weight_decay": 0.0},
+        ]
+        on_gpu = self.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=problem.betas, fused=True, capturable=on_gpu)
+        self.rate = torch.zeros((), device=self.device) if form.graph else None
+        if self.rate is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate
+        self.of_batch = self.loss
+        if form.compile is not None:
+            self.of_batch = torch.compile(self.loss, mode=form.compile, dynamic=False)
+        self.replay = self._captured() if form.graph else None
+        self.run(4)
+
+    def run(self, steps: int) -> float:
+        """Take `steps` steps, wait for the device, return the last step's loss."""
+        self._use_threads()
+        loss = None
+        for _ in range(steps):
+            rate = self.problem.learning_rate(self.taken)
+            self.taken += 1
+            if self.rate is not None:
+                self.rate.fill_(rate)
+            else:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate
+            if self.replay is not None:
+                self.replay.replay()
+                loss = self.last
+            else:
+                loss = self._step()
+        assert loss is not None
+        value = float(loss)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return value
+
+    def _use_threads(self) -> None:
+        if self.form.threads is not None:
+            torch.set_num_threads(self.form.threads)
+
+    def _step(self) -> torch.Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.form.compile == "reduce-overhead":
+            torch.compiler.cudagraph_mark_step_begin()
+        z = torch.randn(self.problem.batch, self.problem.factor.shape[0], device=self.device)
+        loss = self.of_batch(z)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.loss.parameters(), self.problem.clip_norm, foreach=True)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _captured(self) -> torch.cuda.CUDAGraph:
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(3):
+                self._step()
+        torch.cuda.current_stream().wait_stream(beside)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        # On the warm-up's stream, where the gradients' accumulators live. The other framework's threads may call
+        # the driver meanwhile: only this thread's calls count.
+        with torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"):
+            self.last = self._step()
+        return graph
+
+
+def forecast_and_gradient(
+    problem: Problem, device: str, dtype: str, y: np.ndarray, attention: AttentionName, flat: bool
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the forecasts of the sequences `y` (B, T, m), and the gradient of their mean square by weight."""
+    loss = Loss(problem, getattr(torch, dtype), attention, flat).to(device)
+    forecast = loss.forecast(torch.tensor(y, device=device))
+    forecast.square().mean().backward()
+    gradient: dict[str, np.ndarray] = {}
+    names = [[name] for names in loss.kinds for name in names] if not flat else loss.kinds
+    for parameter, group in zip(loss.stored, names, strict=True):
+        assert parameter.grad is not None
+        values = parameter.grad.reshape(-1).cpu().numpy()
+        for name in group:
+            shape = problem.weights[name].shape
+            gradient[name], values = values[: math.prod(shape)].reshape(shape), values[math.prod(shape) :]
+    return forecast.detach().cpu().numpy(), gradient
