@@ -305,7 +305,7 @@ def test_nothing_trained_is_one_clear_line(tmp_path):
 
 
 def test_eight_devices_equal_one(tmp_path):
-    """Runs spread over devices, one run's batch over all of them, and both at once."""
+    """One run's batch over all devices; runs over devices and their batches over the rest."""
     environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"}
     (tmp_path / "eight").mkdir()
     said = subprocess.run(

@@ -40,7 +40,6 @@ def train(folder: Path, on_chunk=lambda runs, step, metrics: None, **more) -> Fi
 
 
 SPREADS = {
-    "eight runs": {"rates": (0.03, 0.01, 0.02, 0.05) * 2, "seeds": tuple(range(8))},
     "one run": {"rates": (0.03,), "seeds": (5,)},
     "two runs, their batches shared": {"rates": (0.03, 0.01), "seeds": (5, 6)},
 }

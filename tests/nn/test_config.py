@@ -1,0 +1,62 @@
+"""Impossible shapes: one line each, that names the flag."""
+
+from __future__ import annotations
+
+import jax
+import pytest
+
+from bestguess.command import UserError
+from bestguess.nn.config import DecoderConfig
+from bestguess.nn.decoder import Decoder
+
+nan = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"layers": 0}, "--layers 0: must be positive"),
+        ({"layers": -3}, "--layers -3: must be positive"),
+        ({"d_model": 0}, "--d-model 0: must be positive"),
+        ({"heads": 0}, "--heads 0: must be positive"),
+        ({"d_ff": 0}, "--d-ff 0: must be positive"),
+        ({"rope_base": 0.0}, "--rope-base 0.0: must be positive"),
+        ({"rope_base": nan}, "--rope-base nan: must be positive"),
+        ({"d_model": 12, "heads": 5}, "--heads 5: does not divide --d-model 12; choose from [1, 2, 3, 6]"),
+        ({"d_model": 4, "heads": 8}, "--heads 8: does not divide --d-model 4; choose from [1, 2]"),
+        ({"d_model": 7, "heads": 2}, "--heads 2: does not divide --d-model 7; choose from an even --d-model"),
+        (
+            {"d_model": 15, "heads": 3},
+            "--d-model 15 over --heads 3 gives head size 5, which is odd; "
+            "RoPE turns pairs of features, so make it even",
+        ),
+        (
+            {"attention": "cudnn"},
+            "--attention cudnn: needs --dtype bfloat16 and a head size that is a multiple of 8",
+        ),
+        (
+            {"attention": "cudnn", "dtype": "bfloat16", "d_model": 24, "heads": 2},
+            "--attention cudnn: needs --dtype bfloat16 and a head size that is a multiple of 8",
+        ),
+    ],
+)
+def test_an_impossible_shape_is_named_in_one_line(values, message):
+    config = DecoderConfig(**values)
+    with pytest.raises(UserError) as error:
+        config.check()
+    assert str(error.value) == message
+    with pytest.raises(UserError):  # and no decoder is made of it
+        Decoder(config, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"d_ff": 1},
+        {"d_model": 2, "heads": 1},
+        {"attention": "cudnn", "dtype": "bfloat16", "d_model": 16, "heads": 2},
+    ],
+)
+def test_a_possible_shape_passes(values):
+    DecoderConfig(**values).check()
