@@ -170,7 +170,7 @@ def small() -> FiltersConfig:
         task=FilterTaskConfig(latent_dim=8, observed_dim=2, length=64),
         model=FilterModelConfig(layers=2, d_model=64, heads=4),
         train=TrainConfig(
-            steps=600, batch_size=32, learning_rate=(3e-3,), warmup_steps=100, validate_every=50, beta2=0.99
+            steps=400, batch_size=32, learning_rate=(3e-3,), warmup_steps=50, validate_every=25, beta2=0.99
         ),
         rollout=RolloutConfig(context=32, horizons=(2, 4, 8, 16, 32), rollouts=1024),
         test_sequences=1024,

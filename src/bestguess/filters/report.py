@@ -263,12 +263,12 @@ def _rollout_skill(runs: list[Run], shown: list[int], rollouts: dict) -> Picture
 
 def _draw(task: FilterTask, run: Run, count: int) -> tuple[jax.Array, jax.Array]:
     keys = jax.random.split(member_key(jnp.asarray(run.seed), PICTURE), count)
-    return jax.vmap(task.sample_with_oracle)(keys)
+    return jax.jit(jax.vmap(task.sample_with_oracle))(keys)
 
 
 def _sequences(config: FiltersConfig, run: Run, runs: list[Run], model: Forecaster, task: FilterTask) -> Picture:
     y, best = _draw(task, run, 3)
-    predicted = jax.vmap(lambda one: predict(model, one))(y)
+    predicted = jax.jit(jax.vmap(lambda one: predict(model, one)))(y)
     covariance = np.asarray(task.oracle(y[0]).covariance)
     sigma = np.sqrt(covariance[:, 0, 0])
     steps = np.arange(1, config.task.length + 1)
@@ -337,7 +337,7 @@ def _spectrum(config: FiltersConfig, runs: list[Run], shown: list[int]) -> Pictu
 
 def _attention(config: FiltersConfig, run: Run, runs: list[Run], model: Forecaster, task: FilterTask) -> Picture:
     y, _ = _draw(task, run, 1)
-    weights = np.asarray(model.core.attention_weights(_tokens(model, y[0])))
+    weights = np.asarray(jax.jit(lambda one: model.core.attention_weights(_tokens(model, one)))(y[0]))
     last = min(weights.shape[-1], 32)
     return Grid(
         f"Attention, mean over heads ({_title(run, runs)})",

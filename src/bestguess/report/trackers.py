@@ -214,11 +214,11 @@ def open_trackers(
 ) -> Trackers:
     """Return the named trackers as one, open, with JSON lines always among them.
 
-    names: of `jsonl`, `wandb`, `tensorboard`. folder: the run's folder; all that is written stays in
-    it. config: what all runs share. runs: for each run what is its own, such as its learning rate and
-    seed. resume_step: the step that training goes on from, of all
-    runs or of each one, None for a fresh start. Raises UserError for
-    an unknown name, for a package that is not installed, and for metrics that a fresh start would mix with.
+    names: of `jsonl`, `wandb`, `tensorboard`. folder: the run's folder; all that is written stays in it.
+    config: what all runs share. runs: for each run what is its own, such as its learning rate and seed.
+    resume_step: the step that training goes on from, one for all runs or one for each; None for a fresh
+    start. Raises UserError for an unknown name, for a package that is not installed, and for metrics
+    that a fresh start would mix with.
     """
     wanted = dict.fromkeys(names)
     for name in wanted:
@@ -314,7 +314,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             line = json.loads(row)
-            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            if not isinstance(line, dict) or not all(isinstance(line.get(key), int) for key in ("step", "run")):
                 raise ValueError("not a metrics line")
         except ValueError as error:
             # What is not followed by a line end is the line that a kill cut short.
