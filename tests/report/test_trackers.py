@@ -85,6 +85,21 @@ def test_resuming_after_any_cut_keeps_exactly_the_whole_lines_up_to_the_step(tmp
     assert [strict(line) for line in path.read_text().splitlines()] == expected
 
 
+def test_runs_that_stand_at_different_steps_go_on_from_their_own(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = JsonLines(path)
+    for number, last in ((0, 30), (1, 20), (2, 10)):  # the parts of a split ensemble train one after another
+        for step in range(0, last + 1, 10):
+            log.log(step, number, {})
+    log.finish()
+    with open_trackers(["tensorboard"], tmp_path, {}, [{}, {}, {}], resume_step=[30, 10, 0]) as log:
+        log.log(20, 1, {"loss": 0.5})
+    kept = [(line["run"], line["step"]) for line in read_metrics(path)]
+    assert kept == [(0, 0), (0, 10), (0, 20), (0, 30), (1, 0), (1, 10), (2, 0), (1, 20)]
+    # TensorBoard is told where each run's earlier curve ends.
+    assert [started(tmp_path / "tensorboard" / str(number)) for number in range(3)] == [31, 11, 1]
+
+
 def test_kill_9_loses_no_line_that_was_logged(tmp_path):
     code = (
         "import os, signal, sys; from bestguess.report.trackers import JsonLines\n"
@@ -264,21 +279,32 @@ def test_wandb_works_offline_without_an_account_silently_one_run_per_member(tmp_
     assert [line["loss"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [0.12345, 1.12345, 0.53125]
 
 
-def scalars(folder):
-    """Return {(tag, step): value} of the event files of a folder, read record by record."""
+def events(folder):
+    """Yield the events of a folder's TensorBoard files, read record by record."""
     from tensorboardX.proto.event_pb2 import Event
 
-    found = {}
     for path in sorted(folder.glob("events.*")):
         data, at = path.read_bytes(), 0
         while at < len(data):
             (length,) = struct.unpack_from("<Q", data, at)
-            event = Event.FromString(data[at + 12 : at + 12 + length])
+            yield Event.FromString(data[at + 12 : at + 12 + length])
             at += 12 + length + 4
-            for value in event.summary.value:
-                if value.WhichOneof("value") == "simple_value":
-                    found[value.tag, event.step] = value.simple_value
-    return found
+
+
+def scalars(folder):
+    """Return {(tag, step): value} of a folder's TensorBoard files."""
+    return {
+        (value.tag, event.step): value.simple_value
+        for event in events(folder)
+        for value in event.summary.value
+        if value.WhichOneof("value") == "simple_value"
+    }
+
+
+def started(folder):
+    """Return the step from which a writer that resumes has TensorBoard hide what came before."""
+    (step,) = [event.step for event in events(folder) if event.session_log.status == event.session_log.START]
+    return step
 
 
 def test_tensorboard_files_hold_every_scalar_of_every_run(tmp_path):
