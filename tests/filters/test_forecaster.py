@@ -127,6 +127,9 @@ def test_predict_gives_the_steps_after_the_first_patch(patch, normalisation):
 
 # ------------------------------------------------------------------------------------- normalisation
 
+normalise = jax.jit(lambda normaliser, y, before: normaliser.normalise(y, before))
+restore = jax.jit(lambda normaliser, v, after: normaliser.restore(v, after))
+
 
 def statistics_of(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of a prefix with 8 prior steps of mean 0 and variance 1, in float64."""
@@ -140,8 +143,8 @@ def test_instance_normalisation_by_hand(patch):
     normaliser, y = Normaliser(SCALE, "instance"), draw()
     v = np.random.default_rng(1).normal(size=(T, M)).astype(np.float32)
     shape = (-1, patch, M)
-    u, after = normaliser.normalise(y.reshape(shape), normaliser.start())
-    restored = normaliser.restore(jnp.asarray(v).reshape(shape), after)
+    u, after = normalise(normaliser, y.reshape(shape), normaliser.start())
+    restored = restore(normaliser, jnp.asarray(v).reshape(shape), after)
     scaled, scale = np.asarray(y, np.float64) / np.asarray(SCALE), np.asarray(SCALE, np.float64)
     for p, start in enumerate(range(0, T, patch)):
         mean, deviation = statistics_of(scaled[:start])
@@ -155,30 +158,30 @@ def test_the_other_normalisations_by_hand():
     y = draw().reshape(-1, 4, M)
     for mode, scale in (("none", np.ones(M)), ("input", np.asarray(SCALE))):
         normaliser = Normaliser(SCALE, mode)
-        u, after = normaliser.normalise(y, normaliser.start())
+        u, after = normalise(normaliser, y, normaliser.start())
         np.testing.assert_allclose(u, np.asarray(y) / scale, rtol=1e-6)
-        np.testing.assert_allclose(normaliser.restore(y, after), np.asarray(y) * scale, rtol=1e-6)
+        np.testing.assert_allclose(restore(normaliser, y, after), np.asarray(y) * scale, rtol=1e-6)
 
 
 @every_normalisation
 def test_restore_undoes_normalise(normalisation):
     normaliser = Normaliser(SCALE, normalisation)
-    _, seen = normaliser.normalise(draw(12).reshape(3, 4, M), normaliser.start())
+    _, seen = normalise(normaliser, draw(12).reshape(3, 4, M), normaliser.start())
     last = jax.tree.map(lambda s: s[-1], seen)
     assert isinstance(last, Statistics)
     y = draw(4, seed=2).reshape(1, 4, M)
-    u, _ = normaliser.normalise(y, last)
+    u, _ = normalise(normaliser, y, last)
     if normalisation != "none":
         assert np.abs(np.asarray(u - y)).max() > 0.1
-    np.testing.assert_allclose(normaliser.restore(u, jax.tree.map(lambda s: s[None], last)), y, rtol=1e-5)
+    np.testing.assert_allclose(restore(normaliser, u, jax.tree.map(lambda s: s[None], last)), y, rtol=1e-5)
 
 
 @every_normalisation
 def test_statistics_in_pieces_equal_those_in_one(normalisation):
     normaliser, y = Normaliser(SCALE, normalisation), draw().reshape(-1, 4, M)
-    whole, after = normaliser.normalise(y, normaliser.start())
-    first, middle = normaliser.normalise(y[:5], normaliser.start())
-    second, end = normaliser.normalise(y[5:], jax.tree.map(lambda s: s[-1], middle))
+    whole, after = normalise(normaliser, y, normaliser.start())
+    first, middle = normalise(normaliser, y[:5], normaliser.start())
+    second, end = normalise(normaliser, y[5:], jax.tree.map(lambda s: s[-1], middle))
     np.testing.assert_allclose(jnp.concatenate([first, second]), whole, rtol=1e-5, atol=1e-5)
     for a, b in zip(jax.tree.leaves(end), jax.tree.leaves(after), strict=True):
         np.testing.assert_allclose(a[-1], b[-1], rtol=1e-5)
