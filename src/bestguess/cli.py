@@ -97,9 +97,9 @@ def _dispatch(argv: list[str]) -> int:
     name = next((n for n in (" ".join(words), *words[:1]) if n in COMMANDS), None)
     if name is None:
         family = argv[0]
-        if family in FAMILIES and len(words) == 1:
+        if family in FAMILIES and set(argv[1:]) <= {"-h", "--help"}:
             print(_overview(family))
-            return 0 if len(argv) > 1 else 2
+            return 0
         known = [n for n in COMMANDS if n.startswith(family + " ")] or [*COMMANDS, *FAMILIES]
         asked = " ".join(words) or argv[0]
         raise UserError(f"unknown command {asked!r}{nearest(asked, known)} (bestguess --help lists them)")
