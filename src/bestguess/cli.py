@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -70,8 +72,13 @@ def main(argv: list[str] | None = None) -> None:
     0: done. 1: ran, and the result is a failure. 2: bad input, told in one line. 130: interrupted.
     """
     argv = sys.argv[1:] if argv is None else argv
+    # A terminal that has no λ gets a question mark, not a traceback.
+    getattr(sys.stdout, "reconfigure", lambda errors: None)(errors="replace")
     try:
-        sys.exit(_dispatch(argv))
+        try:
+            sys.exit(_dispatch(argv))
+        finally:
+            sys.stdout.flush()  # at exit nobody could catch what it raises
     except UserError as error:
         print(f"bestguess: error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -82,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         print("bestguess: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output (`| head`) has gone
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
@@ -152,15 +159,14 @@ def _one_line(box: str) -> str:
     """Return the first paragraph of tyro's boxed message, and the flag that it suggests, as one line."""
     lines = [re.sub(r"[│╭╮╰╯]", "", line).strip() for line in box.splitlines()]
     body = [line for line in lines if line and not re.match(r"─+ .* ─+$", line)]
-    first: list[str] = []
-    for line in body:
-        if re.match(r"─+$", line):
-            break
-        first.append(line)
+    if "╭" not in box:  # where the terminal has no frames, the title is a paragraph of its own
+        body = body[2:]
+    rule = re.compile(r"[─-]+$")
+    first = list(itertools.takewhile(lambda line: not rule.match(line), body))
     message = " ".join(first).rstrip(".") or "bad flags"
     if any(line.startswith("Perhaps you meant") for line in body):
         rest = body[next(i for i, line in enumerate(body) if line.startswith("Perhaps")) :]
-        hints = list(dict.fromkeys(line.split(" ")[0].rstrip(",") for line in rest if line.startswith("--")))
+        hints = list(dict.fromkeys(line.split(" ")[0].rstrip(",") for line in rest if re.match("--[a-z]", line)))
         message += f"; did you mean {' or '.join(hints[:3])}?" if hints else ""
     return message
 
