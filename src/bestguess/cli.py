@@ -23,7 +23,8 @@ class Command:
 
     `flags` and `run` are `module:name`, so that listing commands imports none of them. The
     dataclass has a field `json: bool`, and may have a method `presets() -> dict[str, instance]`
-    beside a field `preset`. The function takes (flags, console) and returns one JSON-able dict.
+    beside a field `preset`; with a field `resume` it lists in WITH_RESUME
+    the flags that may stand beside it. The function takes (flags, console) and returns one JSON-able dict.
     """
 
     summary: str
@@ -128,7 +129,7 @@ def parse(name: str, args: list[str]) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
+            flags = tyro.cli(
                 cls,
                 args=args,
                 prog=prog,
@@ -139,6 +140,19 @@ def parse(name: str, args: list[str]) -> Any:
         if stop.code in (0, None):
             raise
         raise UserError(f"{_one_line(said.getvalue())} ({prog} --help lists the flags)") from None
+    if getattr(flags, "resume", None) is not None:
+        _refuse_beside_resume(flags, args)
+    return flags
+
+
+def _refuse_beside_resume(flags: Any, args: list[str]) -> None:
+    """--resume takes its configuration from the folder, so any other flag would be silently without effect."""
+    given = [arg.partition("=")[0].replace("_", "-") for arg in args if arg.startswith("--")]
+    others = [arg for arg in given if arg not in ("--resume", *flags.WITH_RESUME)]
+    if others:
+        raise UserError(
+            f"--resume {flags.resume}: goes on with the folder's own configuration; drop {' '.join(others)}"
+        )
 
 
 def _preset(cls: Any, args: list[str]) -> Any:
