@@ -377,7 +377,7 @@ def _print_evaluation(
         row += [_figure(one, "normalised_loss"), _figure(one, "skill")]
         if rolled:
             ahead = [rolled["runs"][i]["horizons"][str(h)] for h in horizons]
-            row += [with_error(x["normalised_loss"], x["standard_error"]).split()[0] for x in ahead]
+            row += [f"{x['normalised_loss']:.5f}" for x in ahead]
         reached = one["sequences_to_skill_0.9"]
         rows.append(
             [*row, "no headroom" if one["skill"] is None else "not reached" if reached is None else round(reached)]

@@ -144,8 +144,7 @@ def _tables(page: Page, config: FiltersConfig, runs: list[Run], evaluation: dict
     )  # fmt: skip
     horizons = list(rollouts["runs"][0]["horizons"])
     rolled = [
-        [run.label(runs)]
-        + [with_error(x["normalised_loss"], x["standard_error"]).split()[0] for x in one["horizons"].values()]
+        [run.label(runs)] + [f"{x['normalised_loss']:.5f}" for x in one["horizons"].values()]
         for run, one in zip(runs, rollouts["runs"])
     ]
     page.table(
