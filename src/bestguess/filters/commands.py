@@ -235,7 +235,8 @@ def _train(folder: Path, config: FiltersConfig, track: tuple[str, ...], *, resum
                 "device": _device(),
             },
         )
-        say(f"trained {len(runs)} runs in {fitted.seconds:.1f} s: {fitted.run_steps_per_second:,.1f} run-steps/s")
+        count = f"{len(runs)} run{'s' * (len(runs) > 1)}"
+        say(f"trained {count} in {fitted.seconds:.1f} s: {fitted.run_steps_per_second:,.1f} run-steps/s")
     if not np.isfinite(fitted.best_score).any():
         raise Failure(f"no run had a finite validation loss; lower --learning-rate ({folder} keeps the figures)")
 

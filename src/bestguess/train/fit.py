@@ -148,8 +148,9 @@ def _plan(problem, config, members, folder, devices, say) -> tuple[list[range], 
         if memory.fits:
             break
         if fixed or width == 1:
+            need = "1 run needs" if width == 1 else f"{width} runs need"
             raise UserError(
-                f"--batch-size {config.batch_size}: {width} run{'s' * (width > 1)} need {gigabytes(memory.needed)}, "
+                f"--batch-size {config.batch_size}: {need} {gigabytes(memory.needed)}, "
                 f"the device has {gigabytes(memory.available)}; lower --batch-size or raise --accumulate"
             )
         # Activations dominate and grow with the runs, so the share that fits is a good first guess.

@@ -24,8 +24,8 @@ class Memory(NamedTuple):
 
 
 def gigabytes(count: int | float) -> str:
-    """Return a count of bytes as text, in GB (10⁹ bytes)."""
-    return f"{count / 1e9:.2f} GB"
+    """Return a count of bytes as text, in GB (10⁹ bytes), or in MB where that is a small figure."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def program_memory(compiled) -> int:
