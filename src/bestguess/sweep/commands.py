@@ -86,7 +86,10 @@ def _ledger(flags: SweepFlags) -> Ledger:
     folder = flags.folder / sweep_id(spec, flags.seed)
     if (folder / "plan.json").exists():
         return Ledger(folder)
-    first = _first_round(spec, flags)
+    try:
+        first = _first_round(spec, flags)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     about = {
         "name": spec.name,
         "method": spec.method,

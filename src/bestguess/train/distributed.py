@@ -85,7 +85,7 @@ def fetch(tree: Any) -> Any:
     return jax.device_get(tree) if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)
 
 
-def of_all(value: float) -> np.ndarray:
+def of_all(value: float | int) -> np.ndarray:
     """Return every process's `value`, in the order of the processes; all must call it."""
     if jax.process_count() == 1:
         return np.asarray([value])
