@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import signal
+import socket
 import time
 
 import numpy as np
@@ -69,7 +69,8 @@ def test_an_ensemble_gives_every_run_what_it_gives_alone(tmp_path, marks):
 @pytest.mark.parametrize(
     ("fault", "kind", "reason"),
     [
-        ("raise", "error", "RuntimeError: injected"),
+        ("raise", "scoring", "RuntimeError: injected"),
+        ("prepare", "error", "ValueError: no such system"),
         ("nan", "not finite", "loss not finite at step 7"),
         ("figure", "not finite", "not finite: loss"),
         ("memory", "memory", "out of memory"),
@@ -92,11 +93,7 @@ def test_going_on_runs_again_what_failed_and_nothing_else(tmp_path, marks):
         sweep(flags(path), quiet())
     ledger = ledger_of(tmp_path)
     kept = {run["run"]: (ledger.folder / "done" / f"{run['run']}.json").read_bytes() for run in ledger.records()}
-    assert 2 <= len(kept) < 6
-    # Once more than once: an ensemble in which one run raises is tried in halves.
-    for _ in range(2):
-        with contextlib.suppress(Failure):
-            sweep(flags(ledger.id), quiet())
+    assert list(kept) == ["0000", "0001"]
     result = sweep(flags(ledger.id), quiet())
     assert result["done"] == 6
     for run, data in kept.items():
@@ -234,3 +231,27 @@ def test_jobs_starts_workers_and_tells_of_those_that_die(tmp_path, marks, monkey
     left = failure.value.result["missing"]
     assert 1 <= len(left) <= 2, "each of two workers may die over one run, and take over from the other"
     assert all("died over it" in m["reason"] for m in left)
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_with_one_checkpoint(tmp_path, marks):
+    path = toy_yaml(tmp_path, train__first_seed=[0, 1], train__steps=100_000_000, train__validate_every=100)
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{one.getsockname()[1]}"
+    both = [
+        process(
+            "bestguess.cli", "sweep", path, "--distributed",
+            BESTGUESS_COORDINATOR=address, SLURM_STEP_NUM_TASKS="2", SLURM_PROCID=str(rank),
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (found := list(tmp_path.glob("runs/sweeps/*/work/*/metrics.jsonl"))) or not found[0].stat().st_size:
+        assert all(one.poll() is None for one in both)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    both[1].send_signal(signal.SIGTERM)
+    told = [one.communicate(timeout=120) for one in both]
+    assert [one.returncode for one in both] == [1, 1], told
+    assert all("stopped by a signal" in err for _, err in told)
+    assert len(list(tmp_path.glob("runs/sweeps/*/work/*/checkpoints/part-0/*.safetensors"))) == 1

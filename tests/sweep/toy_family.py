@@ -53,6 +53,8 @@ def prepare(configs: list[ToyConfig]):
     for one in configs:
         if one.fault == "prepare":
             raise ValueError("no such system")
+        if one.fault == "memory":
+            raise RuntimeError("RESOURCE_EXHAUSTED: injected")
         sick = one.fault == "nan" or (one.fault == "nan-once" and first_time(one))
         poison.append(key_of(one.train.first_seed, step=7, sequence=0) if sick else NO_KEY)
     made = members(
@@ -67,8 +69,6 @@ def prepare(configs: list[ToyConfig]):
 def score(config: ToyConfig, task: Any, model: Any, curve: list[dict[str, Any]]) -> dict[str, Any]:
     if config.fault == "raise" or (config.fault == "raise-once" and first_time(config)):
         raise RuntimeError("injected")
-    if config.fault == "memory":
-        raise MemoryError("RESOURCE_EXHAUSTED: injected")
     if config.fault == "kill-once" and first_time(config):
         os.kill(os.getpid(), signal.SIGKILL)
     loss = float("nan") if config.fault == "figure" else curve[-1]["score"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +35,9 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
         from bestguess.train import distributed
 
         distributed.initialize()
-        console.quiet = not distributed.is_first()
+        if not distributed.is_first():  # one voice is enough
+            console.quiet = True
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     ledger = _ledger(flags)
     about = {"sweep": ledger.id, "folder": str(ledger.folder)}
     console.print(f"sweep {ledger.id}", soft_wrap=True)

@@ -146,7 +146,7 @@ class Ledger:
     # -------------------------------------------------------------------------------------- failures
 
     def fail(self, run: str, reason: str, kind: str, attempt: str, **more: Any) -> None:
-        """Add a failure of a run. kind: `error`, `memory`, `not finite` or `died`."""
+        """Add a failure of a run. kind: `error`, `memory`, `scoring`, `not finite` or `died`."""
         folder = self.folder / "failures"
         folder.mkdir(exist_ok=True)
         about = {"run": run, "reason": reason, "kind": kind, "attempt": attempt, "time": time.time(), **more}

@@ -38,6 +38,8 @@ class Outcome:
     """Its share of the ensemble's training, and its own evaluation."""
     fault: str | None
     """Why it is not done; None: it is."""
+    kind: str = "not finite"
+    """The kind of a fault: `not finite`, or `scoring` where its evaluation raised an exception."""
 
 
 def train_runs(
@@ -88,9 +90,13 @@ def train_runs(
         # Processes that trained together score apart, each its part: none waits long for another.
         for i in range(jax.process_index(), len(configs), jax.process_count()):
             began = time.perf_counter()
-            metrics, fault = _judge(family, configs[i], _slice(members.task, i), fitted, i, curves[i])
+            kind = "not finite"
+            try:
+                metrics, fault = _judge(family, configs[i], _slice(members.task, i), fitted, i, curves[i])
+            except Exception as error:  # whatever it is, the other runs are well
+                metrics, fault, kind = {}, explain(error)[1], "scoring"
             summaries[i] = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
-            yield i, Outcome(metrics, share + time.perf_counter() - began, fault)
+            yield i, Outcome(metrics, share + time.perf_counter() - began, fault, kind)
         trackers.finish(summaries)
 
 
@@ -140,6 +146,14 @@ class _Bar:
 def _mean(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else math.nan
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """Return the kind of a failure, `memory` or `error`, and its reason in one line."""
+    first = " ".join(str(error).split())[:300] or type(error).__name__
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in first or "out of memory" in first.lower():
+        return "memory", f"out of memory: {first}"
+    return "error", f"{type(error).__name__}: {first}"
 
 
 def device() -> str:

@@ -21,7 +21,7 @@ from bestguess.sweep.bayes import propose
 from bestguess.sweep.lease import Lease, acquire
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import Run, Unit, config_of
-from bestguess.sweep.train import Outcome, device, own_of, train_runs
+from bestguess.sweep.train import Outcome, device, explain, own_of, train_runs
 from bestguess.train import distributed
 from bestguess.train.fit import Stopped
 from bestguess.train.folder import plain
@@ -83,7 +83,8 @@ def work(
                     except Lost:
                         console.print(f"unit {unit.unit}: another worker has taken it over")
                         break
-            in_a_row = 0 if tally.done > before else in_a_row + 1
+            done_by_all = distributed.of_all(tally.done - before).sum()
+            in_a_row = 0 if done_by_all else in_a_row + 1
             if in_a_row >= max_failures:
                 raise Failure(
                     f"{in_a_row} failures in a row on this machine; see `bestguess sweep status {ledger.id}`, "
@@ -178,7 +179,7 @@ def _train(
     except (Stopped, Lost, KeyboardInterrupt, SystemExit):
         raise
     except Exception as error:
-        kind, reason = _explain(error)
+        kind, reason = explain(error)
         for name in left:
             ledger.fail(name, reason, kind, attempt, traceback=traceback.format_exc()[-4000:])
         tally.failed += len(left)
@@ -197,16 +198,9 @@ def _record(ledger: Ledger, run: Run, outcome: Outcome, attempt: str, console: C
         ledger.finish(run, plain(outcome.metrics), about)
         tally.done += 1
         return
-    ledger.fail(run.run, outcome.fault, "not finite", attempt, metrics=plain(outcome.metrics))
+    ledger.fail(run.run, outcome.fault, outcome.kind, attempt, metrics=plain(outcome.metrics))
     tally.failed += 1
     console.print(f"[red]run {run.run}: {outcome.fault}[/red] ({told(run.config)})", soft_wrap=True)
-
-
-def _explain(error: Exception) -> tuple[str, str]:
-    first = " ".join(str(error).split())[:300] or type(error).__name__
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in first or "out of memory" in first.lower():
-        return "memory", f"out of memory: {first}"
-    return "error", f"{type(error).__name__}: {first}"
 
 
 def label_of(runs: Any) -> str:
