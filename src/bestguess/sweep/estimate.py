@@ -11,6 +11,7 @@ import numpy as np
 
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import Run, config_of
+from bestguess.sweep.train import slice_of
 from bestguess.train.fit import fit_to_memory
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _measure(shape: str, units: list[list[Run]]) -> Estimate:
     per_step = (time.perf_counter() - began) / length / width
     # Of an untrained model: what it costs does not depend on the weights.
     curve: list[dict[str, Any]] = [{"step": length, **{k: float(np.asarray(v)[0]) for k, v in metrics.items()}}]
-    task, model = jax.tree.map(lambda leaf: jax.device_get(leaf)[0], (members.task, state.model))
+    task, model = slice_of(members.task, 0), slice_of(state.model, 0)
     scored = []
     for _ in range(2):  # the first compiles
         began = time.perf_counter()

@@ -92,7 +92,7 @@ def train_runs(
             began = time.perf_counter()
             kind = "not finite"
             try:
-                metrics, fault = _judge(family, configs[i], _slice(members.task, i), fitted, i, curves[i])
+                metrics, fault = _judge(family, configs[i], slice_of(members.task, i), fitted, i, curves[i])
             except Exception as error:  # whatever it is, the other runs are well
                 metrics, fault, kind = {}, explain(error)[1], "scoring"
             summaries[i] = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
@@ -108,12 +108,13 @@ def _judge(
         return metrics, f"loss not finite at step {step}; lower the learning rate"
     if not math.isfinite(metrics[VALIDATION]):
         return metrics, f"{VALIDATION} was never finite; lower the learning rate"
-    metrics |= family.score(config, task, _slice(fitted.best, i), curve)
+    metrics |= family.score(config, task, slice_of(fitted.best, i), curve)
     bad = not_finite(metrics)
     return metrics, f"not finite: {', '.join(bad)}" if bad else None
 
 
-def _slice(stacked: Any, index: int) -> Any:
+def slice_of(stacked: Any, index: int) -> Any:
+    """Return one run's slice of a tree with a leading run axis, as JAX's arrays."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), stacked)
 
 
