@@ -83,9 +83,8 @@ def test_it_warns_of_what_no_commit_describes(environment, tmp_path):
     script = shutil.copy(SCRIPT, checkout)
 
     def git(*words: str) -> None:
-        subprocess.run(
-            ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(checkout), *words], check=True, capture_output=True
-        )  # fmt: skip
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        subprocess.run(["git", *identity, "-C", str(checkout), *words], check=True, capture_output=True)
 
     git("init", "-q")
     git("add", ".")
