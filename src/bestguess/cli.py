@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ class Command:
 
     `flags` and `run` are `module:name`, so that listing commands imports none of them. The
     dataclass has a field `json: bool`, and may have a method `presets() -> dict[str, instance]`
-    beside a field `preset`. The function takes (flags, console) and returns one JSON-able dict.
+    beside a field `preset`; with a field `resume` it lists in WITH_RESUME
+    the flags that may stand beside it. The function takes (flags, console) and returns one JSON-able dict.
     """
 
     summary: str
@@ -82,8 +85,13 @@ def main(argv: list[str] | None = None) -> None:
     0: done. 1: ran, and the result is a failure. 2: bad input, told in one line. 130: interrupted.
     """
     argv = sys.argv[1:] if argv is None else argv
+    # A terminal that has no λ gets a question mark, not a traceback.
+    getattr(sys.stdout, "reconfigure", lambda errors: None)(errors="replace")
     try:
-        sys.exit(_dispatch(argv))
+        try:
+            sys.exit(_dispatch(argv))
+        finally:
+            sys.stdout.flush()  # at exit nobody could catch what it raises
     except UserError as error:
         print(f"bestguess: error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -94,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
         print("bestguess: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output (`| head`) has gone
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
@@ -109,9 +117,9 @@ def _dispatch(argv: list[str]) -> int:
     name = next((n for n in (" ".join(words), *words[:1]) if n in COMMANDS), None)
     if name is None:
         family = argv[0]
-        if family in FAMILIES and len(words) == 1:
+        if family in FAMILIES and set(argv[1:]) <= {"-h", "--help"}:
             print(_overview(family))
-            return 0 if len(argv) > 1 else 2
+            return 0
         known = [n for n in COMMANDS if n.startswith(family + " ")] or [*COMMANDS, *FAMILIES]
         asked = " ".join(words) or argv[0]
         raise UserError(f"unknown command {asked!r}{nearest(asked, known)} (bestguess --help lists them)")
@@ -138,7 +146,7 @@ def parse(name: str, args: list[str]) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
+            flags = tyro.cli(
                 cls,
                 args=args,
                 prog=prog,
@@ -149,6 +157,19 @@ def parse(name: str, args: list[str]) -> Any:
         if stop.code in (0, None):
             raise
         raise UserError(f"{_one_line(said.getvalue())} ({prog} --help lists the flags)") from None
+    if getattr(flags, "resume", None) is not None:
+        _refuse_beside_resume(flags, args)
+    return flags
+
+
+def _refuse_beside_resume(flags: Any, args: list[str]) -> None:
+    """--resume takes its configuration from the folder, so any other flag would be silently without effect."""
+    given = [arg.partition("=")[0].replace("_", "-") for arg in args if arg.startswith("--")]
+    others = [arg for arg in given if arg not in ("--resume", *flags.WITH_RESUME)]
+    if others:
+        raise UserError(
+            f"--resume {flags.resume}: goes on with the folder's own configuration; drop {' '.join(others)}"
+        )
 
 
 def _preset(cls: Any, args: list[str]) -> Any:
@@ -169,15 +190,14 @@ def _one_line(box: str) -> str:
     """Return the first paragraph of tyro's boxed message, and the flag that it suggests, as one line."""
     lines = [re.sub(r"[│╭╮╰╯]", "", line).strip() for line in box.splitlines()]
     body = [line for line in lines if line and not re.match(r"─+ .* ─+$", line)]
-    first: list[str] = []
-    for line in body:
-        if re.match(r"─+$", line):
-            break
-        first.append(line)
+    if "╭" not in box:  # where the terminal has no frames, the title is a paragraph of its own
+        body = body[2:]
+    rule = re.compile(r"[─-]+$")
+    first = list(itertools.takewhile(lambda line: not rule.match(line), body))
     message = " ".join(first).rstrip(".") or "bad flags"
     if any(line.startswith("Perhaps you meant") for line in body):
         rest = body[next(i for i, line in enumerate(body) if line.startswith("Perhaps")) :]
-        hints = list(dict.fromkeys(line.split(" ")[0].rstrip(",") for line in rest if line.startswith("--")))
+        hints = list(dict.fromkeys(line.split(" ")[0].rstrip(",") for line in rest if re.match("--[a-z]", line)))
         message += f"; did you mean {' or '.join(hints[:3])}?" if hints else ""
     return message
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bestguess.nn.attention import Attention, attend, rope
+from bestguess.nn.attention import Attention, attend, rope, unpack
 from bestguess.nn.config import DecoderConfig
 
 T, H, K = 7, 5, 6
@@ -93,6 +93,26 @@ def test_rope_tells_distances_apart():
     a, b = jnp.asarray(draw(1, H, K, seed=1)), jnp.asarray(draw(1, H, K, seed=2))
     products = [np.asarray(turn(a, jnp.asarray([p])) * b).sum(-1) for p in range(5)]
     assert min(np.abs(x - y).max() for i, x in enumerate(products) for y in products[:i]) > 0.1
+
+
+def plain_unpack(qkv, position, base):
+    return rope(qkv[:, 0], position, base), rope(qkv[:, 1], position, base), qkv[:, 2]
+
+
+@pytest.mark.parametrize("examples", [None, 2])
+def test_the_gradient_of_unpack_is_that_of_its_formula(examples):
+    qkv, position = jnp.asarray(draw(*([examples] if examples else []), T, 3, H, K)), jnp.arange(T) + 4
+    weight = [jnp.asarray(draw(T, H, K, seed=seed)) for seed in range(3)]
+
+    def gradient(function):
+        def loss(qkv):
+            return sum(jnp.sum(jnp.sin(w * part)) for w, part in zip(weight, function(qkv, position, BASE)))
+
+        return jax.vmap(jax.grad(loss)) if examples else jax.grad(loss)
+
+    value, expected = jax.jit(lambda x: (gradient(unpack)(x), gradient(plain_unpack)(x)))(qkv)
+    np.testing.assert_allclose(value, expected, atol=1e-6)
+    assert np.abs(np.asarray(value)).reshape(-1, 3, H * K).max(axis=(0, 2)).min() > 0.1
 
 
 # --------------------------------------------------------------------------------------- attention

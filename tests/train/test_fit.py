@@ -60,11 +60,7 @@ def test_every_chunk_is_told_once_and_in_order(tmp_path, undisturbed):
     cfg = config(steps=17)
     fit(ToyProblem(), cfg, members(), tmp_path, on_chunk=lambda *chunk: told.append(chunk))
     assert [(runs, step) for runs, step, _ in told] == [(range(3), step) for step in (5, 10, 15, 17)]
-    _, expected = run_chunks(Ensemble(ToyProblem(), config(steps=15), members()))
-    for (_, _, metrics), one in zip(told, expected):
-        assert set(metrics) == set(one)
-        # Another cosine, the same first steps' shapes: only what does not depend on the schedule is compared.
-        assert metrics["score"].shape == (3,)
+    assert all(metrics["score"].shape == (3,) for _, _, metrics in told)
     assert told[-1][2]["stopped"].tolist() == [False] * 3
 
 

@@ -30,10 +30,10 @@ from bestguess.filters.evaluate import (
 )
 from bestguess.filters.problem import FilterProblem, make_members
 from bestguess.filters.report import write_report
-from bestguess.report.progress import TrainingProgress, results_table
+from bestguess.report.progress import TrainingProgress, results_table, with_error
 from bestguess.report.trackers import METRICS_FILE, open_trackers, read_metrics
 from bestguess.train.checkpoint import lock
-from bestguess.train.config import flag, from_dict, to_dict
+from bestguess.train.config import from_dict, to_dict
 from bestguess.train.ensemble import Member, State
 from bestguess.train.fit import fit, load_fitted, resumed_steps
 from bestguess.train.folder import (
@@ -58,7 +58,6 @@ def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
     began = time.perf_counter()
     if flags.resume is not None:
         folder, config = flags.resume, _config(flags.resume)
-        _refuse_other_flags(flags)
     else:
         config = flags.config()
         config.check()
@@ -170,30 +169,9 @@ def quickstart(flags: QuickstartFlags, console: Console) -> dict[str, Any]:
 
 
 def _config(folder: Path) -> FiltersConfig:
-    config = from_dict(FiltersConfig, read_config(folder, "filters"), f"{folder}/config.yaml: ")
+    config = from_dict(FiltersConfig, read_config(folder, "filters"), f"{folder}/config.yaml: ", complete=True)
     config.check()
     return config
-
-
-def _refuse_other_flags(flags: TrainFlags) -> None:
-    """--resume takes its configuration from the folder: any other flag would be silently without effect."""
-    if flags.preset != "default":
-        raise UserError(f"--resume {flags.resume}: goes on with the folder's own configuration; drop --preset")
-    given = _differences(flags, TrainFlags())
-    if given:
-        raise UserError(f"--resume {flags.resume}: goes on with the folder's own configuration; drop {' '.join(given)}")
-
-
-def _differences(flags: Any, default: Any) -> list[str]:
-    """Return the flags whose values are not the defaults, but for those that a resumed training may have."""
-    names = []
-    for field in dataclasses.fields(flags):
-        ours, theirs = getattr(flags, field.name), getattr(default, field.name)
-        if dataclasses.is_dataclass(ours):
-            names += _differences(ours, theirs)
-        elif ours != theirs and field.name not in ("resume", "track", "json"):
-            names.append(flag(field.name))
-    return names
 
 
 def _train(folder: Path, config: FiltersConfig, track: tuple[str, ...], *, resume: bool, console: Console) -> None:
@@ -379,7 +357,7 @@ def _score(score: Score) -> dict[str, Any]:
 def _figure(one: dict[str, Any], measure: str) -> str | None:
     if measure == "skill":
         return "no headroom" if one["skill"] is None else f"{one['skill']:.3f}"
-    return f"{one['normalised_loss']:.4f} ± {one['standard_error']:.4f}"
+    return with_error(one["normalised_loss"], one["standard_error"])
 
 
 def _print_evaluation(
@@ -397,7 +375,9 @@ def _print_evaluation(
         row += [run.seed] * (config.train.seeds > 1)
         row += [f"{run.learning_rate:g}", "←" if one["selected"] else ""] * several_rates
         row += [_figure(one, "normalised_loss"), _figure(one, "skill")]
-        row += [f"{rolled['runs'][i]['horizons'][str(h)]['normalised_loss']:.4f}" for h in horizons] if rolled else []
+        if rolled:
+            ahead = [rolled["runs"][i]["horizons"][str(h)] for h in horizons]
+            row += [f"{x['normalised_loss']:.5f}" for x in ahead]
         reached = one["sequences_to_skill_0.9"]
         rows.append(
             [*row, "no headroom" if one["skill"] is None else "not reached" if reached is None else round(reached)]

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -201,6 +201,8 @@ class TrainFlags(FiltersConfig):
     """Folder of a training that was cut off, to go on with; its own configuration is used."""
     json: bool = False
     """Print the result as one JSON object on standard output, and everything else on standard error."""
+
+    WITH_RESUME: ClassVar = ("--track", "--json", "--no-json")
 
     @staticmethod
     def presets() -> dict[str, TrainFlags]:

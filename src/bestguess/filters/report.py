@@ -28,6 +28,7 @@ from bestguess.report.charts import (
     unit_circle,
 )
 from bestguess.report.page import Page, Stat
+from bestguess.report.progress import with_error
 from bestguess.report.trackers import METRICS_FILE, read_metrics
 from bestguess.train.ensemble import member_key
 from bestguess.train.fit import load_fitted
@@ -75,7 +76,7 @@ def write_report(folder: Path, config: FiltersConfig) -> Path:
         "error is 1 on this page.",
     )
     stats = [
-        Stat(f"{best['normalised_loss']:.4f}", "best normalised loss", f"λ {best['lambda']:g}, {best['structure']}"),
+        Stat(f"{best['normalised_loss']:.5f}", "best normalised loss", f"λ {best['lambda']:g}, {best['structure']}"),
         Stat(f"{evaluation['self_test']:.0e}", "self-test", "by how much the exact filter misses 1 on this very path"),
         Stat(f"{evaluation['test_sequences']:,}", "test sequences", "drawn apart from training and validation"),
     ]
@@ -127,7 +128,7 @@ def _tables(page: Page, config: FiltersConfig, runs: list[Run], evaluation: dict
                 run.structure,
                 run.seed,
                 f"{run.learning_rate:g}" + (" ← chosen" if rates and one["selected"] else ""),
-                f"{one['normalised_loss']:.5f} ± {one['standard_error']:.5f}",
+                with_error(one["normalised_loss"], one["standard_error"]),
                 _skill(one),
                 f"{one['headroom']:.1%}",
                 _reached(one, "sequences_to_skill_0.9"),
@@ -143,7 +144,7 @@ def _tables(page: Page, config: FiltersConfig, runs: list[Run], evaluation: dict
     )  # fmt: skip
     horizons = list(rollouts["runs"][0]["horizons"])
     rolled = [
-        [run.label(runs)] + [f"{one['horizons'][h]['normalised_loss']:.4f}" for h in horizons]
+        [run.label(runs)] + [f"{x['normalised_loss']:.5f}" for x in one["horizons"].values()]
         for run, one in zip(runs, rollouts["runs"])
     ]
     page.table(

@@ -126,6 +126,14 @@ def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: 
     return table
 
 
+def with_error(value: float, standard_error: float | None = None, least: int = 4, most: int = 7) -> str:
+    """Return `value ± standard_error`, with as many decimals (4 to 7) as the error needs to show a digit."""
+    if standard_error is None or not standard_error > 0 or not math.isfinite(standard_error):
+        return f"{value:.{least}f}"
+    decimals = min(max(least, -math.floor(math.log10(standard_error))), most)
+    return f"{value:.{decimals}f} ± {standard_error:.{decimals}f}"
+
+
 def format_cell(cell: Any) -> str:
     """Return a cell as text: floats to five significant digits, thousands set apart, None as a dash."""
     if cell is None:

@@ -107,10 +107,11 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
-def from_dict(cls: type[C], data: Any, where: str = "") -> C:
+def from_dict(cls: type[C], data: Any, where: str = "", complete: bool = False) -> C:
     """Return an instance of the nested dataclass `cls` from `data`; UserError on a key or value that is off.
 
-    An unknown key is an error that names the nearest known one; a missing key takes its default.
+    An unknown key is an error that names the nearest known one; a missing key takes its default, or is
+    an error too where the data must be `complete`: a file that was written whole and is not any more.
     """
     if not isinstance(data, dict):
         raise UserError(f"{where.rstrip('.: ') or cls.__name__}: expected a mapping of keys, found {data!r}")
@@ -119,16 +120,19 @@ def from_dict(cls: type[C], data: Any, where: str = "") -> C:
     for key in data:
         if key not in fields:
             raise UserError(f"{where}{key}: unknown key{nearest(str(key), fields)}")
-    return cls(**{f.name: _value(hints[f.name], data[k], where + k) for k, f in fields.items() if k in data})
+    if complete and (missing := [key for key in fields if key not in data]):
+        raise UserError(f"{where}{missing[0]}: this key is missing; the file was cut or is of another version")
+    values = {f.name: _value(hints[f.name], data[k], where + k, complete) for k, f in fields.items() if k in data}
+    return cls(**values)
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def _value(hint: Any, value: Any, where: str, complete: bool = False) -> Any:
     """Return `value` as the type `hint`, or raise a UserError that names the key."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return _value(args[0], value, where)
     if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value, where + ".")
+        return from_dict(typing.cast(type, hint), value, where + ".", complete)
     if origin is typing.Literal:
         if value not in args:
             raise UserError(f"{where}: {value!r} is none of {', '.join(map(str, args))}")

@@ -125,7 +125,7 @@ class Ensemble:
             shard = lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self._by_run)  # noqa: E731
             state = jax.tree.map(shard, self.shape())
             first = jax.ShapeDtypeStruct((), jnp.int32)
-            self._compiled[steps] = program.lower(state, self.members, first).compile()
+            self._compiled[steps] = program.lower(state, self.members, first).compile(_compiler_options())
         return self._compiled[steps]
 
     def chunk(self, state: State, first_step: int, steps: int) -> tuple[State, dict[str, Shaped[Array, "run"]]]:
@@ -259,6 +259,11 @@ class Ensemble:
             return judged, measures
 
         return self._over_runs(one_run, state, members, keys)
+
+
+def _compiler_options() -> dict[str, str | bool]:
+    """On a GPU, cuBLAS for every product: Triton's were no faster here, and trying them out doubles the compilation."""
+    return {"xla_gpu_enable_triton_gemm": False} if jax.default_backend() == "gpu" else {}
 
 
 def _where(condition: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:

@@ -1,0 +1,201 @@
+"""The commands end to end, at toy size: what they print, what they leave behind, how they refuse and resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bestguess.cli import main
+
+TOY = [
+    *("--latent-dim", "4", "--observed-dim", "2", "--length", "16", "--layers", "1", "--d-model", "8", "--heads", "2"),
+    *("--batch-size", "4", "--steps", "6", "--warmup-steps", "1", "--validate-every", "3"),
+    *("--validation-sequences", "4", "--test-sequences", "8", "--context", "8", "--horizons", "2", "4"),
+    *("--rollouts", "8"),
+]
+
+
+def run(capsys, *words):
+    """Return the exit status, the JSON object on standard output (None if empty), and standard error."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    out, err = capsys.readouterr()
+    return stop.value.code or 0, json.loads(out) if out else None, err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder trained by the command line: two learning rates, two λ."""
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    rates = ["--learning-rate", "1e-3", "1e-2", "--lambda", "0.5", "0.9"]
+    with pytest.raises(SystemExit) as stop:
+        main(["filters", "train", *TOY, *rates, "--track", "tensorboard", "--out", str(folder), "--json"])
+    assert not stop.value.code
+    return folder
+
+
+def test_training_leaves_the_promised_folder(trained):
+    for name in ("config.yaml", "metrics.jsonl", "report.html", "evaluation.json", "rollouts.json"):
+        assert (trained / name).stat().st_size > 0
+    assert list((trained / "checkpoints").rglob("*.safetensors"))
+    assert {p.suffix for p in (trained / "figures").iterdir()} == {".png", ".svg"}
+    assert list((trained / "tensorboard").rglob("*tfevents*"))
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["task"]["lambda"] == [0.5, 0.9]
+    assert config["bestguess"]["family"] == "filters"
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["run"]) for line in lines] == [(s, r) for s in (3, 6) for r in range(4)]
+    assert lines[-1]["sequences"] == 6 * 4
+
+
+def test_evaluate_says_the_same_again_and_selects_on_validation(trained, capsys):
+    before = json.loads((trained / "evaluation.json").read_text())
+    status, result, err = run(capsys, "filters", "evaluate", str(trained), "--json")
+    assert status == 0
+    assert result["runs"] == before["runs"]
+    assert "self-test" in err
+    assert 0 <= result["self_test"] < 1e-6
+    for lambda_ in (0.5, 0.9):
+        own = [r for r in result["runs"] if r["lambda"] == lambda_]
+        assert [r["selected"] for r in own].count(True) == 1
+        assert min(own, key=lambda r: r["validation_loss"])["selected"]
+
+
+def test_rollout_takes_horizons(trained, capsys):
+    status, result, _ = run(capsys, "filters", "rollout", str(trained), "--horizons", "1", "3", "--json")
+    assert status == 0
+    assert [list(r["horizons"]) for r in result["runs"]] == [["1", "3"]] * 4
+    run(capsys, "filters", "rollout", str(trained), "--json")
+
+
+def test_report_is_made_again(trained, capsys):
+    (trained / "report.html").unlink()
+    status, result, _ = run(capsys, "filters", "report", str(trained), "--json")
+    assert status == 0
+    assert "Kalman filter" in Path(result["report"]).read_text(encoding="utf-8")
+
+
+def test_a_finished_training_resumes_to_the_same_figures(trained, capsys):
+    before = json.loads((trained / "evaluation.json").read_text())
+    metrics = (trained / "metrics.jsonl").read_text()
+    status, result, err = run(capsys, "filters", "train", "--resume", str(trained), "--json")
+    assert status == 0
+    assert "already trained" in err
+    figures = [{k: v for k, v in one.items() if k != "rollout"} for one in result["runs"]]
+    assert figures == before["runs"]
+    assert (trained / "metrics.jsonl").read_text() == metrics
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--heads", "4"], "--heads"),
+        (["--preset", "small"], "--preset"),
+        (["--lambda", "0.3", "--steps", "9"], "--lambda --steps"),
+    ],
+)
+def test_resume_refuses_other_flags(trained, capsys, words, named):
+    status, out, err = run(capsys, "filters", "train", "--resume", str(trained), *words)
+    assert (status, out) == (2, None)
+    assert named in err
+    assert err.count("\n") == 1
+
+
+def test_a_folder_without_training_is_told_apart(tmp_path, capsys):
+    for folder, part in ((tmp_path / "none", "no such folder"), (tmp_path, "not the folder of a training")):
+        status, _, err = run(capsys, "filters", "evaluate", str(folder))
+        assert status == 2
+        assert part in err
+
+
+def test_damage_is_named_and_an_older_checkpoint_serves(trained, tmp_path, capsys):
+    folder = tmp_path / "damaged"
+    shutil.copytree(trained, folder)
+    newest = sorted((folder / "checkpoints").rglob("*.safetensors"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-7])
+    others = sorted((folder / "checkpoints").rglob("*.safetensors"))[:-1]
+    for path in others:
+        path.unlink()
+    status, _, err = run(capsys, "filters", "evaluate", str(folder))
+    assert status == 2
+    assert "damaged" in err
+    config = folder / "config.yaml"
+    config.write_text(config.read_text()[:40])
+    status, _, err = run(capsys, "filters", "evaluate", str(folder))
+    assert status == 2
+    assert "config.yaml" in err
+    assert "Traceback" not in err
+
+
+def test_an_unknown_key_in_the_config_names_the_nearest(trained, tmp_path, capsys):
+    folder = tmp_path / "unknown"
+    shutil.copytree(trained, folder)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("d_model:", "d_modle:"))
+    status, _, err = run(capsys, "filters", "evaluate", str(folder))
+    assert status == 2
+    assert "d_modle" in err
+    assert "did you mean d_model?" in err
+
+
+def test_nothing_is_overwritten(trained, capsys):
+    status, _, err = run(capsys, "filters", "train", *TOY, "--out", str(trained))
+    assert status == 2
+    assert "--resume" in err
+
+
+def test_a_broken_evaluation_is_not_reported(trained, capsys, monkeypatch):
+    """An off-by-one in the rollout is what the self-test is for: it fails loudly, and nothing is written."""
+    from bestguess.filters import evaluate
+
+    good = evaluate.rollout
+    late = lambda forecaster, context, horizon: good(forecaster, context, horizon + 1)[1:]  # noqa: E731
+    monkeypatch.setattr(evaluate, "rollout", late)
+    evaluate._roll.clear_cache()
+    before = (trained / "rollouts.json").read_text()
+    status, out, err = run(capsys, "filters", "rollout", str(trained), "--json")
+    evaluate._roll.clear_cache()
+    assert (status, out) == (1, None)
+    assert "self-test" in err
+    assert (trained / "rollouts.json").read_text() == before
+
+
+def test_a_run_that_diverges_stops_alone(tmp_path, capsys):
+    rates = ["--learning-rate", "1e-2", "1e38"]
+    folder = tmp_path / "diverged"
+    status, result, err = run(capsys, "filters", "train", *TOY, *rates, "--out", str(folder), "--json")
+    assert status == 0
+    good, bad = result["runs"]
+    assert bad["fault_step"] is not None
+    assert good["fault_step"] is None
+    assert good["selected"]
+    assert not bad["selected"]
+    assert "this run stops" in err
+
+
+def test_quickstart_gives_the_promised_json(tmp_path, capsys, monkeypatch):
+    """At toy size; CI runs the real one."""
+    from bestguess.filters import commands, config
+
+    toy = dataclasses.replace(
+        config.small(),
+        task=config.FilterTaskConfig(latent_dim=4, length=16),
+        model=config.FilterModelConfig(layers=1, d_model=8, heads=2),
+        rollout=config.RolloutConfig(context=8, horizons=(2, 8), rollouts=4),
+        test_sequences=8,
+    )
+    monkeypatch.setattr(commands, "small", lambda: toy)
+    words = ["--steps", "2", "--lambda", "0.5", "0.9", "--out", str(tmp_path / "q"), "--json"]
+    status, result, _ = run(capsys, "quickstart", *words)
+    assert status == 0
+    assert set(result) == {"runs", "report", "seconds"}
+    for one, lambda_ in zip(result["runs"], (0.5, 0.9)):
+        assert one["lambda"] == lambda_
+        assert set(one) == {"lambda", "normalised_loss", "standard_error", "skill", "rollout"}
+        assert one["normalised_loss"] > 1

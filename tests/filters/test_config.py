@@ -1,0 +1,180 @@
+"""The family's flags: every impossible combination is one line that names the flag; runs come in a fixed order."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import yaml
+
+from bestguess.command import UserError
+from bestguess.filters.config import (
+    PATCHES,
+    PRESETS,
+    FilterModelConfig,
+    FiltersConfig,
+    FilterTaskConfig,
+    QuickstartFlags,
+    RolloutConfig,
+    Run,
+    TrainFlags,
+    small,
+)
+from bestguess.train.config import TrainConfig, from_dict, to_dict
+
+nan, inf = float("nan"), float("inf")
+
+
+def config(**changes) -> FiltersConfig:
+    """The defaults with changes; `task__sigma` changes `task.sigma`."""
+    rooms: dict[str, dict] = {"task": {}, "model": {}, "train": {}, "rollout": {}}
+    own = {}
+    for name, value in changes.items():
+        room, _, field = name.partition("__")
+        if field:
+            rooms[room][field] = value
+        else:
+            own[name] = value
+    base = FiltersConfig(**own)
+    return dataclasses.replace(base, **{r: dataclasses.replace(getattr(base, r), **c) for r, c in rooms.items()})
+
+
+def message(changed: FiltersConfig) -> str:
+    with pytest.raises(UserError) as error:
+        changed.check()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_presets_are_possible():
+    for name, preset in PRESETS.items():
+        preset.check()
+        flags = TrainFlags.presets()[name]
+        assert flags.preset == name
+        assert flags.config() == preset
+    assert set(TrainFlags.presets()) == set(PRESETS)
+    assert PRESETS["small"] == small() != PRESETS["default"]
+
+
+def test_the_defaults_are_the_specification():
+    task, model, rollout = FilterTaskConfig(), FilterModelConfig(), RolloutConfig()
+    assert (task.length, task.latent_dim, task.observed_dim, task.sigma, task.lambda_) == (256, 64, 2, 1.0, (0.9,))
+    assert (model.layers, model.d_model, model.heads) == (4, 256, 4)
+    assert (rollout.context, rollout.horizons, rollout.rollouts) == (64, (2, 4, 8, 16, 32, 64), 8192)
+    assert PATCHES == (1, 2, 4, 8, 16, 32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "start"),
+    [
+        ({"task__latent_dim": 0}, "--latent-dim 0:"),
+        ({"task__observed_dim": 0}, "--observed-dim 0:"),
+        ({"task__length": -256}, "--length -256:"),
+        ({"task__sigma": 0.0}, "--sigma 0.0:"),
+        ({"task__sigma": -1.0}, "--sigma -1.0:"),
+        ({"task__sigma": nan}, "--sigma nan:"),
+        ({"task__observed_dim": 3, "task__latent_dim": 2}, "--observed-dim 3:"),
+        ({"task__condition": 0.5}, "--condition 0.5:"),
+        ({"task__condition": nan}, "--condition nan:"),
+        ({"task__lambda_": ()}, "--lambda :"),
+        ({"task__lambda_": (0.9, 0.9)}, "--lambda 0.9 0.9:"),
+        ({"task__lambda_": (0.9, 1.0)}, "--lambda 1.0:"),
+        ({"task__lambda_": (0.0,)}, "--lambda 0.0:"),
+        ({"task__lambda_": (nan,)}, "--lambda nan:"),
+        ({"task__structure": ("dense", "dense")}, "--structure dense dense:"),
+        ({"task__structure": ()}, "--structure :"),
+        ({"model__heads": 3}, "--heads 3:"),
+        ({"model__d_model": 12, "model__heads": 4}, "--d-model 12 over --heads 4"),
+        ({"model__layers": 0}, "--layers 0:"),
+        ({"train__steps": 0}, "--steps 0:"),
+        ({"train__warmup_steps": 12_000}, "--warmup-steps 12000:"),
+        ({"model__patch": 3}, "--patch 3: must be one of 1, 2, 4, 8, 16, 32"),
+        ({"model__patch": 0}, "--patch 0:"),
+        ({"model__patch": -1}, "--patch -1:"),
+        ({"model__patch": 64}, "--patch 64:"),
+        ({"model__patch": 16, "task__length": 250}, "--length 250: must be a multiple of --patch 16"),
+        ({"model__patch": 32, "task__length": 32}, "--length 32: holds one patch of 32;"),
+        ({"task__length": 1}, "--length 1: holds one patch of 1;"),
+        ({"rollout__context": 0}, "--context 0:"),
+        ({"rollout__context": 63, "model__patch": 2}, "--context 63: must be a positive multiple of --patch 2"),
+        ({"rollout__horizons": ()}, "--horizons (none):"),
+        ({"rollout__horizons": (0, 2)}, "--horizons 0 2: give positive"),
+        ({"rollout__horizons": (4, 2)}, "--horizons 4 2: give them rising"),
+        ({"rollout__horizons": (2, 2)}, "--horizons 2 2: give them rising"),
+        ({"rollout__context": 64, "rollout__horizons": (193,)}, "--context 64 and --horizons 193 reach past"),
+        ({"rollout__rollouts": 1}, "--rollouts 1: at least 2"),
+        ({"test_sequences": 1}, "--test-sequences 1: at least 2"),
+    ],
+)  # fmt: skip
+def test_an_impossible_combination_is_named_in_one_line(changes, start):
+    assert message(config(**changes)).startswith(start)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rollout__context": 64, "rollout__horizons": (192,)},
+        {"model__patch": 32, "task__length": 64, "rollout__context": 32, "rollout__horizons": (32,)},
+        {"task__observed_dim": 64},
+        {"task__condition": 1.0},
+        {"rollout__rollouts": 2, "test_sequences": 2},
+        *[{"model__patch": patch} for patch in PATCHES],
+    ],
+)
+def test_the_last_possible_combination_is_taken(changes):
+    config(**changes).check()
+
+
+def test_runs_are_every_combination_in_the_order_of_the_run_axis():
+    runs = config(
+        task__lambda_=(0.9, 0.5),
+        task__structure=("dense", "diagonal"),
+        train__seeds=2,
+        train__first_seed=7,
+        train__learning_rate=(1e-3, 3e-3, 1e-4),
+    ).runs()
+    assert len(runs) == len(set(runs)) == 2 * 2 * 2 * 3
+    assert runs == [
+        Run(lambda_, structure, seed, rate)
+        for lambda_ in (0.9, 0.5)
+        for structure in ("dense", "diagonal")
+        for seed in (7, 8)
+        for rate in (1e-3, 3e-3, 1e-4)
+    ]
+    assert runs[0].setting == (0.9, "dense")
+    assert FiltersConfig().runs() == [Run(0.9, "diagonal", 0, 1e-3)]
+
+
+def test_a_label_tells_what_differs():
+    runs = config(task__lambda_=(0.9, 0.5), train__learning_rate=(1e-3, 3e-3)).runs()
+    assert [run.label(runs) for run in runs] == [
+        "λ 0.9, rate 0.001",
+        "λ 0.9, rate 0.003",
+        "λ 0.5, rate 0.001",
+        "λ 0.5, rate 0.003",
+    ]
+    assert runs[0].label(runs[:1]) == "λ 0.9"
+    several = config(task__structure=("dense", "rotated"), train__seeds=2).runs()
+    assert [run.label(several) for run in several] == [
+        "dense, seed 0",
+        "dense, seed 1",
+        "rotated, seed 0",
+        "rotated, seed 1",
+    ]
+    every = config(task__lambda_=(0.9, 0.5), task__structure=("dense", "rotated"), train__seeds=2).runs()
+    assert len({run.label(every) for run in every}) == len(every)
+
+
+def test_round_trip_through_yaml():
+    changed = config(task__lambda_=(0.5, 0.99), task__structure=("dense",), model__d_ff=12, train__clip_norm=inf)
+    for one in (FiltersConfig(), small(), changed):
+        text = yaml.safe_dump(to_dict(one), sort_keys=False)
+        assert "lambda:" in text
+        assert from_dict(FiltersConfig, yaml.safe_load(text)) == one
+
+
+def test_the_quickstart_s_lambdas_are_possible():
+    flags = QuickstartFlags()
+    dataclasses.replace(small(), task=dataclasses.replace(small().task, lambda_=flags.lambda_)).check()
+    assert len(flags.lambda_) > 1
+    assert isinstance(small().train, TrainConfig)

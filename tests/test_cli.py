@@ -1,0 +1,375 @@
+"""The command line: what is off is told in one line, what is right is done, and nothing heavy is imported early."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from bestguess import __version__, cli
+from bestguess.cli import COMMANDS, FAMILIES, Command, parse
+from bestguess.command import Failure, UserError, make_console, nearest
+from bestguess.train.config import flag
+
+HEAVY = {"jax", "jaxlib", "numpy", "scipy", "matplotlib", "plotly", "equinox", "optax", "pandas", "wandb", "torch"}
+every_command = pytest.mark.parametrize("name", sorted(COMMANDS))
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line; return its exit status, its standard output and its standard error."""
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            cli.main(list(argv))
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+def refused(answer: tuple[int, str, str]) -> str:
+    """Assert that the answer is one line on standard error and exit status 2; return the line."""
+    code, out, err = answer
+    assert (code, out) == (2, "")
+    assert err.startswith("bestguess: error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err.removeprefix("bestguess: error: ").rstrip("\n")
+
+
+# ------------------------------------------------------------------------------------- a made-up command
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room of flags."""
+
+    width: int = 3
+    """Width (features)."""
+    rates: tuple[float, ...] = (0.1,)
+    """Rates."""
+    kind: Literal["red", "green"] = "red"
+    """Kind."""
+    lambda_: Annotated[float, __import__("tyro").conf.arg(name="lambda")] = 0.5
+    """λ."""
+
+
+@dataclass(frozen=True)
+class FakeFlags:
+    """Do something made up."""
+
+    room: Room = field(default_factory=Room)
+    preset: Literal["default", "wide"] = "default"
+    """Preset."""
+    outcome: Literal["done", "bad input", "failure", "interrupt"] = "done"
+    """How it ends."""
+    json: bool = False
+    """JSON."""
+
+    @staticmethod
+    def presets() -> dict[str, FakeFlags]:
+        return {"default": FakeFlags(), "wide": FakeFlags(room=Room(width=100, kind="green"), preset="wide")}
+
+
+def fake(flags: FakeFlags, console: Any) -> dict[str, Any]:
+    console.print("a word to the reader")
+    match flags.outcome:
+        case "bad input":
+            raise UserError("--width 3: too narrow")
+        case "failure":
+            raise Failure("the self-test failed")
+        case "interrupt":
+            raise KeyboardInterrupt
+    return {"width": flags.room.width, "rates": flags.room.rates, "kind": flags.room.kind}
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    command = Command("do something made up", f"{__name__}:FakeFlags", f"{__name__}:fake")
+    monkeypatch.setattr(cli, "COMMANDS", {"fake one": command, "lonely": command})
+    monkeypatch.setattr(cli, "FAMILIES", {"fake": "A made-up family:"})
+
+
+@pytest.mark.usefixtures("made_up")
+class TestMadeUp:
+    def test_done(self, run):
+        code, out, err = run("fake", "one", "--width", "7", "--rates", "1e-4", "3", "--kind", "green")
+        assert (code, out, err) == (0, "a word to the reader\n", "")
+        assert run("lonely")[0] == 0
+
+    def test_json_alone_goes_to_standard_output(self, run):
+        code, out, err = run("fake", "one", "--json", "--rates", "1e-4", "3")
+        assert (code, err) == (0, "a word to the reader\n")
+        assert json.loads(out) == {"width": 3, "rates": [1e-4, 3.0], "kind": "red"}
+        assert out.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("outcome", "code", "line"),
+        [
+            ("bad input", 2, "bestguess: error: --width 3: too narrow\n"),
+            ("failure", 1, "bestguess: failed: the self-test failed\n"),
+            ("interrupt", 130, "bestguess: interrupted\n"),
+        ],
+    )
+    def test_other_ends(self, run, outcome, code, line):
+        found = run("fake", "one", "--outcome", outcome)
+        assert found == (code, "a word to the reader\n", line)
+        found = run("fake", "one", "--outcome", outcome, "--json")
+        assert found == (code, "", "a word to the reader\n" + line)
+
+    @pytest.mark.parametrize(
+        ("argv", "said"),
+        [
+            (["nonsense"], "unknown command 'nonsense'"),
+            (["lonly"], "did you mean lonely?"),
+            (["fake", "on"], "unknown command 'fake on'; did you mean fake one?"),
+            (["fak", "one"], "unknown command 'fak one'; did you mean fake one?"),
+            (["fake", "--bogus"], "unknown command 'fake'; did you mean fake one?"),
+            (["--bogus"], "--bogus"),
+            ([""], "unknown command ''"),
+            (["--json"], "--json"),
+            (["fake", "one", "--widht", "3"], "--widht, 3; did you mean --width?"),
+            (["fake", "one", "--zzzzzz"], "--zzzzzz"),
+            (["fake", "one", "--width", "three"], "--width"),
+            (["fake", "one", "--width", "3.5"], "3.5"),
+            (["fake", "one", "--width"], "--width"),
+            (["fake", "one", "--rates", "fast"], "fast"),
+            (["fake", "one", "--kind", "blue"], "blue"),
+            (["fake", "one", "--lambda", "x"], "--lambda"),
+            (["fake", "one", "--lambda_", "0.5"], "--lambda"),
+            (["fake", "one", "surplus"], "surplus"),
+            (["lonely", "surplus"], "surplus"),
+            (["fake", "one", "--preset", "wid"], "--preset wid: unknown; did you mean wide? (choose from"),
+            (["fake", "one", "--preset=zzz"], "--preset zzz: unknown (choose from default, wide)"),
+            (["fake", "one", "--preset"], "--preset"),
+        ],
+    )  # fmt: skip
+    def test_what_is_off_is_told_in_one_line(self, run, argv, said):
+        assert said in refused(run(*argv))
+
+    def test_a_preset_sets_the_defaults_and_flags_change_single_values(self):
+        assert parse("lonely", ["--preset", "wide"]) == FakeFlags.presets()["wide"]
+        assert parse("lonely", ["--preset=wide", "--kind", "red"]).room == Room(width=100)
+        assert parse("lonely", ["--width", "4", "--preset", "wide"]).room == Room(width=4, kind="green")
+        assert parse("lonely", []) == FakeFlags()
+
+    def test_overviews(self, run):
+        for argv in ([], ["-h"], ["--help"]):
+            code, out, err = run(*argv)
+            assert (code, err) == (0, "")
+            assert "A made-up family:" in out
+            assert all(f"  {name}" in out for name in ("fake one", "lonely"))
+        code, out, err = run("fake", "--help")
+        assert (code, err) == (0, "")
+        assert "fake one" in out
+        assert "lonely" not in out
+        assert run("fake")[1] == out
+
+
+# ------------------------------------------------------------------------------------ the real commands
+
+
+def flags_of(cls: type) -> dict[str, tuple[Any, Any]]:
+    """Every flag of a dataclass and its rooms: its name on the command line, its type and its field."""
+    found: dict[str, tuple[Any, Any]] = {}
+    hints = typing.get_type_hints(cls)
+    for one in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[one.name]):
+            found |= flags_of(hints[one.name])
+        else:
+            assert one.name not in found
+            found[one.name] = hints[one.name], one
+    return found
+
+
+def is_positional(one: dataclasses.Field) -> bool:
+    return one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
+
+
+def load(name: str) -> type:
+    module, _, cls = COMMANDS[name].flags.partition(":")
+    return getattr(importlib.import_module(module), cls)
+
+
+def required(name: str) -> list[str]:
+    return ["folder" for _, one in flags_of(load(name)).values() if is_positional(one)]
+
+
+@every_command
+def test_a_command_has_its_json_flag_its_function_and_its_summary(name):
+    flags = flags_of(load(name))
+    hint, json_flag = flags["json"]
+    assert (hint, json_flag.default) == (bool, False)
+    assert isinstance(parse(name, required(name)), load(name))
+    module, _, function = COMMANDS[name].run.partition(":")
+    parameters = inspect.signature(getattr(importlib.import_module(module), function)).parameters
+    assert list(parameters) == ["flags", "console"]
+    assert 10 < len(COMMANDS[name].summary) < 90
+    assert name.split()[0] in FAMILIES or len(name.split()) == 1
+
+
+def documented(cls: type) -> dict[str, str]:
+    """The docstring under each field, of a dataclass, its bases and its rooms."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        (tree,) = ast.parse(inspect.getsource(base)).body
+        for statement, after in zip(tree.body, [*tree.body[1:], None]):
+            if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
+                assert isinstance(statement.target, ast.Name)
+                found[statement.target.id] = inspect.cleandoc(ast.literal_eval(after.value))
+    for hint in typing.get_type_hints(cls).values():
+        if dataclasses.is_dataclass(hint):
+            found |= documented(hint)
+    return found
+
+
+@every_command
+def test_every_flag_says_what_it_means(name):
+    cls = load(name)
+    meanings = documented(cls)
+    for one in flags_of(cls):
+        assert len(meanings.get(one, "")) > 10, one
+        assert meanings[one].endswith("."), one
+    assert (cls.__doc__ or "").split("\n")[0].endswith(".")
+
+
+@every_command
+def test_help_shows_every_flag_its_meaning_and_its_default(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(name, ["--help"])
+    out, err = capsys.readouterr()
+    assert (stop.value.code or 0, err) == (0, "")
+    text = " ".join(out.replace("│", " ").split())
+    cls = load(name)
+    for one, (_, its_field) in flags_of(cls).items():
+        assert is_positional(its_field) or flag(one) in text, one
+        first = " ".join(documented(cls)[one].split())[:20]
+        assert first in text, one
+    assert text.count("(default:") >= sum(not is_positional(f) for _, f in flags_of(cls).values())
+    rooms = [r for r, hint in typing.get_type_hints(cls).items() if dataclasses.is_dataclass(hint)]
+    assert all(f"{room} options" in text for room in rooms)
+
+
+@every_command
+def test_a_bad_value_of_any_flag_is_one_line(name, run):
+    argv = [*name.split(), *required(name)]
+    refused(run(*argv, "--nonsense"))
+    refused(run(*argv, "one too many"))
+    if required(name):
+        assert "folder" in refused(run(*name.split())).lower()
+    for one, (hint, its_field) in flags_of(load(name)).items():
+        takes_any_text = Path in (hint, *typing.get_args(hint)) or str in (hint, *typing.get_args(hint))
+        if takes_any_text or is_positional(its_field):
+            continue
+        assert flag(one) in refused(run(*argv, flag(one), "nonsense")) or hint is bool, one
+
+
+def test_names_on_the_command_line_are_spelt_as_in_the_config():
+    assert parse("filters train", ["--lambda", "0.5", "0.7"]).task.lambda_ == (0.5, 0.7)
+    flags = parse("filters train", ["--preset", "small", "--steps", "7"])
+    expected = type(flags).presets()["small"]
+    assert flags == dataclasses.replace(expected, train=dataclasses.replace(expected.train, steps=7))
+    assert flags.config().train.steps == 7
+
+
+# ---------------------------------------------------------------------------------------------- imports
+
+
+def in_a_new_process(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def imported_by(code: str) -> set[str]:
+    """The top-level modules that are loaded after `code` has run in a new process."""
+    done = in_a_new_process(f"import sys\n{code}\nprint('loaded', *{{n.split('.')[0] for n in sys.modules}})")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_help_imports_nothing_heavy():
+    loaded = imported_by("from bestguess.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit: pass")
+    assert not loaded & (HEAVY | {"rich", "tyro", "yaml"})
+    assert "bestguess" in loaded
+
+
+def test_flags_import_nothing_heavy():
+    """A command's own help, and a mistake in its flags, are answered before JAX is loaded."""
+    modules = sorted({command.flags.partition(":")[0] for command in COMMANDS.values()})
+    loaded = imported_by("\n".join(f"import {module}" for module in ["bestguess.cli", *modules]))
+    assert not loaded & HEAVY
+    assert "tyro" in loaded  # the check sees what is loaded
+
+
+def test_a_bad_flag_is_refused_before_anything_heavy_is_loaded():
+    mistake = "from bestguess.cli import main\ntry:\n    main(['quickstart', '--nonsense'])\nexcept SystemExit: pass"
+    assert not imported_by(mistake) & HEAVY
+
+
+def test_the_installed_program():
+    program = Path(sys.executable).with_name("bestguess")
+    done = subprocess.run([program, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"bestguess {__version__}\n", "")
+    done = subprocess.run([program, "quickstart", "--steps", "x"], capture_output=True, text=True)
+    refused((done.returncode, done.stdout, done.stderr))
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    """`bestguess --help | head -0`: no traceback, no complaint."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    for argv in (["--help"], ["quickstart", "--help"]):
+        read, write = os.pipe()
+        os.close(read)
+        code = f"from bestguess.cli import main; main({argv})"
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        os.close(write)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_without_greek_letters_gets_help_and_one_line_errors():
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for argv in (["--help"], ["filters", "train", "--help"]):
+        code = f"from bestguess.cli import main; main({argv})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.isascii()
+    for mistake, said in (
+        (["--lamda", "3"], "Unrecognized options: --lamda, 3; did you mean --lambda?"),
+        (
+            ["--steps", "x"],
+            "Error parsing --steps: invalid literal for int() with base 10: 'x'",
+        ),
+    ):
+        code = f"from bestguess.cli import main; main({['filters', 'train', *mistake]})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert refused((done.returncode, done.stdout, done.stderr)).startswith(said)
+
+
+# --------------------------------------------------------------------------------------- command.py
+
+
+def test_nearest():
+    assert nearest("learning_rat", ["learning_rate", "steps"]) == "; did you mean learning_rate?"
+    assert nearest("zzz", ["learning_rate", "steps"]) == ""
+    assert nearest("x", []) == ""
+
+
+def test_a_console_under_json_writes_to_standard_error(capsys):
+    make_console(json=True).print("aside")
+    make_console(json=False).print("result")
+    assert capsys.readouterr() == ("result\n", "aside\n")
