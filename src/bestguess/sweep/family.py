@@ -1,12 +1,14 @@
 """What a family of sequences gives to sweeps, and where it is found. Imports nothing heavy.
 
-Shared rooms import no family: a family is a module, named here as text, and imported when a sweep asks for it.
-`parameters.family` of a sweep's YAML is a name of this registry, or a dotted module of your own.
+Shared rooms import no family. A family's module is an entry point of the group `bestguess.sweeps` (this package's
+own stand in pyproject.toml, and another package may add its own), found by its name when a sweep asks for it.
+`parameters.family` of a sweep's YAML is such a name, or a dotted module.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from bestguess.command import UserError, nearest
@@ -15,12 +17,15 @@ if TYPE_CHECKING:
     from bestguess.train.config import TrainConfig
     from bestguess.train.ensemble import Member, Problem
 
-FAMILIES: dict[str, str] = {"filters": "bestguess.filters.sweep"}
+GROUP = "bestguess.sweeps"
 
 SEED, RATE = "train.first_seed", "train.learning_rate"
 """The keys over which a cell of a sweep is repeated and tuned; all others make the cell."""
 VALIDATION = "validation_loss"
 """The figure that selects learning rates: the best validation score, on data apart from the test's."""
+
+
+_modules: dict[str, Family] = {}
 
 
 class Family(Protocol):
@@ -49,15 +54,19 @@ def load_family(name: Any) -> Family:
     """Return the module of a family; UserError if there is none of that name."""
     if name is None:
         raise UserError("parameters: family is missing; write family: {value: filters}")
-    path = FAMILIES.get(str(name), str(name))
+    if name in _modules:
+        return _modules[name]
+    known = {entry.name: entry.value for entry in importlib.metadata.entry_points(group=GROUP)}
+    path = known.get(str(name), str(name))
     if "." not in path:
-        raise UserError(f"parameters.family: no family {name!r}{nearest(str(name), FAMILIES)}")
+        raise UserError(f"parameters.family: no family {name!r}{nearest(str(name), known)}")
     try:
-        return cast(Family, importlib.import_module(path))
+        _modules[name] = cast(Family, importlib.import_module(path))
     except ModuleNotFoundError as error:
         if error.name is None or not path.startswith(error.name):
             raise
         raise UserError(f"parameters.family: no module {path} (is its folder on PYTHONPATH?)") from error
+    return _modules[name]
 
 
 def check_keys(values: dict[str, Any]) -> None:

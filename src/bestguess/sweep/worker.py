@@ -11,6 +11,7 @@ import signal
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -62,6 +63,9 @@ def work(
     which this worker stops (Failure): then it is the machine, or the sweep, that is broken. A signal stops it too.
     """
     attempt = os.environ.get(ATTEMPT) or secrets.token_hex(4)
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        # Units of one shape are one program: whichever worker meets it first compiles it for all.
+        jax.config.update("jax_compilation_cache_dir", str((ledger.folder / "compiled" / _processor()).absolute()))
     tally, in_a_row = Tally(), 0
     with _terminable():
         while True:
@@ -201,6 +205,15 @@ def _record(ledger: Ledger, run: Run, outcome: Outcome, attempt: str, console: C
     ledger.fail(run.run, outcome.fault, outcome.kind, attempt, metrics=plain(outcome.metrics))
     tally.failed += 1
     console.print(f"[red]run {run.run}: {outcome.fault}[/red] ({told(run.config)})", soft_wrap=True)
+
+
+def _processor() -> str:
+    """This machine's kind of processor, hashed: programs for another's may use instructions that it lacks."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        about = [line for line in lines if line.startswith(("flags", "Features", "model name"))][:2]
+        return hashlib.sha256(" ".join(about).encode()).hexdigest()[:8]
+    return "any"
 
 
 def label_of(runs: Any) -> str:
