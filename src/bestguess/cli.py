@@ -33,6 +33,7 @@ class Command:
 
 
 _FILTERS = "bestguess.filters.config:", "bestguess.filters.commands:"
+_SWEEP = "bestguess.sweep.config:", "bestguess.sweep.commands:"
 
 COMMANDS: dict[str, Command] = {
     "quickstart": Command(
@@ -60,10 +61,21 @@ COMMANDS: dict[str, Command] = {
         _FILTERS[0] + "ReportFlags",
         _FILTERS[1] + "report_run",
     ),
+    "sweep": Command(
+        "train all runs of a W&B sweep YAML, or go on with a sweep by its ID",
+        _SWEEP[0] + "SweepFlags",
+        _SWEEP[1] + "sweep",
+    ),
+    "sweep status": Command(
+        "say what of a sweep is done, and why the rest is not",
+        _SWEEP[0] + "StatusFlags",
+        _SWEEP[1] + "status",
+    ),
 }
 
 FAMILIES: dict[str, str] = {
     "filters": "Linear state-space sequences beside the Kalman filter:",
+    "sweep": "Many runs, and the proof that all of them are done:",
 }
 
 
@@ -113,7 +125,12 @@ def _dispatch(argv: list[str]) -> int:
         raise UserError(f"unknown command {asked!r}{nearest(asked, known)} (bestguess --help lists them)")
     command = COMMANDS[name]
     flags = parse(name, argv[len(name.split()) :])
-    result = _load(command.run)(flags, make_console(flags.json))
+    try:
+        result = _load(command.run)(flags, make_console(flags.json))
+    except Failure as failure:
+        if flags.json and failure.result is not None:
+            print(json.dumps(failure.result, allow_nan=False))
+        raise
     if flags.json:
         print(json.dumps(result, allow_nan=False))
     return 0
@@ -207,3 +224,7 @@ def _overview(family: str | None = None) -> str:
 def _load(path: str) -> Any:
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+if __name__ == "__main__":
+    main()

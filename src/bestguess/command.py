@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +16,14 @@ class UserError(Exception):
 
 
 class Failure(Exception):
-    """A command that ran but whose result is a failure (a self-test, a check). Exit status 1."""
+    """A command that ran but whose result is a failure (a self-test, a check). Exit status 1.
+
+    result: what --json prints all the same, where there is something to print.
+    """
+
+    def __init__(self, message: str, result: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -28,6 +28,7 @@ TEST, ROLLOUT, PICTURE = 16, 17, 18
 
 SELF_TEST_TOLERANCE = 1e-6
 _SELF_TEST_SEQUENCES = 64
+_programs: dict[tuple, tuple] = {}
 _BATCH = 256
 
 
@@ -187,6 +188,11 @@ def _roll(
 
 def _fit_rollouts(context, longest, model, task, keys, horizons, say):
     """Return how many rollouts fit into memory at once, and the program compiled for that many."""
+    # Runs of equal shapes share the program: compiling it anew for each would take longer than all rollouts.
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves((model, task, keys, horizons)))
+    kind = context, longest, jax.tree.structure((model, task)), shapes
+    if kind in _programs:
+        return _programs[kind]
     group = len(keys)
     while True:
         lowered = _roll.lower(context, longest, model, task, keys[:group], horizons)
@@ -194,6 +200,9 @@ def _fit_rollouts(context, longest, model, task, keys, horizons, say):
         memory = Memory(program_memory(compiled), device_memory())
         say(f"{group:,} rollouts of {longest} steps after {context} of context at once: needs {memory}")
         if memory.fits:
+            if len(_programs) >= 4:  # a sweep meets its shapes one after the other: keep the last few
+                del _programs[next(iter(_programs))]
+            _programs[kind] = group, compiled
             return group, compiled
         if group == 1:
             raise UserError(

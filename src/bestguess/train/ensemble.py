@@ -21,6 +21,7 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
+from bestguess.command import UserError
 from bestguess.task import Task
 from bestguess.train.config import TrainConfig
 from bestguess.train.optimizer import learning_rate, make_optimizer
@@ -129,7 +130,7 @@ class Ensemble:
 
     def chunk(self, state: State, first_step: int, steps: int) -> tuple[State, dict[str, Shaped[Array, "run"]]]:
         """Return the state after `steps` steps and one validation, and each run's metrics. Donates `state`."""
-        return self.compile(steps)(state, self.members, jnp.asarray(first_step, jnp.int32))
+        return self.compile(steps)(state, self.members, np.asarray(first_step, np.int32))
 
     # What follows is traced.
 
@@ -278,4 +279,9 @@ def make_mesh(runs: int, batch: int, devices: list | None = None) -> Mesh:
     n_run = math.gcd(runs, len(devices))
     n_batch = math.gcd(batch, len(devices) // n_run)
     used = devices[: n_run * n_batch]
+    if {device.process_index for device in used} != {device.process_index for device in devices}:
+        raise UserError(
+            f"{runs} runs with batches of {batch} spread over {len(used)} of {len(devices)} devices, and leave a whole "
+            "process without one; start fewer processes, or make the batch a multiple of their number"
+        )
     return jax.make_mesh((n_run, n_batch), ("run", "batch"), axis_types=(AxisType.Auto,) * 2, devices=used)

@@ -18,12 +18,17 @@ from jaxtyping import PyTree
 from bestguess.command import Failure, UserError
 from bestguess.train.checkpoint import load_newest, save_checkpoint, write_atomically
 from bestguess.train.config import TrainConfig
+from bestguess.train.distributed import fetch, is_first, of_all, wait
 from bestguess.train.ensemble import Ensemble, Member, Problem, State
 from bestguess.train.memory import Memory, device_memory, gigabytes, program_memory
 
 Say = Callable[[str], None]
 OnChunk = Callable[[range, int, dict[str, np.ndarray]], None]
 """Called with the runs of a part, the step, and the metrics of each of those runs after every validation."""
+
+
+class Stopped(Failure):
+    """A training that a signal stopped: it is checkpointed, and goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -134,19 +139,37 @@ def _width_on_disk(folder: Path) -> int | None:
 def _plan(problem, config, members, folder, devices, say) -> tuple[list[range], Ensemble]:
     """Return the runs of each part, as few parts as fit into memory, and the first part's compiled ensemble."""
     size = int(members.seed.shape[0])
-    fixed = _width_on_disk(folder)
+    width, ensemble, _ = fit_to_memory(problem, config, members, devices, say, _width_on_disk(folder))
+    if is_first():
+        write_atomically(folder / "parts.json", json.dumps({"width": width}).encode())
+    return _parts(size, width), ensemble
+
+
+def fit_to_memory(
+    problem: Problem,
+    config: TrainConfig,
+    members: Member,
+    devices: list | None = None,
+    say: Say = lambda line: None,
+    fixed: int | None = None,
+) -> tuple[int, Ensemble, Memory]:
+    """Return how many of the members fit into memory at once, the compiled ensemble of the first so many, its memory.
+
+    fixed: a number decided before, to be kept. Raises UserError where that, or a single run, does not fit.
+    """
+    size = int(members.seed.shape[0])
     width = fixed or size
     while True:
         ensemble = Ensemble(problem, config, _slice(members, range(width)), devices)
         began = time.perf_counter()
         needed = program_memory(ensemble.compile(min(config.validate_every, config.steps)))
-        memory = Memory(needed, device_memory())
+        memory = Memory(needed, int(of_all(device_memory()).min()))  # processes must agree, or they would part ways
         say(
             f"{width} run{'s' * (width > 1)} in one program on {ensemble.mesh.size} {jax.default_backend()} "
             f"device{'s' * (ensemble.mesh.size > 1)}: needs {memory} (compiled in {time.perf_counter() - began:.1f} s)"
         )
         if memory.fits:
-            break
+            return width, ensemble, memory
         if fixed or width == 1:
             need = "1 run needs" if width == 1 else f"{width} runs need"
             raise UserError(
@@ -156,8 +179,6 @@ def _plan(problem, config, members, folder, devices, say) -> tuple[list[range], 
         # Activations dominate and grow with the runs, so the share that fits is a good first guess.
         width = min(width - 1, max(1, math.floor(width * memory.available / memory.needed)))
         say(f"that is more than there is: splitting {size} runs into parts of {width}")
-    write_atomically(folder / "parts.json", json.dumps({"width": width}).encode())
-    return _parts(size, width), ensemble
 
 
 def _fit_part(ensemble: Ensemble, runs: range, folder: Path, on_chunk, on_resume, say) -> tuple[State, float, int]:
@@ -174,6 +195,8 @@ def _fit_part(ensemble: Ensemble, runs: range, folder: Path, on_chunk, on_resume
         state = ensemble.place(restored)
         say(f"going on from step {step} of {config.steps}" if not done else f"step {step}: already trained")
         on_resume(runs, step)
+    if len(set(of_all(step))) > 1:
+        raise UserError(f"{folder}: the processes see different checkpoints; put it on a file system that they share")
     first, seconds = step, 0.0
     with _graceful() as stop:
         for length in {min(config.validate_every, config.steps - step)} - {0}:
@@ -188,22 +211,27 @@ def _fit_part(ensemble: Ensemble, runs: range, folder: Path, on_chunk, on_resume
             stopped = pending is not None and _deliver(runs, pending, on_chunk)
             pending = (step, metrics)
             done = step >= config.steps or stopped
-            due = time.perf_counter() - saved >= config.checkpoint_every
-            if done or due or stop:
+            # A clock and a signal are each process's own; what follows from them, all must do together.
+            signalled = bool(of_all(len(stop)).any())
+            due = bool(of_all(time.perf_counter() - saved >= config.checkpoint_every)[0])
+            if done or due or signalled:
                 stopped = _deliver(runs, pending, on_chunk)
                 pending, done = None, done or stopped
                 seconds = time.perf_counter() - began
-                save_checkpoint(folder, step, state, {"done": done})
+                whole = fetch(state)
+                if is_first():
+                    save_checkpoint(folder, step, whole, {"done": done})
+                wait("checkpoint")
                 saved = time.perf_counter()
-            if stop and not done:
-                raise Failure(f"stopped by a signal at step {step}; go on with --resume {folder.parents[1]}")
-    return jax.device_get(state), seconds, (step - first) * len(runs)
+            if signalled and not done:
+                raise Stopped(f"stopped by a signal at step {step}; go on with --resume {folder.parents[1]}")
+    return fetch(state), seconds, (step - first) * len(runs)
 
 
 def _deliver(runs: range, pending: tuple[int, dict], on_chunk: OnChunk) -> bool:
     """Hand one chunk's metrics on; return whether every run has stopped."""
-    step, metrics = pending
-    on_chunk(runs, step, {name: np.asarray(value) for name, value in jax.device_get(metrics).items()})
+    step, metrics = pending[0], fetch(pending[1])
+    on_chunk(runs, step, {name: np.asarray(value) for name, value in metrics.items()})
     return bool(np.all(metrics["stopped"]))
 
 

@@ -1,0 +1,79 @@
+"""One run of a sweep, as a `wandb agent` starts it: python -m bestguess.sweep.agent --task.lambda=0.9 …
+
+Takes every form in which an agent passes arguments: --key=value, --key value, key=value, and nested
+parameters as one mapping, --task="{'lambda': 0.9}". Prints the run's figures as one JSON object.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from bestguess.command import Failure, UserError, make_console
+from bestguess.sweep.plan import config_of
+from bestguess.sweep.spec import flatten, read_value
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train and score the run that the arguments describe; exit with 0, 1 (failed) or 2 (bad input)."""
+    try:
+        print(json.dumps(run(sys.argv[1:] if argv is None else argv), allow_nan=False))
+    except UserError as error:
+        print(f"bestguess: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Failure as error:
+        print(f"bestguess: failed: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def run(argv: list[str]) -> dict[str, Any]:
+    """Train and score one run; return its config, figures and folder. Under an agent its metrics go to W&B."""
+    values = parse(argv)
+    family, config = config_of(values)
+    from bestguess.sweep.train import train_runs
+    from bestguess.train.checkpoint import lock
+    from bestguess.train.folder import new_folder, plain
+
+    # An agent starts a run that was preempted again under the same ID: it finds its checkpoints.
+    wandb_id = os.environ.get("WANDB_RUN_ID")
+    folder = Path("runs") / "agent" / wandb_id if wandb_id else new_folder("agent", None)
+    track = ("wandb",) if os.environ.get("WANDB_SWEEP_ID") else ()
+    with lock(folder):
+        console = make_console(json=True)
+        [(_, outcome)] = train_runs(family, [config], [flatten(values)], folder, console, track=track)
+    if outcome.fault is not None:
+        raise Failure(f"{outcome.fault} ({', '.join(f'{k} {v}' for k, v in values.items())})")
+    return {"config": values, "metrics": plain(outcome.metrics), "folder": str(folder)}
+
+
+def parse(argv: list[str]) -> dict[str, Any]:
+    """Return the values of an agent's arguments, by dotted key; UserError for one that is no key and value."""
+    values: dict[str, Any] = {}
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        key, equals, text = word.lstrip("-").lstrip("+").partition("=")
+        if not equals:
+            if not word.startswith("--") or not rest:
+                raise UserError(f"{word}: expected --KEY=VALUE, such as --task.lambda=0.9")
+            text = rest.pop(0)
+        value = _value(text)
+        values |= flatten(value, f"{key}.") if isinstance(value, dict) else {key: value}
+    return values
+
+
+def _value(text: str) -> Any:
+    if text[:1] in "{[(":
+        try:
+            return ast.literal_eval(text)  # what Python prints for a mapping; it computes nothing
+        except (ValueError, SyntaxError):
+            pass
+    return None if text == "None" else {"True": True, "False": False}.get(text, read_value(text))
+
+
+if __name__ == "__main__":
+    main()

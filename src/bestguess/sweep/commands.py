@@ -1,0 +1,211 @@
+"""The commands `sweep` and `sweep status`. JAX is imported only where runs are trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bestguess import __version__
+from bestguess.command import Failure, UserError
+from bestguess.report.progress import results_table
+from bestguess.sweep.config import StatusFlags, SweepFlags
+from bestguess.sweep.family import load_family
+from bestguess.sweep.ledger import Ledger, Status
+from bestguess.sweep.plan import Round, lacks, plan, sample, sweep_id
+from bestguess.sweep.select import best_of_cells
+from bestguess.sweep.spec import Spec, read_spec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SHOWN = 20
+"""Missing runs that are listed on the console; --json lists all."""
+
+
+def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
+    """Plan a sweep or find it, and train what is not done; return how far it is and the best of every cell."""
+    began = time.perf_counter()
+    flags.check()
+    if flags.distributed:
+        from bestguess.train import distributed
+
+        distributed.initialize()
+        if not distributed.is_first():  # one voice is enough
+            console.quiet = True
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    ledger = _ledger(flags)
+    about = {"sweep": ledger.id, "folder": str(ledger.folder)}
+    console.print(f"sweep {ledger.id}", soft_wrap=True)
+    _print_plan(ledger, console)
+    if flags.plan:
+        units = [list(unit.runs) for unit in ledger.units()]
+        return about | {"planned": ledger.planned, "ensembles": units, "lacks": ledger.about["lacks"]}
+    only = _only(ledger, flags.test)
+    if flags.estimate:
+        return about | _estimate(ledger, only, flags.jobs, console)
+    if flags.jobs > 1:
+        from bestguess.sweep.launch import launch
+
+        launch(ledger, flags.jobs, _worker_flags(flags), console)
+    else:
+        from bestguess.sweep.worker import work
+
+        tally = work(ledger, console, only=only, max_failures=flags.max_failures, track=flags.track)
+        if flags.worker:
+            told = f"took {tally.units} ensembles: {tally.done} runs done, {tally.failed} failed"
+            console.print(told)
+            result = about | dataclasses.asdict(tally)
+            if tally.failed:
+                raise Failure(f"{told}; go on with `bestguess sweep {ledger.id}`", result)
+            return result
+    status = ledger.status(only)
+    best = _best(ledger, console)
+    result = about | status.to_dict() | {"best": best, "seconds": time.perf_counter() - began}
+    _conclude(ledger, status, console, result)
+    return result
+
+
+def status(flags: StatusFlags, console: Console) -> dict[str, Any]:
+    """Say how far a sweep is; Failure unless it is complete."""
+    ledger = Ledger.find(flags.folder, flags.sweep)
+    found = ledger.status(_only(ledger, flags.test))
+    result = {"sweep": ledger.id, **found.to_dict(), "lacks": ledger.about["lacks"]}
+    _conclude(ledger, found, console, result)
+    return result
+
+
+def _ledger(flags: SweepFlags) -> Ledger:
+    path = Path(flags.sweep)
+    if path.suffix not in (".yaml", ".yml"):
+        for name, default in (("set_", ()), ("seed", 0)):
+            if getattr(flags, name) != default:
+                raise UserError(f"--{name.rstrip('_')}: the sweep {flags.sweep} is planned already; give its YAML")
+        return Ledger.find(flags.folder, flags.sweep)
+    spec = read_spec(path, flags.set_)
+    folder = flags.folder / sweep_id(spec, flags.seed)
+    if (folder / "plan.json").exists():
+        return Ledger(folder)
+    try:
+        first = _first_round(spec, flags)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    about = {
+        "name": spec.name,
+        "method": spec.method,
+        "planned": spec.run_cap if spec.method == "bayes" else len(first.runs),
+        "changes": flags.set_,
+        "seed": flags.seed,
+        "ensemble": flags.ensemble,
+        "lacks": [*spec.notes, *lacks(spec, first)],
+        "version": __version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    return Ledger.create(folder, path.read_text(encoding="utf-8"), about, first)
+
+
+def _first_round(spec: Spec, flags: SweepFlags) -> Round:
+    if spec.method != "bayes":
+        return plan(spec, ensemble=flags.ensemble, jobs=flags.jobs, seed=flags.seed)
+    from bestguess.sweep.bayes import suggest
+    from bestguess.sweep.plan import plan_round
+
+    count = min(flags.ensemble, spec.run_cap or 0)
+    return plan_round(suggest(spec, [], count, flags.seed), ensemble=flags.ensemble, jobs=flags.jobs)
+
+
+def _only(ledger: Ledger, test: int | None) -> list[str] | None:
+    return None if test is None else sample(ledger.rounds()[0], test)
+
+
+def _worker_flags(flags: SweepFlags) -> list[str]:
+    """The flags that a worker of our own is started with."""
+    given = ["--max-failures", str(flags.max_failures)]
+    given += ["--test", str(flags.test)] if flags.test is not None else []
+    return given + (["--track", *flags.track] if flags.track else [])
+
+
+def _print_plan(ledger: Ledger, console: Console) -> None:
+    units = ledger.units()
+    runs = ledger.runs()
+    shapes = len({run.shape for run in runs.values()})
+    drawn = "" if len(runs) == ledger.planned else f" ({len(runs)} proposed so far)"
+    console.print(
+        f"{ledger.planned} runs{drawn} in {len(units)} ensembles of {shapes} shape{'s' * (shapes > 1)}; "
+        f"ledger: {ledger.folder}",
+        soft_wrap=True,
+    )
+    for lack in ledger.about["lacks"]:
+        console.print(f"[yellow]lacks:[/yellow] {lack}", soft_wrap=True)
+
+
+def _estimate(ledger: Ledger, only: list[str] | None, jobs: int, console: Console) -> dict[str, Any]:
+    from bestguess.sweep.estimate import estimate, spread
+    from bestguess.sweep.train import device
+    from bestguess.train.memory import gigabytes
+
+    todo = [missing.run for missing in ledger.status(only).missing]
+    found = estimate(ledger, todo, console)
+    rows = [
+        [one.shape, one.runs, one.units, gigabytes(one.memory), f"{sum(one.seconds_per_unit):,.0f} s"] for one in found
+    ]
+    seconds = [second for one in found for second in one.seconds_per_unit]
+    # What bayes has not proposed yet costs what the first proposals cost.
+    unborn = len(todo) / max(1, sum(one.runs for one in found))
+    workers = {n: spread(seconds, n) * unborn for n in sorted({1, 2, 4, 8, jobs})}
+    console.print(results_table(["shape", "runs", "ensembles", "memory", "time"], rows, f"On {device()}"))
+    console.print("; ".join(f"{n} such machine{'s' * (n > 1)}: {time_:,.0f} s" for n, time_ in workers.items()))
+    return {
+        "runs": len(todo),
+        "device": device(),
+        "memory": max((one.memory for one in found), default=0),
+        "seconds": workers[1],
+        "seconds_by_workers": {str(n): time_ for n, time_ in workers.items()},
+        "shapes": [dataclasses.asdict(one) for one in found],
+    }
+
+
+def _best(ledger: Ledger, console: Console) -> list[dict[str, Any]]:
+    """Print and return the best learning rate of every cell, and what it scores."""
+    records = ledger.records()
+    if not records:
+        return []
+    reported = load_family(records[0]["config"].get("family")).REPORTED
+    best = best_of_cells(records, reported)
+    keys = [k for k in best[0]["config"] if len({str(one["config"].get(k)) for one in best}) > 1]
+    rows = []
+    for one in best:
+        error = one["standard_error_over_seeds"]
+        figure = f"{one[reported]:.4f}" + ("" if error is None else f" ± {error:.4f}")
+        rate = one["learning_rate"]
+        rate = "default" if rate is None else f"{rate:g}" + (" (edge)" if one["edge"] else "")
+        rows.append([*(str(one["config"].get(k)) for k in keys), rate, figure, one["seeds"]])
+    if len(rows) <= 60:
+        title = "Best learning rate by validation loss, score on test data (mean ± s.e. over seeds)"
+        console.print(results_table([*keys, "learning rate", reported, "seeds"], rows, title))
+    return best
+
+
+def _conclude(ledger: Ledger, found: Status, console: Console, result: dict[str, Any]) -> None:
+    console.print(f"{found.done} of {found.planned} runs done")
+    if found.complete:
+        return
+    runs = ledger.runs()
+    shared = {
+        key for key in next(iter(runs.values())).config if len({str(run.config.get(key)) for run in runs.values()}) == 1
+    }
+    for missing in found.missing[:SHOWN]:
+        config = missing.config or {}
+        own = ", ".join(f"{key} {value}" for key, value in config.items() if key not in shared)
+        console.print(f"  {missing.run}  {missing.reason}  ({own})", soft_wrap=True)
+    if len(found.missing) > SHOWN:
+        console.print(f"  … and {len(found.missing) - SHOWN} more (--json lists all)")
+    raise Failure(
+        f"{ledger.id}: {len(found.missing)} of {found.planned} runs are not done; "
+        f"go on with `bestguess sweep {ledger.id}`",
+        result,
+    )

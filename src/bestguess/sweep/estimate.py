@@ -1,0 +1,78 @@
+"""How long a sweep will take and what memory it needs: one chunk of every shape, measured here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from bestguess.sweep.ledger import Ledger
+from bestguess.sweep.plan import Run, config_of
+from bestguess.sweep.train import slice_of
+from bestguess.train.fit import fit_to_memory
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one shape costs on this machine."""
+
+    shape: str
+    runs: int
+    units: int
+    memory: int
+    """Bytes that the largest program of it needs on each device."""
+    seconds_per_unit: tuple[float, ...]
+    """Expected seconds of each unit: compilation, training and evaluation."""
+
+
+def estimate(ledger: Ledger, todo: list[str], console: Console) -> list[Estimate]:
+    """Return the expected cost of the runs `todo`, for each shape."""
+    runs = ledger.runs()
+    shapes: dict[str, list[list[Run]]] = {}
+    for unit in ledger.units():
+        if open_runs := [runs[name] for name in unit.runs if name in todo]:
+            shapes.setdefault(open_runs[0].shape, []).append(open_runs)
+    found = []
+    for shape, units in shapes.items():
+        console.print(f"[dim]shape {shape}: one chunk of {max(map(len, units))} runs[/dim]")
+        found.append(_measure(shape, units))
+    return found
+
+
+def _measure(shape: str, units: list[list[Run]]) -> Estimate:
+    largest = max(units, key=len)
+    families, configs = zip(*(config_of(run.config) for run in largest))
+    began = time.perf_counter()
+    problem, train, members = families[0].prepare(list(configs))
+    width, ensemble, memory = fit_to_memory(problem, train, members)
+    prepared = time.perf_counter() - began
+    length = min(train.validate_every, train.steps)
+    began = time.perf_counter()
+    state, metrics = jax.block_until_ready(ensemble.chunk(ensemble.start(), 0, length))
+    per_step = (time.perf_counter() - began) / length / width
+    # Of an untrained model: what it costs does not depend on the weights.
+    curve: list[dict[str, Any]] = [{"step": length, **{k: float(np.asarray(v)[0]) for k, v in metrics.items()}}]
+    task, model = slice_of(members.task, 0), slice_of(state.model, 0)
+    scored = []
+    for _ in range(2):  # the first compiles
+        began = time.perf_counter()
+        families[0].score(configs[0], task, model, curve)
+        scored.append(time.perf_counter() - began)
+    seconds = tuple(
+        prepared + scored[0] + (len(unit) - 1) * scored[1] + len(unit) * train.steps * per_step for unit in units
+    )
+    return Estimate(shape, sum(map(len, units)), len(units), memory.needed, seconds)
+
+
+def spread(seconds: list[float], workers: int) -> float:
+    """Return when the last of `workers` is done, if each takes the next unit as soon as it is free."""
+    busy = [0.0] * workers
+    for one in seconds:
+        busy[busy.index(min(busy))] += one
+    return max(busy)

@@ -1,0 +1,84 @@
+"""Several workers on this machine, each a process of its own with its share of the GPUs or of the memory."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bestguess.sweep.ledger import Ledger
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console) -> list[int]:
+    """Run `jobs` workers on a sweep until nothing is left to take; return their exit statuses.
+
+    Their output goes to the ledger's logs/. SIGTERM and Ctrl-C reach them, and they checkpoint.
+    """
+    logs = ledger.folder / "logs"
+    logs.mkdir(exist_ok=True)
+    attempt = os.environ.get("BESTGUESS_SWEEP_ATTEMPT") or secrets.token_hex(4)
+    gpus = visible_gpus()
+    command = [sys.executable, "-m", "bestguess.cli", "sweep", str(ledger.folder), "--worker", *flags]
+    workers, files = [], []
+    for i in range(jobs):
+        log = logs / f"{attempt}-{i}.log"
+        files.append(log.open("a"))
+        environment = os.environ | share(i, jobs, gpus) | {"BESTGUESS_SWEEP_ATTEMPT": attempt}
+        workers.append(subprocess.Popen(command, env=environment, stdout=files[-1], stderr=subprocess.STDOUT))
+    console.print(f"{jobs} workers; their logs: {logs}/{attempt}-*.log", soft_wrap=True)
+
+    def forward(number: int, frame: object) -> None:
+        for worker in workers:
+            worker.send_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        statuses = [worker.wait() for worker in workers]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for file in files:
+            file.close()
+    for i, status in enumerate(statuses):
+        if status:
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            console.print(f"worker {i} {how}: {_last_line(logs / f'{attempt}-{i}.log')}", soft_wrap=True)
+    return statuses
+
+
+def share(worker: int, jobs: int, gpus: list[str]) -> dict[str, str]:
+    """Return the environment that gives worker `worker` of `jobs` its share of this machine."""
+    if gpus:
+        # More workers than GPUs: each GPU's memory is shared, for JAX would take three quarters of it at once.
+        on_one = -(-jobs // len(gpus))
+        mine = gpus[worker % len(gpus)] if jobs >= len(gpus) else ",".join(gpus[worker::jobs])
+        fraction = {} if on_one == 1 else {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / on_one:.2f}"}
+        return {"CUDA_VISIBLE_DEVICES": mine} | fraction
+    if "BESTGUESS_MEMORY" in os.environ:
+        return {}
+    return {"BESTGUESS_MEMORY": str(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jobs)}
+
+
+def visible_gpus() -> list[str]:
+    """Return the numbers of this machine's GPUs that this process may use."""
+    if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [one for one in given.split(",") if one]
+    if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
+        return []
+    try:
+        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [str(i) for i, line in enumerate(told.stdout.splitlines()) if line.startswith("GPU ")]
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

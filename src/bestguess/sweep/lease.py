@@ -1,0 +1,152 @@
+"""Leases: at most one worker at a time on a unit of work, on one machine or on many that share a folder.
+
+A claim is a file `UNIT.0001`, made exclusively (link(2), which NFS keeps atomic too); whoever takes the unit
+over after it makes `UNIT.0002`, exclusively again, and the highest number holds the lease. Nothing is ever
+deleted or renamed away, so two that find one dead claim cannot both win. A holder touches its claim to show
+that it lives; ages are differences of the file server's own clock. On the holder's own machine, a dead process
+is seen at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HEARTBEAT = 10.0
+"""Seconds between two touches of a claim."""
+EXPIRY = 120.0
+"""Seconds without a touch after which a claim held on another machine counts as dead."""
+
+
+@dataclass
+class Lease:
+    """A unit of work that is ours until `release`; a context manager that keeps it alive meanwhile."""
+
+    path: Path
+    after: dict[str, Any] | None
+    """The claim of a worker that died over this unit, if this lease takes over from one."""
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _lost: bool = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether another worker has taken the unit over, because this one was silent for too long."""
+        return self._lost
+
+    def __enter__(self) -> Lease:
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        assert self._thread is not None
+        self._thread.join()
+        with contextlib.suppress(OSError):
+            os.utime(self.path, (0, 0))  # released: as if last touched long ago
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT):
+            # A file server that is away for a while must not end the training.
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+                self._lost = _newest(self.path.parent, self.path.name.rpartition(".")[0]) != self.path
+
+
+def acquire(folder: Path, unit: str, about: dict[str, Any]) -> Lease | None:
+    """Return a lease of `unit`, or None while another worker holds it. `about` is kept in the claim."""
+    folder.mkdir(parents=True, exist_ok=True)
+    newest = _newest(folder, unit)
+    after = None
+    if newest is not None:
+        claim = read_claim(newest)
+        if claim["alive"]:
+            return None
+        after = None if claim["released"] else claim
+    number = 1 + (int(newest.name.rpartition(".")[2]) if newest else 0)
+    path = folder / f"{unit}.{number:04d}"
+    return Lease(path, after) if write_new(path, json.dumps(me() | about).encode()) else None
+
+
+def holder(folder: Path, unit: str) -> dict[str, Any] | None:
+    """Return the newest claim of a unit, with `alive` and `released`; None where there never was one."""
+    newest = _newest(folder, unit)
+    return None if newest is None else read_claim(newest)
+
+
+def read_claim(path: Path) -> dict[str, Any]:
+    """Return what a claim's file says, and whether its holder lives or released it."""
+    claim: dict[str, Any] = {"host": "?", "pid": 0, "machine": "", "born": ""}
+    with contextlib.suppress(ValueError):
+        claim |= json.loads(path.read_text())
+    touched = path.stat().st_mtime
+    released = touched == 0
+    if released:
+        alive = False
+    elif claim["machine"] == _machine():
+        alive = _born(claim["pid"]) == claim["born"] != ""
+    else:
+        alive = _server_time(path.parent) - touched < EXPIRY
+    return claim | {"alive": alive, "released": released}
+
+
+def me() -> dict[str, Any]:
+    """Return what tells this process from all others."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "machine": _machine(), "born": _born(os.getpid())}
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a file that must not exist yet, whole or not at all; return whether it was us who made it."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return False
+        return True
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _newest(folder: Path, unit: str) -> Path | None:
+    return max(folder.glob(f"{unit}.[0-9][0-9][0-9][0-9]"), default=None)
+
+
+def _machine() -> str:
+    """This boot of this machine, and this space of process numbers: containers may share the first."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + " " + os.readlink("/proc/self/ns/pid")
+    return ""
+
+
+def _born(pid: int) -> str:
+    """When a process of this machine began, empty if there is none: numbers of processes come back."""
+    with contextlib.suppress(OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
+    return ""
+
+
+def _server_time(folder: Path) -> float:
+    """The file server's clock, which may not be ours."""
+    probe = folder / f".clock.{socket.gethostname()}.{os.getpid()}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:
+        return time.time()
+    finally:
+        probe.unlink(missing_ok=True)

@@ -1,0 +1,215 @@
+"""The ledger: a sweep's folder, which proves what is done. Imports nothing heavy.
+
+    runs/sweeps/ID/
+      sweep.yaml   plan.json   rounds/0000.json      what was asked for, and the runs that it makes
+      done/0007.json                                 one file a run, there only when its figures are
+      failures/0007.NANOSECONDS-PID.json             one file a failure, never overwritten
+      claims/UNIT.0001                               who works on what (see lease.py)
+      work/UNIT-HASH/   compiled/   logs/            what is under way, and can be dropped once all is done
+
+Every file is written whole, flushed to the disk and renamed (or linked) into place; none is ever altered.
+A run is done when its record is here, readable, and every figure of it finite.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bestguess.command import Failure, UserError, nearest
+from bestguess.sweep.lease import holder, write_new
+from bestguess.sweep.plan import Round, Run, Unit
+
+ROOT = Path("runs/sweeps")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run that is not done, and why."""
+
+    run: str
+    config: dict[str, Any] | None
+    """None: a run of a bayes sweep that is not proposed yet."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a sweep is."""
+
+    planned: int
+    done: int
+    missing: tuple[Missing, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned run is done."""
+        return not self.missing and self.done == self.planned
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        missing = [{"run": m.run, "config": m.config, "reason": m.reason} for m in self.missing]
+        return {"planned": self.planned, "done": self.done, "missing": missing}
+
+
+class Ledger:
+    """One sweep's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = folder / "plan.json"
+        try:
+            self.about: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder}: not the folder of a sweep ({path.name} is missing or damaged)") from error
+
+    @classmethod
+    def create(cls, folder: Path, text: str, about: dict[str, Any], first: Round) -> Ledger:
+        """Return the ledger of a new sweep, or the one that is there: of two that create it, one does."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "rounds").mkdir(exist_ok=True)
+        write_new(folder / "sweep.yaml", text.encode())
+        write_new(folder / "rounds" / "0000.json", _json(first.to_dict()))
+        write_new(folder / "plan.json", _json(about))  # last: a folder with it is whole
+        return cls(folder)
+
+    @classmethod
+    def find(cls, root: Path, name: str) -> Ledger:
+        """Return the ledger of the sweep with ID `name` under `root`, or in the folder `name`."""
+        for folder in (Path(name), root / name):
+            if (folder / "plan.json").is_file():
+                return cls(folder)
+        known = [path.parent.name for path in root.glob("*/plan.json")]
+        raise UserError(f"{name}: no sweep of this ID under {root}{nearest(name, known)}")
+
+    @property
+    def id(self) -> str:
+        """The sweep's ID."""
+        return self.folder.name
+
+    @property
+    def planned(self) -> int:
+        """How many runs the sweep has, those not proposed yet among them."""
+        return int(self.about["planned"])
+
+    @property
+    def claims(self) -> Path:
+        """The folder of the workers' claims."""
+        return self.folder / "claims"
+
+    def rounds(self) -> list[Round]:
+        """Return the rounds planned so far."""
+        return [Round.from_dict(json.loads(path.read_text())) for path in sorted(self.folder.glob("rounds/*.json"))]
+
+    def add_round(self, number: int, round_: Round) -> bool:
+        """Add a round; False if another worker has added one of this number."""
+        return write_new(self.folder / "rounds" / f"{number:04d}.json", _json(round_.to_dict()))
+
+    def runs(self) -> dict[str, Run]:
+        """Return the runs planned so far, by name."""
+        return {run.run: run for round_ in self.rounds() for run in round_.runs}
+
+    def units(self) -> list[Unit]:
+        """Return the units planned so far."""
+        return [unit for round_ in self.rounds() for unit in round_.units]
+
+    # ------------------------------------------------------------------------------------------ done
+
+    def record(self, run: str) -> dict[str, Any] | None:
+        """Return a run's record, or None unless it is whole and all its figures finite."""
+        try:
+            record = json.loads((self.folder / "done" / f"{run}.json").read_text())
+        except (OSError, ValueError):
+            return None
+        whole = isinstance(record, dict) and record.get("run") == run and isinstance(record.get("metrics"), dict)
+        return record if whole and not not_finite(record["metrics"]) else None
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records of all runs that are done, in the plan's order."""
+        return [record for run in self.runs() if (record := self.record(run)) is not None]
+
+    def finish(self, run: Run, metrics: dict[str, Any], about: dict[str, Any]) -> None:
+        """Write a run's record. Raises ValueError where a figure is not finite: such a run is not done."""
+        if bad := not_finite(metrics):
+            raise ValueError(f"{', '.join(bad)}: not finite")
+        from bestguess.train.checkpoint import write_atomically
+
+        record = {"run": run.run, "config": run.config, "metrics": metrics, **about}
+        write_atomically(self.folder / "done" / f"{run.run}.json", _json(record))
+
+    # -------------------------------------------------------------------------------------- failures
+
+    def fail(self, run: str, reason: str, kind: str, attempt: str, **more: Any) -> None:
+        """Add a failure of a run. kind: `error`, `memory`, `scoring`, `not finite` or `died`."""
+        folder = self.folder / "failures"
+        folder.mkdir(exist_ok=True)
+        about = {"run": run, "reason": reason, "kind": kind, "attempt": attempt, "time": time.time(), **more}
+        write_new(folder / f"{run}.{time.time_ns():020d}-{os.getpid()}.json", _json(about))
+
+    def failures(self, run: str) -> list[dict[str, Any]]:
+        """Return a run's failures, oldest first."""
+        found = []
+        for path in sorted(self.folder.glob(f"failures/{run}.*.json")):
+            found.append(json.loads(path.read_text()))
+        return found
+
+    # ---------------------------------------------------------------------------------------- status
+
+    def status(self, only: Iterable[str] | None = None) -> Status:
+        """Return how far the sweep is, or the part of it that the names `only` make."""
+        runs = self.runs()
+        names = list(runs) if only is None else list(only)
+        held = {run: unit.unit for unit in self.units() for run in unit.runs}
+        missing = [
+            Missing(name, runs[name].config, self._why(name, held[name])) for name in names if self.record(name) is None
+        ]
+        planned = self.planned if only is None else len(names)
+        unborn = [f"{i:04d}" for i in range(len(runs), planned)] if only is None else []
+        missing += [Missing(name, None, "not proposed yet") for name in unborn]
+        return Status(planned, planned - len(missing), tuple(missing))
+
+    def _why(self, run: str, unit: str) -> str:
+        claim = holder(self.claims, unit)
+        where = f"process {claim['pid']} on {claim['host']}" if claim else ""
+        if claim and claim["alive"]:
+            return f"under way: {where}"
+        if claim and not claim["released"]:
+            return f"killed: {where} died over it"
+        if failed := self.failures(run):
+            return failed[-1]["reason"]
+        if (self.folder / "done" / f"{run}.json").exists():
+            return "its record is damaged"
+        return "stopped before it was done" if claim else "not begun"
+
+
+def require_complete(ledger: Ledger, allow_incomplete: bool = False) -> str | None:
+    """Return None for a complete sweep; for another what to say on its figures, or Failure unless it is allowed."""
+    status = ledger.status()
+    if status.complete:
+        return None
+    told = f"{status.done} of {status.planned} runs done"
+    if not allow_incomplete:
+        raise Failure(
+            f"{ledger.id}: {told}, so there is no result yet; go on with `bestguess sweep {ledger.id}`, "
+            "or pass --allow-incomplete"
+        )
+    return f"incomplete: {told}"
+
+
+def not_finite(value: Any, name: str = "") -> list[str]:
+    """Return the dotted names of the numbers in `value` that are not finite; None is no number."""
+    if isinstance(value, dict):
+        return [bad for key, one in value.items() for bad in not_finite(one, f"{name}.{key}" if name else str(key))]
+    if isinstance(value, list | tuple):
+        return [bad for i, one in enumerate(value) for bad in not_finite(one, f"{name}[{i}]")]
+    return [name] if isinstance(value, float) and not math.isfinite(value) else []
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()

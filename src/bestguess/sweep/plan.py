@@ -1,0 +1,152 @@
+"""From a sweep's YAML to runs, and from runs to ensembles: runs that share shapes and train as one program."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bestguess.command import UserError
+from bestguess.sweep.draw import draw, grid
+from bestguess.sweep.family import RATE, SEED, VALIDATION, Family, check_keys, load_family
+from bestguess.sweep.spec import Spec, nest
+
+OWN_KEYS = ("family",)
+"""Keys of a sweep that are none of a run's config."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its name in the ledger, what the sweep sets for it, the shape it shares with others."""
+
+    run: str
+    config: dict[str, Any]
+    """By dotted key, `family` and `preset` among them."""
+    shape: str
+    """A short hash; runs of one shape can train together."""
+
+    @property
+    def cell(self) -> str:
+        """What the run has in common with those that differ in seed and learning rate alone, as JSON."""
+        return json.dumps({k: v for k, v in self.config.items() if k not in (SEED, RATE)}, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a worker takes at once: runs of one shape, trained as one ensemble."""
+
+    unit: str
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Round:
+    """The runs that were planned at one time: all of a grid; for bayes those of one proposal."""
+
+    runs: tuple[Run, ...]
+    units: tuple[Unit, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Round:
+        """Return the round that `to_dict` wrote."""
+        runs = tuple(Run(**run) for run in data["runs"])
+        return cls(runs, tuple(Unit(unit["unit"], tuple(unit["runs"])) for unit in data["units"]))
+
+
+def plan(spec: Spec, *, ensemble: int, jobs: int = 1, seed: int = 0) -> Round:
+    """Return the runs of a grid or random sweep, in units of at most `ensemble` runs, at least `jobs` units."""
+    proposals = grid(spec) if spec.method == "grid" else draw(spec, spec.run_cap or 0, seed)
+    return plan_round(proposals, ensemble=ensemble, jobs=jobs)
+
+
+def plan_round(proposals: list[dict[str, Any]], *, ensemble: int, jobs: int = 1, first: int = 0) -> Round:
+    """Return the proposed runs, named from `first` on, and their units; UserError names a key that is off."""
+    runs = []
+    for i, proposal in enumerate(proposals):
+        family, config = config_of(proposal)
+        digest = hashlib.sha256(f"{proposal['family']} {family.shape(config)}".encode()).hexdigest()[:8]
+        runs.append(Run(f"{first + i:04d}", proposal, digest))
+    return Round(tuple(runs), tuple(_units(runs, ensemble, jobs, f"{first:04d}")))
+
+
+def config_of(values: dict[str, Any]) -> tuple[Family, Any]:
+    """Return a run's family and its checked config from dotted keys; UserError names the key at fault."""
+    check_keys(values)
+    family = load_family(values.get("family"))
+    nested = nest({key: value for key, value in values.items() if key not in OWN_KEYS})
+    try:
+        return family, family.config(nested)
+    except UserError as error:
+        raise UserError(f"parameters: {error}") from error
+
+
+def _units(runs: list[Run], ensemble: int, jobs: int, prefix: str) -> Iterable[Unit]:
+    # Small enough that every worker gets one, where there are runs enough.
+    width = max(1, min(ensemble, -(-len(runs) // max(1, jobs))))
+    number = 0
+    for shape in dict.fromkeys(run.shape for run in runs):
+        names = [run.run for run in runs if run.shape == shape]
+        # Even parts: units of 9 and 9, not 16 and 2, so that no worker waits for another.
+        parts = -(-len(names) // width)
+        for i in range(parts):
+            part = names[len(names) * i // parts : len(names) * (i + 1) // parts]
+            yield Unit(f"{prefix}-{number:03d}", tuple(part))
+            number += 1
+
+
+def sample(round_: Round, count: int) -> list[str]:
+    """Return the names of `count` runs, one of each shape before a second of any: what a test of a sweep runs."""
+    by_shape: dict[str, list[str]] = {}
+    for run in round_.runs:
+        by_shape.setdefault(run.shape, []).append(run.run)
+    longest = max(map(len, by_shape.values()), default=0)
+    turns = [names[i] for i in range(longest) for names in by_shape.values() if i < len(names)]
+    return turns[:count]
+
+
+def lacks(spec: Spec, round_: Round) -> list[str]:
+    """Return what the sweep lacks to be believed: two seeds and a tuned learning rate in every cell."""
+    if spec.method == "bayes":
+        name = spec.metric["name"]
+        found = [] if RATE in _varying(spec) else [f"the learning rate is not tuned: give {RATE} a range"]
+        if name != VALIDATION:
+            found.append(f"it optimises {name}, so that figure is no test of the outcome; optimise {VALIDATION}")
+        return [*found, "a bayes sweep repeats no cell over seeds: repeat its best cells in a grid of seeds"]
+    cells: dict[str, list[Run]] = {}
+    for run in round_.runs:
+        cells.setdefault(run.cell, []).append(run)
+    found = []
+    for key, text in ((SEED, "has one seed"), (RATE, "has one learning rate, which nobody tuned")):
+        poor = [cell for cell, runs in cells.items() if len({run.config.get(key) for run in runs}) < 2]
+        if poor:
+            found.append(f"{_count(len(poor), len(cells))} {text}: give {key} at least two values")
+    uneven = [
+        cell
+        for cell, runs in cells.items()
+        if len(runs) < len({run.config.get(SEED) for run in runs}) * len({run.config.get(RATE) for run in runs})
+    ]
+    if uneven:
+        found.append(f"{_count(len(uneven), len(cells))} lacks some pairs of seed and rate: plan the whole grid")
+    return found
+
+
+def _count(some: int, of: int) -> str:
+    return "every configuration" if some == of else f"{some} of {of} configurations{' each' * (some > 1)}"
+
+
+def _varying(spec: Spec) -> set[str]:
+    return {key for key, parameter in spec.parameters.items() if parameter.varies}
+
+
+def sweep_id(spec: Spec, seed: int) -> str:
+    """Return the sweep's ID: its name and a hash of what it plans. The same sweep has the same ID everywhere."""
+    about = dataclasses.asdict(spec) | {"seed": seed, "name": "", "notes": ()}
+    digest = hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:8]
+    return f"{spec.name}-{digest}"

@@ -1,0 +1,244 @@
+"""A worker: takes one ensemble of a sweep at a time, trains it, records each run, until there is none left."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from bestguess import __version__
+from bestguess.command import Failure
+from bestguess.sweep.bayes import propose
+from bestguess.sweep.lease import Lease, acquire
+from bestguess.sweep.ledger import Ledger
+from bestguess.sweep.plan import Run, Unit, config_of
+from bestguess.sweep.train import Outcome, device, explain, own_of, train_runs
+from bestguess.train import distributed
+from bestguess.train.fit import Stopped
+from bestguess.train.folder import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ATTEMPT = "BESTGUESS_SWEEP_ATTEMPT"
+"""Workers that were started together share this: a run that failed for one is not tried again by the others."""
+DEATHS = 3
+"""Workers of one attempt that may die over a unit before the others leave it alone."""
+
+
+class Lost(Exception):
+    """Another worker has taken our unit over."""
+
+
+@dataclass
+class Tally:
+    """What one worker did."""
+
+    done: int = 0
+    failed: int = 0
+    units: int = 0
+
+
+def work(
+    ledger: Ledger,
+    console: Console,
+    *,
+    only: list[str] | None = None,
+    max_failures: int = 3,
+    track: tuple[str, ...] = (),
+) -> Tally:
+    """Train what is not done and nobody else is at, and return what was done.
+
+    only: the names of the runs to train. max_failures: units in a row of which no run could be done, after
+    which this worker stops (Failure): then it is the machine, or the sweep, that is broken. A signal stops it too.
+    """
+    attempt = os.environ.get(ATTEMPT) or secrets.token_hex(4)
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        # Units of one shape are one program: whichever worker meets it first compiles it for all.
+        jax.config.update("jax_compilation_cache_dir", str((ledger.folder / "compiled" / _processor()).absolute()))
+    tally, in_a_row = Tally(), 0
+    with _terminable():
+        while True:
+            taken = _take(ledger, attempt, only)
+            if taken is None:
+                if only is None and propose(ledger):
+                    continue
+                return tally
+            unit, runs, lease = taken
+            tally.units += 1
+            before = tally.done
+            with lease or contextlib.nullcontext():
+                _note_deaths(ledger, runs, lease, attempt, console)
+                for part in _split(ledger, runs):
+                    try:
+                        _train(ledger, unit, part, lease, attempt, track, console, tally)
+                    except Stopped as stopped:
+                        raise Failure(f"stopped by a signal; go on with `bestguess sweep {ledger.id}`") from stopped
+                    except Lost:
+                        console.print(f"unit {unit.unit}: another worker has taken it over")
+                        break
+            done_by_all = distributed.of_all(tally.done - before).sum()
+            in_a_row = 0 if done_by_all else in_a_row + 1
+            if in_a_row >= max_failures:
+                raise Failure(
+                    f"{in_a_row} failures in a row on this machine; see `bestguess sweep status {ledger.id}`, "
+                    f"then go on with `bestguess sweep {ledger.id}`"
+                )
+
+
+def _take(ledger: Ledger, attempt: str, only: list[str] | None) -> tuple[Unit, list[Run], Lease | None] | None:
+    """Return a unit, its runs that are to be trained, and the lease on it; with several processes the first chooses."""
+    units, planned = ledger.units(), ledger.runs()
+    chosen, lease = -1, None
+    if distributed.is_first():
+        for i, unit in enumerate(units):
+            if not _open_runs(ledger, unit, attempt, only):
+                continue
+            lease = acquire(ledger.claims, unit.unit, {"attempt": attempt})
+            if lease is None:
+                continue
+            if _open_runs(ledger, unit, attempt, only):  # another may have finished it just before
+                chosen = i
+                break
+            with lease:
+                lease = None
+    chosen = distributed.of_first(chosen)
+    if chosen < 0:
+        return None
+    # Nothing is recorded before all have seen the same list.
+    runs = [planned[run] for run in _open_runs(ledger, units[chosen], attempt, only)]
+    distributed.wait("runs are chosen")
+    return units[chosen], runs, lease
+
+
+def _open_runs(ledger: Ledger, unit: Unit, attempt: str, only: list[str] | None) -> list[str]:
+    """The runs of a unit that are not done, and have not failed in this attempt."""
+    wanted = [run for run in unit.runs if (only is None or run in only) and ledger.record(run) is None]
+    found = []
+    for run in wanted:
+        ours = [failure for failure in ledger.failures(run) if failure["attempt"] == attempt]
+        died = [failure for failure in ours if failure["kind"] == "died"]
+        if len(died) == len(ours) and len(died) < DEATHS:
+            found.append(run)
+    return found
+
+
+def _note_deaths(ledger: Ledger, runs: list[Run], lease: Lease | None, attempt: str, console: Console) -> None:
+    if lease is None or lease.after is None:
+        return
+    dead = lease.after
+    reason = f"killed: process {dead['pid']} on {dead['host']} died over it"
+    console.print(f"{reason}; taking over {len(runs)} run{'s' * (len(runs) > 1)}")
+    for run in runs:
+        ledger.fail(run.run, reason, "died", dead.get("attempt", attempt))
+
+
+def _split(ledger: Ledger, runs: list[Run]) -> list[list[Run]]:
+    """Halve the runs for each time that they all failed together: one bad run, or too little memory, fails all."""
+    together = min((sum(f["kind"] in ("error", "memory") for f in ledger.failures(run.run)) for run in runs), default=0)
+    width = max(1, len(runs) >> together)
+    return [runs[i : i + width] for i in range(0, len(runs), width)]
+
+
+def _train(
+    ledger: Ledger,
+    unit: Unit,
+    runs: list[Run],
+    lease: Lease | None,
+    attempt: str,
+    track: tuple[str, ...],
+    console: Console,
+    tally: Tally,
+) -> None:
+    names = [run.run for run in runs]
+    # The same runs go on from their checkpoints; other runs make another ensemble.
+    folder = ledger.folder / "work" / f"{unit.unit}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:8]}"
+    left = {run.run: run for run in runs}
+
+    def still_ours() -> None:
+        if lease is not None and lease.lost:
+            raise Lost
+
+    try:
+        families, configs = zip(*(config_of(run.config) for run in runs))
+        label = f"{unit.unit}: {len(runs)} run{'s' * (len(runs) > 1)}"
+        own = [{"sweep_run": run.run, **one} for run, one in zip(runs, own_of([run.config for run in runs]))]
+        outcomes = train_runs(
+            families[0], list(configs), own, folder, console, track=track, label=label, still_ours=still_ours
+        )
+        for i, outcome in outcomes:
+            still_ours()
+            _record(ledger, runs[i], outcome, attempt, console, tally)
+            left.pop(runs[i].run)
+    except (Stopped, Lost, KeyboardInterrupt, SystemExit):
+        raise
+    except Exception as error:
+        kind, reason = explain(error)
+        for name in left:
+            ledger.fail(name, reason, kind, attempt, traceback=traceback.format_exc()[-4000:])
+        tally.failed += len(left)
+        console.print(f"[red]{label_of(left)}: {reason}[/red]", soft_wrap=True)
+        if jax.process_count() > 1:
+            raise  # the others wait for us in the middle of a step: only ending all of them is safe
+        return
+    distributed.wait("runs are recorded")
+    if distributed.is_first():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _record(ledger: Ledger, run: Run, outcome: Outcome, attempt: str, console: Console, tally: Tally) -> None:
+    if outcome.fault is None:
+        about = {"seconds": outcome.seconds, "device": device(), "version": __version__, "attempt": attempt}
+        ledger.finish(run, plain(outcome.metrics), about)
+        tally.done += 1
+        return
+    ledger.fail(run.run, outcome.fault, outcome.kind, attempt, metrics=plain(outcome.metrics))
+    tally.failed += 1
+    console.print(f"[red]run {run.run}: {outcome.fault}[/red] ({told(run.config)})", soft_wrap=True)
+
+
+def _processor() -> str:
+    """This machine's kind of processor, hashed: programs for another's may use instructions that it lacks."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        about = [line for line in lines if line.startswith(("flags", "Features", "model name"))][:2]
+        return hashlib.sha256(" ".join(about).encode()).hexdigest()[:8]
+    return "any"
+
+
+def label_of(runs: Any) -> str:
+    """Return names of runs as text: `run 0003`, `runs 0003 to 0007`."""
+    names = sorted(runs)
+    return f"run {names[0]}" if len(names) == 1 else f"runs {names[0]} to {names[-1]}"
+
+
+def told(config: dict[str, Any]) -> str:
+    """Return a flat config as one line."""
+    return ", ".join(f"{key} {value}" for key, value in config.items())
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Between trainings, too, SIGTERM ends this worker in an orderly way: its lease is released."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = None
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers
+        before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)

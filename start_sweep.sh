@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Trains every run of a sweep: as a Slurm job array where there is Slurm, with workers on this machine elsewhere.
+#
+#   ./start_sweep.sh YAML|ID [--test N] [--jobs K] [-- sbatch options]
+#
+#   --test N   train N runs only, of every shape some, to see that the sweep works
+#   --jobs K   workers: tasks of the array (default: one for each ensemble), or processes here (default: 1)
+#
+# Each worker takes one ensemble at a time until none is left. A last job checks that every run is done, and fails
+# if not: go on with ./start_sweep.sh ID. Tasks may be requeued: SIGTERM checkpoints, and a task that starts again
+# goes on from there. What follows -- goes to sbatch, such as --gres=gpu:1 --time=2:00:00 --partition=gpu.
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+
+usage() {
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
+  exit 2
+}
+
+fail() {
+  echo "start_sweep.sh: error: $*" >&2
+  exit 2
+}
+
+is_count() {
+  [[ "$1" =~ ^[1-9][0-9]*$ ]]
+}
+
+sweep="" test=() jobs="" options=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    -h | --help) usage ;;
+    --test) is_count "${2:-}" || fail "--test ${2:-}: give a positive number of runs"; test=(--test "$2"); shift 2 ;;
+    --jobs) is_count "${2:-}" || fail "--jobs ${2:-}: give a positive number of workers"; jobs="$2"; shift 2 ;;
+    --) shift; options=("$@"); break ;;
+    -*) fail "$1: unknown; sbatch options go after --" ;;
+    *) [ -z "$sweep" ] || fail "$1: one sweep at a time, $sweep is given already"; sweep="$1"; shift ;;
+  esac
+done
+[ -n "$sweep" ] || usage
+
+# What runs must be found again later: say so where it could not be.
+if git -C "$here" rev-parse --git-dir >/dev/null 2>&1; then
+  if [ -n "$(git -C "$here" status --porcelain)" ]; then
+    echo "start_sweep.sh: warning: the checkout has uncommitted changes; no commit describes what will run" >&2
+  fi
+  if ! git -C "$here" rev-parse --abbrev-ref '@{upstream}' >/dev/null 2>&1; then
+    echo "start_sweep.sh: warning: this branch has no upstream, so its commits are pushed nowhere" >&2
+  elif [ -n "$(git -C "$here" log --oneline '@{upstream}..HEAD')" ]; then
+    echo "start_sweep.sh: warning: the checkout has unpushed commits" >&2
+  fi
+fi
+
+# The environment is made once, here: tasks that each made it would get in each other's way.
+if [ -z "${BESTGUESS:-}" ]; then
+  # --inexact keeps extras that are installed, such as cuda.
+  (cd "$here" && uv sync --locked --inexact --quiet)
+  BESTGUESS="$here/.venv/bin/bestguess"
+fi
+
+plan="$("$BESTGUESS" sweep "$sweep" --plan --json ${jobs:+--jobs "$jobs"})"
+read_plan() {
+  "$(dirname "$BESTGUESS")/python" -c "import json, sys; plan = json.loads(sys.argv[1]); print($1)" "$plan"
+}
+id="$(read_plan 'plan["sweep"]')"
+folder="$(cd "$(read_plan 'plan["folder"]')" && pwd)"
+export BESTGUESS_SWEEP_ATTEMPT="start-$(date +%s)-$$"
+
+if ! command -v sbatch >/dev/null; then
+  echo "no Slurm here: ${jobs:-1} worker(s) on this machine"
+  exec "$BESTGUESS" sweep "$folder" ${jobs:+--jobs "$jobs"} "${test[@]}"
+fi
+
+# One task for each ensemble, as far as Slurm allows arrays to reach.
+tasks="${jobs:-$(read_plan 'len(plan["ensembles"])')}"
+[ "$tasks" -ge 1 ] || tasks=1
+[ "$tasks" -le 1000 ] || tasks=1000
+mkdir -p "$folder/logs"
+printf -v task '%q ' "$BESTGUESS" sweep "$folder" --worker "${test[@]}"
+printf -v check '%q ' "$BESTGUESS" sweep status "$folder" "${test[@]}"
+
+# exec: the worker is the batch process itself, so every signal of Slurm's reaches it.
+array="$(sbatch --parsable --job-name="$id" --array="0-$((tasks - 1))" --requeue --open-mode=append \
+  --output="$folder/logs/%A_%a.log" --signal=B:TERM@120 --export=ALL "${options[@]}" <<EOF
+#!/bin/sh
+exec $task
+EOF
+)"
+array="${array%%;*}"
+# Only what says where a job may run is of use to the check; it needs neither GPUs nor hours.
+keep=()
+for option in "${options[@]}"; do
+  case "$option" in --partition=* | --account=* | --qos=* | --chdir=*) keep+=("$option") ;; esac
+done
+final="$(sbatch --parsable --job-name="$id-check" --dependency="afterany:$array" --output="$folder/logs/%j-check.log" \
+  --ntasks=1 --time=10 "${keep[@]}" <<EOF
+#!/bin/sh
+exec $check
+EOF
+)"
+echo "sweep $id: $tasks tasks in job $array, checked by job ${final%%;*}"
+echo "how far it is: $BESTGUESS sweep status $id"
+echo "to go on:      $0 $id"

@@ -1,0 +1,94 @@
+"""Bayes sweeps: what Optuna proposes, and that the ledger is all it needs."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import pytest
+from rich.console import Console
+
+from bestguess.command import UserError
+from bestguess.sweep.bayes import propose, suggest
+from bestguess.sweep.commands import sweep
+from bestguess.sweep.ledger import Ledger
+from bestguess.sweep.spec import parse_spec
+from tests.sweep.conftest import flags, toy_yaml
+
+TOP = "method: bayes\nrun_cap: 99\nmetric: {name: loss}\n"
+
+
+def spec(parameters: str):
+    return parse_spec(f"{TOP}parameters: {parameters}", "n", "f")
+
+
+def test_proposals_come_near_the_optimum():
+    one = spec(
+        "{x: {min: -10.0, max: 10.0}, r: {distribution: log_uniform_values, min: 1e-5, max: 1.0}, c: {value: 5}}"
+    )
+    loss = lambda config: (config["x"] - 3) ** 2 + math.log10(config["r"] / 1e-2) ** 2  # noqa: E731
+    told: list = []
+    for round_ in range(12):
+        for config in suggest(one, told, 5, seed=round_):
+            assert config["c"] == 5
+            told.append((config, loss(config)))
+    # Draws at random have a mean of 40, the last no less than the first.
+    first, last = told[:20], told[-20:]
+    assert sum(v for _, v in last) < sum(v for _, v in first) / 2
+    assert min(value for _, value in told) < 0.5
+
+
+def test_every_kind_of_parameter_is_proposed_within_its_bounds():
+    one = spec(
+        "{a: {values: [[1, 2], [3]]}, b: {min: 2, max: 4}, c: {distribution: q_uniform, min: 0, max: 1, q: 0.25},"
+        " d: {distribution: log_uniform, min: -1, max: 1}, e: {values: [x]}, f: {value: y}}"
+    )
+    told: list = []
+    for round_ in range(6):
+        told += [(config, None) for config in suggest(one, told, 5, seed=round_)]
+    configs = [config for config, _ in told]
+    assert {str(config["a"]) for config in configs} == {"[1, 2]", "[3]"}
+    assert {config["b"] for config in configs} == {2, 3, 4}
+    assert {config["c"] for config in configs} <= {0, 0.25, 0.5, 0.75, 1}
+    assert all(math.exp(-1) <= config["d"] <= math.exp(1) for config in configs)
+    assert {(config["e"], config["f"]) for config in configs} == {("x", "y")}
+
+
+def test_proposals_are_a_function_of_seed_and_figures():
+    one = spec("{x: {min: -10.0, max: 10.0}}")
+    told = [({"x": float(i)}, float(i * i)) for i in range(-9, 10)]
+    assert suggest(one, told, 3, seed=1) == suggest(one, told, 3, seed=1)
+    assert suggest(one, told, 3, seed=1) != suggest(one, told, 3, seed=2)
+
+
+def test_a_range_without_bounds_is_refused():
+    with pytest.raises(UserError, match=r"parameters.x: method bayes needs bounds, and normal has none"):
+        suggest(spec("{x: {distribution: normal}}"), [], 1, seed=0)
+
+
+def test_without_optuna_the_mend_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"the package optuna is missing; pip install 'bestguess\[bayes\]'"):
+        suggest(spec("{x: {min: 0, max: 1}}"), [], 1, seed=0)
+
+
+def test_a_bayes_sweep_runs_to_its_cap_in_rounds(tmp_path, marks):
+    rate = {"distribution": "log_uniform_values", "min": 1e-3, "max": 0.1}
+    path = toy_yaml(
+        tmp_path, method="bayes", run_cap=5, metric={"name": "validation_loss"},
+        train__learning_rate=rate, train__first_seed=[0, 1],
+    )  # fmt: skip
+    result = sweep(flags(path, ensemble=2), Console(quiet=True))
+    assert (result["planned"], result["done"]) == (5, 5)
+    ledger = Ledger(tmp_path / result["folder"])
+    assert [len(round_.runs) for round_ in ledger.rounds()] == [2, 2, 1]
+    assert [record["run"] for record in ledger.records()] == [f"{i:04d}" for i in range(5)]
+    assert not propose(ledger)
+
+
+def test_a_figure_that_there_is_not_is_told(tmp_path, marks):
+    path = toy_yaml(
+        tmp_path, method="bayes", run_cap=3, metric={"name": "los"}, train__learning_rate={"min": 0.01, "max": 0.1}
+    )
+    with pytest.raises(UserError, match=r"metric.name: no figure 'los' in .*known: validation_loss"):
+        sweep(flags(path, ensemble=1), Console(quiet=True))

@@ -1,0 +1,122 @@
+"""start_sweep.sh where there is no Slurm; with one: test_slurm.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bestguess.sweep.ledger import Ledger
+from tests.sweep.conftest import ROOT, toy_yaml
+
+SCRIPT = ROOT / "start_sweep.sh"
+
+
+@pytest.fixture
+def environment(tmp_path, marks):
+    """An environment without Slurm: of the usual programs only what the script needs."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("bash", "dirname", "date", "sed", "git", "mkdir", "env"):
+        (programs / name).symlink_to(shutil.which(name))
+    bestguess = Path(sys.executable).parent / "bestguess"
+    return os.environ | {"PATH": str(programs), "PYTHONPATH": str(ROOT), "BESTGUESS": str(bestguess)}
+
+
+def start(environment, *words, script=SCRIPT) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(script), *map(str, words)], env=environment, capture_output=True, text=True, timeout=240
+    )  # fmt: skip
+
+
+def test_without_slurm_it_trains_here_and_goes_on_by_id(environment, tmp_path):
+    path = toy_yaml(tmp_path, train__first_seed=[0, 1], fault=["", "raise-once"])
+    done = start(environment, path, "--jobs", "1")
+    assert done.returncode == 1, done.stderr
+    assert "no Slurm here: 1 worker(s) on this machine" in done.stdout
+    [folder] = (tmp_path / "runs" / "sweeps").iterdir()
+    assert Ledger(folder).status().done == 2
+    done = start(environment, folder.name)
+    assert done.returncode == 0, done.stderr
+    assert Ledger(folder).status().complete
+
+
+def test_a_test_of_a_sweep_trains_so_many_runs(environment, tmp_path):
+    path = toy_yaml(tmp_path, train__first_seed=[0, 1, 2])
+    done = start(environment, path, "--test", "1")
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "runs" / "sweeps").iterdir()
+    assert Ledger(folder).status().done == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "./start_sweep.sh YAML|ID [--test N] [--jobs K] [-- sbatch options]"),
+        (["--help"], "./start_sweep.sh YAML|ID [--test N] [--jobs K] [-- sbatch options]"),
+        (["x", "--test"], "--test : give a positive number of runs"),
+        (["x", "--test", "0"], "--test 0: give a positive number of runs"),
+        (["x", "--jobs", "two"], "--jobs two: give a positive number of workers"),
+        (["x", "--time=10"], "--time=10: unknown; sbatch options go after --"),
+        (["x", "y"], "y: one sweep at a time, x is given already"),
+    ],
+)
+def test_bad_words_are_told(environment, words, told):
+    done = start(environment, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+def test_an_unknown_sweep_is_told_before_anything_is_started(environment):
+    done = start(environment, "none")
+    assert done.returncode == 2
+    assert "none: no sweep of this ID" in done.stderr
+
+
+def test_it_warns_of_what_no_commit_describes(environment, tmp_path):
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    script = shutil.copy(SCRIPT, checkout)
+
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        subprocess.run(["git", *identity, "-C", str(checkout), *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    warned = start(environment, "none", script=script).stderr
+    assert "uncommitted" not in warned
+    assert "has no upstream" in warned
+    (checkout / "change").touch()
+    assert "uncommitted changes" in start(environment, "none", script=script).stderr
+    subprocess.run(["git", "clone", "-q", "--bare", str(checkout), str(tmp_path / "origin")], check=True)
+    git("remote", "add", "origin", str(tmp_path / "origin"))
+    git("fetch", "-q", "origin")
+    git("branch", "-q", "--set-upstream-to", "origin/" + subprocess.run(
+        ["git", "-C", str(checkout), "branch", "--show-current"], capture_output=True, text=True, check=True
+    ).stdout.strip())  # fmt: skip
+    assert "pushed" not in start(environment, "none", script=script).stderr
+    git("add", ".")
+    git("commit", "-qm", "two")
+    warned = start(environment, "none", script=script).stderr
+    assert "unpushed commits" in warned
+    assert "uncommitted" not in warned
+
+
+def test_the_environment_is_made_once_and_from_the_lock(environment, tmp_path):
+    uv = tmp_path / "bin" / "uv"
+    uv.write_text(f'#!/bin/sh\necho "$PWD $@" >> {tmp_path}/uv.log\n')
+    uv.chmod(0o755)
+    del environment["BESTGUESS"]
+    checkout = tmp_path / "checkout"
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    script = shutil.copy(SCRIPT, checkout)
+    for name in ("bestguess", "python"):
+        (checkout / ".venv" / "bin" / name).symlink_to(Path(sys.executable).parent / name)
+    start(environment, "none", script=script)
+    assert (tmp_path / "uv.log").read_text() == f"{checkout} sync --locked --inexact --quiet\n"

@@ -1,0 +1,257 @@
+"""A worker: what it does with runs that fail, with workers that die, with others beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bestguess.command import Failure
+from bestguess.sweep.commands import status, sweep
+from bestguess.sweep.config import StatusFlags
+from bestguess.sweep.lease import acquire
+from bestguess.sweep.ledger import Ledger
+from bestguess.sweep.worker import ATTEMPT, work
+from tests.sweep.conftest import ROOT, flags, process, toy_yaml
+
+RATES = [0.01, 0.03]
+
+
+def quiet() -> Console:
+    return Console(quiet=True)
+
+
+def ledger_of(tmp_path) -> Ledger:
+    [folder] = (tmp_path / "runs" / "sweeps").iterdir()
+    return Ledger(folder)
+
+
+def test_a_sweep_is_trained_whole(tmp_path, marks):
+    path = toy_yaml(tmp_path, train__learning_rate=RATES, train__first_seed=[0, 1], width=[1, 2])
+    result = sweep(flags(path), quiet())
+    assert (result["planned"], result["done"], result["missing"]) == (8, 8, [])
+    ledger = ledger_of(tmp_path)
+    assert [r["run"] for r in ledger.records()] == [f"{i:04d}" for i in range(8)]
+    # Validation's best is that of the curve, and 20 steps hold four validations.
+    for record in ledger.records():
+        assert record["metrics"]["validation_loss"] <= record["metrics"]["loss"]
+        assert record["metrics"]["validations"] == 4
+    assert [(b["config"]["width"], b["seeds"]) for b in result["best"]] == [(1, 2), (2, 2)]
+    assert not list((ledger.folder / "work").iterdir()), "checkpoints of what is done are dropped"
+    # Once more: nothing is left to do, and nothing is done.
+    before = {path: path.read_bytes() for path in ledger.folder.glob("done/*")}
+    assert sweep(flags(ledger.id), quiet())["done"] == 8
+    assert {path: path.read_bytes() for path in ledger.folder.glob("done/*")} == before
+    assert len(list(ledger.claims.glob("*.*"))) == len(ledger.units())
+
+
+def test_an_ensemble_gives_every_run_what_it_gives_alone(tmp_path, marks):
+    path = toy_yaml(tmp_path, train__learning_rate=RATES, train__first_seed=[0, 1])
+    sweep(flags(path, folder=tmp_path / "together"), quiet())
+    sweep(flags(path, folder=tmp_path / "alone", ensemble=1), quiet())
+    both = []
+    for name in ("together", "alone"):
+        [folder] = (tmp_path / name).iterdir()
+        both.append([(r["config"], r["metrics"]) for r in Ledger(folder).records()])
+    assert len(both[0]) == len(both[1]) == 4
+    for (config, figures), (config_alone, figures_alone) in zip(*both):
+        assert config == config_alone
+        assert figures["validation_loss"] == pytest.approx(figures_alone["validation_loss"], rel=1e-5)
+    assert len({figures["loss"] for _, figures in both[0]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "reason"),
+    [
+        ("raise", "scoring", "RuntimeError: injected"),
+        ("prepare", "error", "ValueError: no such system"),
+        ("nan", "not finite", "loss not finite at step 7"),
+        ("figure", "not finite", "not finite: loss"),
+        ("memory", "memory", "out of memory"),
+    ],
+)
+def test_a_failed_run_is_named_with_its_reason(tmp_path, marks, fault, kind, reason):
+    path = toy_yaml(tmp_path, fault=["", fault], train__first_seed=[0, 1])
+    with pytest.raises(Failure, match=r"2 of 4 runs are not done") as failure:
+        sweep(flags(path, ensemble=2), quiet())
+    assert failure.value.result["done"] == 2
+    missing = failure.value.result["missing"]
+    assert [m["config"]["fault"] for m in missing] == [fault] * 2
+    assert all(reason in m["reason"] for m in missing), missing
+    assert {f["kind"] for m in missing for f in ledger_of(tmp_path).failures(m["run"])} == {kind}
+
+
+def test_going_on_runs_again_what_failed_and_nothing_else(tmp_path, marks):
+    path = toy_yaml(tmp_path, fault=["", "raise-once", "nan-once"], train__first_seed=[0, 1])
+    with pytest.raises(Failure):
+        sweep(flags(path), quiet())
+    ledger = ledger_of(tmp_path)
+    kept = {run["run"]: (ledger.folder / "done" / f"{run['run']}.json").read_bytes() for run in ledger.records()}
+    assert list(kept) == ["0000", "0001"]
+    result = sweep(flags(ledger.id), quiet())
+    assert result["done"] == 6
+    for run, data in kept.items():
+        assert (ledger.folder / "done" / f"{run}.json").read_bytes() == data
+    assert ledger.status().complete
+
+
+def test_a_bad_run_in_an_ensemble_is_isolated_by_halving(tmp_path, marks):
+    # `prepare` fails for all four at once; only the sick one must stay undone in the end.
+    path = toy_yaml(tmp_path, fault=["", "prepare"], train__first_seed=[0, 1])
+    left = []
+    for _ in range(4):
+        with pytest.raises(Failure) as failure:
+            sweep(flags(path), quiet())
+        left.append([m["run"] for m in failure.value.result["missing"]])
+    assert left == [["0000", "0001", "0002", "0003"], ["0002", "0003"], ["0002", "0003"], ["0002", "0003"]]
+
+
+def test_failures_in_a_row_stop_the_worker(tmp_path, marks):
+    path = toy_yaml(tmp_path, fault="raise", train__first_seed=list(range(5)))
+    with pytest.raises(Failure, match="2 failures in a row on this machine"):
+        sweep(flags(path, ensemble=1, max_failures=2), quiet())
+    reasons = [m.reason for m in ledger_of(tmp_path).status().missing]
+    assert reasons == ["RuntimeError: injected"] * 2 + ["not begun"] * 3
+
+
+def test_a_success_between_failures_lets_the_worker_go_on(tmp_path, marks):
+    path = toy_yaml(tmp_path, train__first_seed=[0, 1, 2], fault=["raise", ""])
+    with pytest.raises(Failure, match="3 of 6 runs are not done"):
+        sweep(flags(path, ensemble=1, max_failures=2), quiet())
+
+
+def test_workers_of_one_attempt_do_not_repeat_a_failure(tmp_path, marks, monkeypatch):
+    path = toy_yaml(tmp_path, fault=["raise-once", ""], train__first_seed=[0])
+    monkeypatch.setenv(ATTEMPT, "one")
+    with pytest.raises(Failure):
+        sweep(flags(path, ensemble=1), quiet())
+    ledger = ledger_of(tmp_path)
+    assert work(ledger, quiet()).units == 0
+    monkeypatch.setenv(ATTEMPT, "two")
+    assert work(ledger, quiet()).done == 1
+    assert ledger.status().complete
+
+
+def test_what_another_holds_is_left_alone(tmp_path, marks):
+    path = toy_yaml(tmp_path, train__first_seed=[0, 1])
+    sweep(flags(path, plan=True), quiet())
+    ledger = ledger_of(tmp_path)
+    units = ledger.units()
+    assert len(units) == 1
+    with acquire(ledger.claims, units[0].unit, {"attempt": "theirs"}):
+        assert work(ledger, quiet()).units == 0
+        assert all(m.reason.startswith("under way: process") for m in ledger.status().missing)
+    assert work(ledger, quiet()).done == 2
+
+
+def test_test_trains_some_of_every_shape_and_they_count(tmp_path, marks):
+    path = toy_yaml(tmp_path, width=[1, 2, 3], train__first_seed=[0, 1])
+    result = sweep(flags(path, test=3), quiet())
+    assert (result["planned"], result["done"]) == (3, 3)
+    ledger = ledger_of(tmp_path)
+    assert [r["config"]["width"] for r in ledger.records()] == [1, 2, 3]
+    assert status(StatusFlags(ledger.id, test=3), quiet())["done"] == 3
+    with pytest.raises(Failure, match="3 of 6 runs are not done"):
+        status(StatusFlags(ledger.id), quiet())
+    assert sweep(flags(ledger.id), quiet())["done"] == 6
+
+
+# ---------------------------------------------------------------------------------- other processes
+
+
+@pytest.fixture
+def killed(tmp_path, marks):
+    """A sweep over which a worker was killed with signal 9, after it had recorded some runs."""
+    path = toy_yaml(tmp_path, fault=["", "kill-once"], train__first_seed=[0, 1])
+    worker = process("bestguess.cli", "sweep", path, "--ensemble", 4)
+    _, told = worker.communicate(timeout=120)
+    assert worker.returncode == -signal.SIGKILL, told
+    return ledger_of(tmp_path)
+
+
+def test_a_killed_worker_is_named_and_its_runs_are_taken_over(killed):
+    found = killed.status()
+    assert found.done == 2
+    assert all("died over it" in m.reason for m in found.missing)
+    # The second sick run kills its worker too, if it is not alone with its mark; so mark it.
+    (killed.folder.parents[2] / "marks" / "kill-once-1-0.001").touch()
+    assert work(killed, quiet()).done == 2
+    assert killed.status().complete
+    assert {f["kind"] for f in killed.failures("0002")} == {"died"}
+
+
+def test_two_workers_share_a_sweep_without_doing_anything_twice(tmp_path, marks):
+    path = toy_yaml(tmp_path, train__first_seed=list(range(6)))
+    workers = [process("bestguess.cli", "sweep", path, "--worker", "--json", "--ensemble", 1) for _ in range(2)]
+    tallies = []
+    for worker in workers:
+        said, told = worker.communicate(timeout=180)
+        assert worker.returncode == 0, told
+        tallies.append(json.loads(said))
+    ledger = ledger_of(tmp_path)
+    assert ledger.status().complete
+    assert sum(tally["done"] for tally in tallies) == 6
+    assert len(list(ledger.claims.glob("*.*"))) == 6, "each unit was claimed once"
+
+
+def test_sigterm_checkpoints_and_the_next_goes_on_from_there(tmp_path, marks):
+    # So many steps that it cannot be done before the signal comes.
+    path = toy_yaml(tmp_path, train__first_seed=[0, 1], train__steps=50_000_000, train__validate_every=500)
+    worker = process("bestguess.cli", "sweep", path)
+    deadline = time.monotonic() + 120
+    while not (found := list(tmp_path.glob("runs/sweeps/*/work/*/metrics.jsonl"))) or not found[0].stat().st_size:
+        assert worker.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    worker.send_signal(signal.SIGTERM)
+    _, told = worker.communicate(timeout=120)
+    assert worker.returncode == 1
+    ledger = ledger_of(tmp_path)
+    assert f"stopped by a signal; go on with `bestguess sweep {ledger.id}`" in told
+    assert [m.reason for m in ledger.status().missing] == ["stopped before it was done"] * 2
+    assert len(list(ledger.folder.glob("work/*/checkpoints/part-0/*.safetensors"))) == 1
+    assert np.isfinite(json.loads(found[0].read_text().splitlines()[-1])["score"])
+
+
+def test_jobs_starts_workers_and_tells_of_those_that_die(tmp_path, marks, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    path = toy_yaml(tmp_path, fault=["", "kill-once"], train__first_seed=[0, 1])
+    with io.StringIO() as said:
+        with pytest.raises(Failure) as failure:
+            sweep(flags(path, jobs=2, ensemble=1), Console(file=said, width=300))
+        assert "was killed by signal 9" in said.getvalue()
+    ledger = ledger_of(tmp_path)
+    assert len(list((ledger.folder / "logs").iterdir())) == 2
+    left = failure.value.result["missing"]
+    assert 1 <= len(left) <= 2, "each of two workers may die over one run, and take over from the other"
+    assert all("died over it" in m["reason"] for m in left)
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_with_one_checkpoint(tmp_path, marks):
+    path = toy_yaml(tmp_path, train__first_seed=[0, 1], train__steps=100_000_000, train__validate_every=100)
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{one.getsockname()[1]}"
+    both = [
+        process(
+            "bestguess.cli", "sweep", path, "--distributed",
+            BESTGUESS_COORDINATOR=address, SLURM_STEP_NUM_TASKS="2", SLURM_PROCID=str(rank),
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (found := list(tmp_path.glob("runs/sweeps/*/work/*/metrics.jsonl"))) or not found[0].stat().st_size:
+        assert all(one.poll() is None for one in both)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    both[1].send_signal(signal.SIGTERM)
+    told = [one.communicate(timeout=120) for one in both]
+    assert [one.returncode for one in both] == [1, 1], told
+    assert all("stopped by a signal" in err for _, err in told)
+    assert len(list(tmp_path.glob("runs/sweeps/*/work/*/checkpoints/part-0/*.safetensors"))) == 1
