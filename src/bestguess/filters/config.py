@@ -52,8 +52,8 @@ a twin with non-normal eigenvectors; several make several runs."""
                 f"--observed-dim {self.observed_dim}: more than --latent-dim {self.latent_dim}, so C cannot have full "
                 "row rank; lower it or raise --latent-dim"
             )
-        if not self.condition >= 1:
-            raise UserError(f"--condition {self.condition}: at least 1")
+        if not 1 <= self.condition <= 1e4:
+            raise UserError(f"--condition {self.condition:g}: must lie in [1, 1e4]; beyond, float64 loses the filter")
         for name in ("lambda_", "structure"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):

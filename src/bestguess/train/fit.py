@@ -133,7 +133,12 @@ def _slice(members: Member, runs: range) -> Member:
 def _width_on_disk(folder: Path) -> int | None:
     """How many runs a part has was decided when training began, on the device of that day: it stays so."""
     plan = folder / "parts.json"
-    return json.loads(plan.read_text())["width"] if plan.exists() else None
+    if not plan.exists():
+        return None
+    try:
+        return int(json.loads(plan.read_text())["width"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{plan}: damaged ({error}); train the run anew") from error
 
 
 def _plan(problem, config, members, folder, devices, say) -> tuple[list[range], Ensemble]:
