@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "command": set(),
     "task": {"command"},
     "cli": {"command"},
+    "__main__": {"cli"},
     "nn": {"task", "command"},
     "train": {"task", "command"},
     "report": {"task", "command"},
