@@ -33,6 +33,7 @@ class Command:
 
 
 _FILTERS = "bestguess.filters.config:", "bestguess.filters.commands:"
+_SCRATCH = "bestguess.scratch.commands:"
 _SWEEP = "bestguess.sweep.config:", "bestguess.sweep.commands:"
 
 COMMANDS: dict[str, Command] = {
@@ -71,11 +72,22 @@ COMMANDS: dict[str, Command] = {
         _SWEEP[0] + "StatusFlags",
         _SWEEP[1] + "status",
     ),
+    "scratch check": Command(
+        "prove every gradient of the NumPy engine, or watch a classic bug being caught",
+        _SCRATCH + "CheckFlags",
+        _SCRATCH + "check",
+    ),
+    "scratch level1": Command(
+        "memorise twelve strings beside the ceiling, in seconds",
+        _SCRATCH + "Level1Flags",
+        _SCRATCH + "level1",
+    ),
 }
 
 FAMILIES: dict[str, str] = {
     "filters": "Linear state-space sequences beside the Kalman filter:",
     "sweep": "Many runs, and the proof that all of them are done:",
+    "scratch": "A NumPy-only autograd engine and GPT:",
 }
 
 

@@ -1,0 +1,104 @@
+"""The layers of a transformer, put together from primitive operations.
+
+Nothing here has a derivative of its own: it follows from `ops`. `fused` has the same functions as
+single operations with derivatives by hand, and these are their tests.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from bestguess.scratch import ops
+from bestguess.scratch.ops import embedding
+from bestguess.scratch.tensor import Array, Tensor
+
+__all__ = ["causal_attention", "cross_entropy", "embedding", "gelu", "layer_norm", "linear", "rms_norm"]
+
+Rotation = tuple[Array, Array]
+"""Cosine and sine of each position's angles, both (positions, half a head's features)."""
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x W + b: (…, inputs) to (…, outputs)."""
+    y = x @ weight
+    return y if bias is None else y + bias
+
+
+def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    """Return features with mean 0 and variance 1, times `gain`, plus `bias` (Ba et al., 2016)."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    return centred / (variance + eps).sqrt() * gain + bias
+
+
+def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
+    """Return features over their root mean square, times `gain` (Zhang & Sennrich, 2019)."""
+    return x / ((x * x).mean(axis=-1, keepdims=True) + eps).sqrt() * gain
+
+
+def gelu(x: Tensor) -> Tensor:
+    """Return the tanh form of GELU (Hendrycks & Gimpel, 2016, §2)."""
+    return x * 0.5 * (1.0 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)).tanh())
+
+
+def softmax(x: Tensor) -> Tensor:
+    """Return exp(x) over its sum along the last axis; shifted by the largest, which changes nothing."""
+    numerators = (x - x.array.max(axis=-1, keepdims=True)).exp()
+    return numerators / numerators.sum(axis=-1, keepdims=True)
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Return (…, positions, features) with each pair (i, i + half) turned by its position's angle."""
+    cos, sin = rotation
+    half = x.shape[-1] // 2
+    a, b = x[..., :half], x[..., half:]
+    return ops.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) -> Tensor:
+    """Return what each token reads from itself and those before: (B, T, 3 D) to (B, T, D).
+
+    `qkv` packs queries, keys and values, each `heads` × (D / heads) (Vaswani et al., 2017, §3.2).
+    """
+    B, T, E = qkv.shape
+    D, K = E // 3, E // 3 // heads
+    # (B, T, 3 D) -> three of (B, heads, T, K)
+    packed = qkv.reshape(B, T, 3, heads, K).transpose(2, 0, 3, 1, 4)
+    q, k, v = packed[0], packed[1], packed[2]
+    if rotation is not None:
+        q, k = rotate(q, rotation), rotate(k, rotation)
+    scores = (q @ k.transpose(0, 1, 3, 2)) * (1 / math.sqrt(K))
+    weights = softmax(ops.where(np.tril(np.ones((T, T), bool)), scores, -np.inf))
+    return (weights @ v).transpose(0, 2, 1, 3).reshape(B, T, D)
+
+
+def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index: int | None = None) -> Tensor:
+    """Return the mean of −log p(target) over the targets that are not `ignore_index`, in nats.
+
+    `logits` is (…, classes) and `targets` (…). A batch without a single target is a ValueError.
+    """
+    classes = logits.shape[-1]
+    rows, target = scored(logits, targets, ignore_index)
+    z = logits.reshape(-1, classes)[rows]
+    z = z - z.array.max(axis=-1, keepdims=True)
+    nll = z.exp().sum(axis=-1).log() - z[np.arange(len(rows)), target]
+    return nll.mean()
+
+
+def scored(
+    logits: Tensor, targets: npt.NDArray[np.integer], ignore_index: int | None
+) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
+    """Return which rows of the logits are scored, and their targets; errors if none, or misfitting."""
+    targets = np.asarray(targets)
+    if targets.shape != logits.shape[:-1]:
+        raise ValueError(f"cross_entropy: targets of shape {targets.shape} for logits of {logits.shape}")
+    target = targets.ravel()
+    rows = np.arange(target.size) if ignore_index is None else np.flatnonzero(target != ignore_index)
+    if not rows.size:
+        raise ValueError(f"cross_entropy: every target is the ignored index {ignore_index}; nothing to score")
+    target = target[rows]
+    ops.check_index("cross_entropy", target, logits.shape[-1])
+    return rows, target

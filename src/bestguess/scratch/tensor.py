@@ -1,0 +1,317 @@
+"""A number that remembers: an array, what it was computed from, and how to send a gradient back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from bestguess.scratch import pool
+
+Array = npt.NDArray[np.floating]
+Gradients = Sequence[Array | None]
+Backward = Callable[[Array], Gradients]
+Like = Union["Tensor", Array, float, int]
+
+_recording = True
+
+
+class GraphError(RuntimeError):
+    """The graph cannot send gradients back: released, changed in place, or without a gradient to send."""
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Within this block, results remember nothing (and tensors may be changed in place)."""
+    global _recording
+    before, _recording = _recording, False
+    try:
+        yield
+    finally:
+        _recording = before
+
+
+class Tensor:
+    """An array of float32 or float64 that can receive a gradient.
+
+    `data` may be a list, a number or an array, and is copied; anything but float64 becomes float32.
+    A result of an operation remembers its parents and a function from its gradient to theirs.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_backward",
+        "_parents",
+        "_saved",
+        "_saves_itself",
+        "_version",
+        "array",
+        "grad",
+        "op",
+        "requires_grad",
+    )
+    array: Array  # the engine's own handle: writing to it goes unnoticed, so the world uses `data`
+    grad: Array | None
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None = None):
+        array = np.asarray(data)
+        if dtype is None:
+            dtype = np.float64 if array.dtype == np.float64 and isinstance(data, np.ndarray) else np.float32
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"a tensor is float32 or float64, not {np.dtype(dtype)}")
+        self._set(np.array(array, dtype), requires_grad)
+
+    def _set(self, array: Array, requires_grad: bool) -> None:
+        self.array, self.grad, self.requires_grad = array, None, requires_grad
+        self._backward: Backward | None = None
+        self._parents: tuple[Tensor, ...] = ()
+        self._saved: tuple[tuple[Tensor, int], ...] = ()
+        self._saves_itself = False
+        self._version = 0
+        self.op = ""
+
+    # What it holds
+
+    @property
+    def data(self) -> Array:
+        """The values, to read. To change them: `with no_grad(): t[...] = values`."""
+        view = self.array.view()
+        view.flags.writeable = False
+        return view
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        with no_grad():
+            self[...] = values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        return self.array.size
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        return self.array.dtype
+
+    @property
+    def parents(self) -> tuple[Tensor, ...]:
+        """The tensors that this one was computed from; empty for a leaf or once released."""
+        return self._parents
+
+    def item(self) -> float:
+        """Return the only value as a Python float."""
+        return float(self.array.item())
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __repr__(self) -> str:
+        of = f", op={self.op!r}" if self.op else ""
+        return f"Tensor({np.array2string(self.array, precision=4, threshold=20)}, {self.dtype}{of})"
+
+    def detach(self) -> Tensor:
+        """Return a leaf with a copy of these values, which sends no gradient back."""
+        return Tensor(self.array)
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        if _recording and self.requires_grad:
+            raise GraphError("in-place change of a tensor that requires a gradient; do it inside `with no_grad():`")
+        self.array[index] = values.array if isinstance(values, Tensor) else values
+        self._version += 1
+
+    # Sending gradients back
+
+    def backward(self, gradient: Array | None = None, keep_graph: bool = False) -> int:
+        """Add d(self)/d(leaf) to every leaf's `grad`; return the number of backward calls made.
+
+        Each node's backward function is called exactly once, after all that use the node
+        (reverse-mode differentiation, Linnainmaa 1970). Afterwards the graph is released, unless
+        `keep_graph`, which also leaves every node's gradient in its `grad`, to look at.
+        A tensor with more than one value needs the `gradient` to start from (its own shape).
+        """
+        if not self.requires_grad:
+            raise GraphError("backward: this tensor depends on no tensor with requires_grad=True")
+        if gradient is None:
+            if self.size != 1:
+                raise GraphError(
+                    f"backward: a tensor of shape {self.shape} is no single number; pass `gradient` or sum it"
+                )
+            gradient = np.ones_like(self.array)
+        elif np.shape(gradient) != self.shape:
+            raise ValueError(f"backward: gradient of shape {np.shape(gradient)} for a tensor of shape {self.shape}")
+        if self._backward is None:
+            self.grad = gradient.copy() if self.grad is None else self.grad + gradient
+            return 0
+        waiting: dict[Tensor, Array] = {self: gradient}
+        summed: set[Tensor] = set()  # whose array in `waiting` is ours to add to
+        calls = 0
+        for node in reversed(topological_order(self)):
+            g = waiting.pop(node, None)
+            if g is None:  # nothing reached it
+                continue
+            node._check_saved()
+            calls += 1
+            assert node._backward is not None
+            for parent, part in zip(node._parents, node._backward(g)):
+                if part is None or not parent.requires_grad:
+                    continue
+                if parent._backward is None:
+                    parent.grad = part.copy() if parent.grad is None else parent.grad + part
+                elif parent not in waiting:
+                    waiting[parent] = part
+                elif parent in summed:
+                    waiting[parent] += part
+                else:  # the array may be another node's too
+                    out = pool.empty(part.shape, part.dtype)
+                    waiting[parent] = np.add(waiting[parent], part, out=out)
+                    summed.add(parent)
+            if keep_graph:
+                node.grad = g
+            else:
+                node._parents, node._backward, node._saved = (), _released, ()
+        return calls
+
+    def _check_saved(self) -> None:
+        changed = next((t for t, version in self._saved if t._version != version), None)
+        if changed is not None or (self._saves_itself and self._version):
+            shape = self.shape if changed is None else changed.shape
+            raise GraphError(
+                f"backward: a tensor of shape {shape} that '{self.op}' saved has been changed in place since;"
+                " run the forward pass again"
+            )
+
+    # Operations, as methods
+
+    def __add__(self, other: Like) -> Tensor:
+        return ops.add(self, other)
+
+    def __radd__(self, other: Like) -> Tensor:
+        return ops.add(other, self)
+
+    def __sub__(self, other: Like) -> Tensor:
+        return ops.subtract(self, other)
+
+    def __rsub__(self, other: Like) -> Tensor:
+        return ops.subtract(other, self)
+
+    def __mul__(self, other: Like) -> Tensor:
+        return ops.multiply(self, other)
+
+    def __rmul__(self, other: Like) -> Tensor:
+        return ops.multiply(other, self)
+
+    def __truediv__(self, other: Like) -> Tensor:
+        return ops.divide(self, other)
+
+    def __rtruediv__(self, other: Like) -> Tensor:
+        return ops.divide(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.multiply(self, -1.0)
+
+    def __pow__(self, exponent: float) -> Tensor:
+        return ops.power(self, exponent)
+
+    def __matmul__(self, other: Like) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.slice_(self, index)
+
+    def exp(self) -> Tensor:
+        return ops.exp(self)
+
+    def log(self) -> Tensor:
+        return ops.log(self)
+
+    def sqrt(self) -> Tensor:
+        return ops.sqrt(self)
+
+    def tanh(self) -> Tensor:
+        return ops.tanh(self)
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return ops.sum_(self, axis, keepdims)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return ops.mean(self, axis, keepdims)
+
+    def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return ops.max_(self, axis, keepdims)
+
+    def reshape(self, *shape: int) -> Tensor:
+        return ops.reshape(self, shape)
+
+    def transpose(self, *axes: int) -> Tensor:
+        return ops.transpose(self, axes or None)
+
+    # NumPy must not unpack a tensor on its left into an array of tensors.
+    __array_ufunc__ = None
+
+
+def _released(_: Array) -> Gradients:
+    raise GraphError(
+        "second backward through a graph that is released after use; run the forward pass again, "
+        "or pass keep_graph=True the first time"
+    )
+
+
+def result(
+    array: Array,
+    parents: tuple[Tensor, ...],
+    backward: Backward,
+    op: str,
+    saved: tuple[Tensor, ...] = (),
+    saves_itself: bool = False,
+) -> Tensor:
+    """Return the tensor `array` that an operation made; it remembers if any parent needs a gradient.
+
+    `backward` maps the result's gradient to one gradient (or None) per parent and must not write to
+    it. `saved` are the parents whose values it will read: changing them before then is an error.
+    """
+    out = Tensor.__new__(Tensor)
+    out._set(array, False)
+    out.op = op
+    if _recording:
+        for parent in parents:
+            if parent.requires_grad:
+                out.requires_grad = True
+                out._parents, out._backward = parents, backward
+                out._saved = tuple([(t, t._version) for t in saved])
+                out._saves_itself = saves_itself
+                break
+    return out
+
+
+def topological_order(root: Tensor) -> list[Tensor]:
+    """Return the nodes (leaves left out) that `root` depends on, each after all that it depends on.
+
+    Iterative, because Python's own stack ends at a depth of about 1,000 nodes.
+    """
+    order: list[Tensor] = []
+    seen: set[Tensor] = set()
+    stack: list[tuple[Tensor, bool]] = [(root, False)]
+    while stack:
+        node, parents_done = stack.pop()
+        if parents_done:
+            order.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            for parent in node._parents:
+                if parent._backward is not None and parent not in seen:
+                    stack.append((parent, False))
+    return order
+
+
+from bestguess.scratch import ops  # noqa: E402  (the methods above call it; it needs Tensor first)
