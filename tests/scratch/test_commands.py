@@ -12,7 +12,7 @@ import pytest
 from bestguess.cli import main
 from bestguess.scratch.bugs import BUGS, bug
 from bestguess.scratch.check import run
-from bestguess.scratch.commands import CheckFlags
+from bestguess.scratch.flags import CheckFlags
 from bestguess.scratch.gpt import GPT, GPTConfig
 from bestguess.scratch.level1 import CONFIG
 
