@@ -23,7 +23,7 @@ MERGES = 64
 """Pairs that the other tokenizer joins."""
 SCORED = 50
 """Snippets trained on, and as many held out, that each arm completes."""
-SAMPLES = 4
+SAMPLES = 2
 """Completions of each snippet where they are drawn."""
 MATTERS = 0.05
 """A share of completions; a cause whose whole interval lies below it is none."""
@@ -147,7 +147,7 @@ def arms(seed: int, steps: int) -> dict[str, Run]:
     return {
         "control": _run(control, PYTHON, seed),
         "sampled": _run(control, PYTHON, seed, temperature=1.0),
-        "four times the steps": _run(_trained(PYTHON, seed, 4 * steps, characters), PYTHON, seed),
+        "twice the steps": _run(_trained(PYTHON, seed, 2 * steps, characters), PYTHON, seed),
         "padding scored": _run(
             _trained(PYTHON, seed, steps, _padded(train, seed), score_padding=True), PYTHON, seed, score_padding=True
         ),
@@ -159,7 +159,7 @@ def verdicts(runs: Sequence[dict[str, Run]], steps: int) -> list[Verdict]:
     """Return a verdict on each suspected cause; `runs` holds one `arms` per seed."""
     out = []
     for cause, (faulty, faulty_is), (mended, mended_is) in (
-        ("too few steps", ("control", f"{steps} steps"), ("four times the steps", f"{4 * steps} steps")),
+        ("too few steps", ("control", f"{steps} steps"), ("twice the steps", f"{2 * steps} steps")),
         ("greedy decoding", ("control", "greedy"), ("sampled", "sampled at temperature 1")),
         ("padding", ("padding scored", "rows of 128, padding scored"), ("control", "padding left out")),
         ("tokenizer", ("control", "characters"), ("pairs", f"{MERGES} joined pairs beside the characters")),

@@ -135,7 +135,7 @@ def run_copilot(flags: CopilotFlags, console: Console) -> dict[str, Any]:
     if flags.pretrained and flags.weights is not None:
         raise UserError("--weights: --pretrained names a checkpoint already; drop one of the two")
     further = flags.pretrained or flags.weights is not None
-    steps = (75 if further else 1200) if flags.steps is None else flags.steps
+    steps = (100 if further else 1200) if flags.steps is None else flags.steps
     _not_negative("--steps", steps)
     if not steps and not further:
         raise UserError("--steps 0: completes with a checkpoint as it is; name one with --pretrained or --weights")

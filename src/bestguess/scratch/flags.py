@@ -59,7 +59,7 @@ class CopilotFlags:
     weights: Path | None = None
     """Start from this checkpoint (.npz) instead, as --save wrote it."""
     steps: int | None = None
-    """Training steps; by default 1,200, and 75 from a checkpoint. 0 trains nothing."""
+    """Training steps; by default 1,200, and 100 from a checkpoint. 0 trains nothing."""
     seed: int = 0
     """Draws the initial weights and the batches."""
     prompt: str | None = None
@@ -91,7 +91,7 @@ class TeachFlags:
     """Show one of three ways to teach with a model that learns while the class watches."""
 
     strategy: Literal["pretrained", "tiny", "hybrid"] = "hybrid"
-    """The shipped model made better in 75 steps; a tiny one trained to its ceiling; or the tiny, then the shipped."""
+    """The shipped model made better in 100 steps; a tiny one trained to its ceiling; or first the tiny."""
     seed: int = 0
     """Draws the initial weights and the batches."""
     json: bool = False
@@ -126,8 +126,8 @@ class CausesFlags:
 
     seeds: int = 5
     """Runs of each arm, 2 to 20; the verdict is by the 95 % interval of the paired differences."""
-    steps: int = 150
-    """Training steps of every arm but the one with four times as many."""
+    steps: int = 250
+    """Training steps of every arm but the one with twice as many; few, so that there is something to mend."""
     out: Path = Path("runs/scratch/causes")
     """Folder for the result."""
     json: bool = False
