@@ -26,8 +26,8 @@ def save(path: Path, model: GPT, note: str = "") -> None:
 def load(path: Path) -> tuple[GPT, str]:
     """Return the model in a file that `save` wrote, and its note; anything else is a ValueError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
+            arrays = dict(members)
         config = GPTConfig(**json.loads(str(arrays.pop(_CONFIG))))
         note = str(arrays.pop(_NOTE))
         model = GPT(config, dtype=arrays["token_embedding"].dtype)

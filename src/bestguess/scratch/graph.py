@@ -17,7 +17,7 @@ from bestguess.scratch.nn import layers
 from bestguess.scratch.tensor import Tensor, topological_order
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, EDGE = 130, 76, 46, 18, 24  # of a box, between boxes, and around the picture; pixels
-LONGEST = 1_000
+LONGEST = 300
 """Characters of an expression; a longer one makes a picture that nobody can read."""
 
 _BINARY = {
@@ -78,7 +78,8 @@ def expression(text: str, at: Mapping[str, float]) -> tuple[Tensor, dict[str, Te
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
                 return _BINARY[type(op)](build(left), build(right))
             case ast.Call(func=ast.Name(id=name), args=[x], keywords=[]) if name in _FUNCTIONS:
-                return _FUNCTIONS[name](build(x))
+                inner = build(x)
+                return _FUNCTIONS[name](inner if isinstance(inner, Tensor) else Tensor(np.array(inner)))
         raise ValueError(f"{ast.unparse(node)!r} is not among numbers, variables, + - * / **, exp, log, sqrt, tanh")
 
     try:
