@@ -284,8 +284,10 @@ def run_options(flags: OptionsFlags, console: Console) -> dict[str, Any]:
     """Run one of the three options; return its figures."""
     began = time.perf_counter()
     _not_negative("--seed", flags.seed)
+    for name, option in (("every", "A"), ("draws", "C"), ("temperatures", "C")):
+        if getattr(flags, name) is not None and flags.option != option:
+            raise UserError(f"--{name}: has no effect on option {flags.option}, only on {option}; drop it")
     folder = flags.out or Path(f"runs/scratch/option-{flags.option}")
-    _folder("--out", folder)
     run = {"A": _option_a, "B": _option_b, "C": _option_c}[flags.option]
     out = {"option": flags.option, "seed": flags.seed} | run(flags, folder, console)
     out["seconds"] = time.perf_counter() - began
@@ -295,10 +297,12 @@ def run_options(flags: OptionsFlags, console: Console) -> dict[str, Any]:
 
 def _option_a(flags: OptionsFlags, folder: Path, console: Console) -> dict[str, Any]:
     steps = 5000 if flags.steps is None else flags.steps
+    every = 500 if flags.every is None else flags.every
     _positive("--steps", steps)
-    _positive("--every", flags.every)
+    _positive("--every", every)
+    _folder("--out", folder)
     with LossPlot(console, "loss", steps) as plot:
-        out = options.a(steps, flags.every, flags.seed, folder, plot)
+        out = options.a(steps, every, flags.seed, folder, plot)
     table = Table("steps", "loss", "held-out loss", "memorised", "held out", "parse", "demos", box=None)
     for p in out["points"]:
         memorised, held = p["memorised"], p["held_out"]
@@ -317,9 +321,10 @@ def _option_a(flags: OptionsFlags, folder: Path, console: Console) -> dict[str, 
     return out
 
 
-def _option_b(flags: OptionsFlags, _: Path, console: Console) -> dict[str, Any]:
+def _option_b(flags: OptionsFlags, folder: Path, console: Console) -> dict[str, Any]:
     steps = 1500 if flags.steps is None else flags.steps
     _positive("--steps", steps)
+    _folder("--out", folder)
     console.print(f"Write {options.COPIED} letters again after a bar; scored on strings never trained on.")
     with LossPlot(console, "loss", steps) as plot:
         out = options.b(steps, flags.seed, plot)
@@ -331,14 +336,17 @@ def _option_b(flags: OptionsFlags, _: Path, console: Console) -> dict[str, Any]:
 
 
 def _option_c(flags: OptionsFlags, folder: Path, console: Console) -> dict[str, Any]:
-    _positive("--draws", flags.draws)
-    if not flags.temperatures or not all(0 < t < np.inf for t in flags.temperatures):
-        raise UserError(f"--temperatures {' '.join(map(str, flags.temperatures))}: each must be above 0 and finite")
+    drawn = 20 if flags.draws is None else flags.draws
+    temperatures = (0.5, 1.0, 2.0) if flags.temperatures is None else flags.temperatures
+    _positive("--draws", drawn)
+    if not temperatures or not all(0 < t < np.inf for t in temperatures):
+        raise UserError(f"--temperatures {' '.join(map(str, temperatures))}: each must be above 0 and finite")
     if flags.steps is not None:
         raise UserError("--steps: option C trains nothing; drop it")
+    _folder("--out", folder)
     model, note = copilot.pretrained()
     console.print(f"Weights from: {note}.", markup=False)
-    out = options.c(model, flags.temperatures, flags.draws, flags.seed)
+    out = options.c(model, temperatures, drawn, flags.seed)
     table = Table("temperature", "body expected", "parse", "of", "different texts", "bits per character", box=None)
     for t in out["temperatures"]:
         cells = (t["exact"], t["parsed"], t["of"], t["different_texts"])

@@ -28,7 +28,7 @@ def quality_against_loss(points: Sequence[dict[str, Any]], path: Path) -> None:
         left.plot(steps, parsed, "o:", color=colour, alpha=0.6, label=f"{label}: parses")
         right.plot([p[loss] for p in points], exact, "o-", color=colour, label=label)
     left.set(xlabel="steps", ylabel="completions (%)", ylim=(-3, 103))
-    right.set(xlabel="loss (nats per character)", ylabel="the body expected (%)", ylim=(-3, 103), xscale="log")
+    right.set(xlabel="loss (nats per character)", ylabel="the body expected (%)", ylim=(-3, 103))
     for step, held in ((steps[0], points[0]), (steps[-1], points[-1])):
         at = (held["held_out_loss"], 100 * held["held_out"]["exact"] / held["held_out"]["of"])
         right.annotate(f"{step:,} steps", at, textcoords="offset points", xytext=(6, -12), fontsize=8)
@@ -42,17 +42,19 @@ def attention(weights: Array, text: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     layers, heads, T, _ = weights.shape
-    figure = Figure(figsize=(2.4 * heads, 2.6 * layers + 0.5), layout="constrained")
-    axes = figure.subplots(layers, heads, squeeze=False, sharex=True, sharey=True)
+    columns = min(heads, 4)
+    rows = layers * -(-heads // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.2 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     shown = [{"\n": "↵", " ": "·"}.get(c, c) for c in text]
-    for layer in range(layers):
-        for head in range(heads):
-            ax = axes[layer][head]
-            ax.imshow(weights[layer, head], cmap="Blues", vmin=0, vmax=1)
-            ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
-            ax.set_xticks(range(T), shown, fontsize=4.5, family="monospace")
-            ax.set_yticks(range(T), shown, fontsize=4.5, family="monospace")
-            ax.tick_params(length=0, pad=1)
+    for ax in axes.flat[layers * heads :]:
+        ax.set_axis_off()
+    for i, ax in zip(range(layers * heads), axes.flat):
+        ax.imshow(weights[i // heads, i % heads], cmap="Blues", vmin=0, vmax=1)
+        ax.set_title(f"layer {i // heads + 1}, head {i % heads + 1}", fontsize=9)
+        ax.set_xticks(range(T), shown, fontsize=6, family="monospace")
+        ax.set_yticks(range(T), shown, fontsize=6, family="monospace")
+        ax.tick_params(length=0, pad=1, labelbottom=True, labelleft=True)
     figure.supxlabel("is read", fontsize=9)
     figure.supylabel("reads, to predict the character after it", fontsize=9)
     _write(figure, path)

@@ -106,12 +106,12 @@ class OptionsFlags:
     """Which of the three."""
     steps: int | None = None
     """Training steps; by default 5,000 for A and 1,500 for B. C trains nothing."""
-    every: int = 500
-    """Steps between the checkpoints of option A, each of which is scored."""
-    draws: int = 20
-    """Completions of each demo prompt at each temperature of option C."""
-    temperatures: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Temperatures of option C."""
+    every: int | None = None
+    """Steps between the checkpoints of option A, each of which is scored; by default 500."""
+    draws: int | None = None
+    """Completions of each demo prompt at each temperature of option C; by default 20."""
+    temperatures: tuple[float, ...] | None = None
+    """Temperatures of option C; by default 0.5, 1 and 2."""
     seed: int = 0
     """Draws the initial weights, the batches and the completions."""
     out: Path | None = None
