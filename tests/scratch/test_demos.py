@@ -163,11 +163,12 @@ def test_option_c_is_surer_when_colder():
     assert found[0]["exact"] > found[2]["exact"]
 
 
+@pytest.mark.usefixtures("few_snippets")
 def test_option_a_keeps_a_checkpoint_for_every_score(tmp_path):
     points = options.a(5, 2, 0, tmp_path, lambda step, loss: None)["points"]
     assert [p["step"] for p in points] == [2, 4, 5]
     model, note = checkpoint.load(tmp_path / points[-1]["checkpoint"])
-    assert evaluate(model, *PYTHON.rows(split()[0])) == pytest.approx(points[-1]["loss"], rel=1e-6)
+    assert evaluate(model, *PYTHON.rows(options.split()[0])) == pytest.approx(points[-1]["loss"], rel=1e-6)
     assert note == "option A, step 5, seed 0"
 
 

@@ -124,7 +124,7 @@ class OptionsFlags:
 class CausesFlags:
     """Give each of four suspected causes of bad completions a verdict from controlled runs of the copilot."""
 
-    seeds: int = 5
+    seeds: int = 3
     """Runs of each arm, 2 to 20; the verdict is by the 95 % interval of the paired differences."""
     steps: int = 250
     """Training steps of every arm but the one with twice as many; few, so that there is something to mend."""
