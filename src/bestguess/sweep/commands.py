@@ -38,7 +38,7 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
         if not distributed.is_first():  # one voice is enough
             console.quiet = True
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    ledger = _ledger(flags)
+    ledger = open_ledger(flags)
     about = {"sweep": ledger.id, "folder": str(ledger.folder)}
     console.print(f"sweep {ledger.id}", soft_wrap=True)
     _print_plan(ledger, console)
@@ -79,7 +79,8 @@ def status(flags: StatusFlags, console: Console) -> dict[str, Any]:
     return result
 
 
-def _ledger(flags: SweepFlags) -> Ledger:
+def open_ledger(flags: SweepFlags) -> Ledger:
+    """Return the ledger of the sweep that the flags name, planned now if it is new; UserError if it is off."""
     path = Path(flags.sweep)
     if path.suffix not in (".yaml", ".yml"):
         for name, default in (("set_", ()), ("seed", 0)):
