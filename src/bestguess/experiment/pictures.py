@@ -35,21 +35,28 @@ def findings(analysis: Analysis) -> Iterator[tuple[Verdict, Measure, Finding]]:
 
 
 def figure(analysis: Analysis, told: str | None) -> Picture:
-    """Return the experiment's figure: each measure by the first factor, then the effects with their intervals."""
-    panels = [
-        _by_factor(analysis, measure)
-        for measure in analysis.experiment.measures
-        if measure.name in analysis.tables and measure.position is None
-    ]
-    groups = dict.fromkeys(measure.group for _, measure, _ in findings(analysis))
-    panels += [_effects(analysis, group) for group in groups]
-    lines = "Above: means over seeds at the learning rate that validation data chose, ± one standard error."
-    below = (
-        "Below: effects paired over seeds, with 95 % intervals (Student's t), and each seed's; grey effects are shown "
-        "but decide nothing."
-    )
-    caption = " ".join(part for part in (lines, below, edges(analysis), _capital(told)) if part)
-    return Grid(_title(analysis.experiment.title, told), panels, caption, share_x=False, share_y=False)
+    """Return the experiment's figure: each measure by the first factor, and rollout skill at one horizon."""
+    recorded = [measure for measure in analysis.experiment.measures if measure.name in analysis.tables]
+    shown = [measure for measure in recorded if measure.position is None]
+    curve = [measure for measure in recorded if measure.position is not None]
+    if curve:  # the farthest point of those that apply in most cells
+        applies = [int(np.isfinite(analysis.tables[measure.name].values).sum()) for measure in curve]
+        shown.append(max(zip(applies, range(len(curve)), curve))[2])
+    panels = [_by_factor(analysis, measure) for measure in shown]
+    means = "Means over seeds at the learning rate that validation data chose; the band is ± one standard error."
+    caption = " ".join(part for part in (means, edges(analysis), _capital(told)) if part)
+    return Grid(_title(analysis.experiment.title, told), panels, caption, columns=2, share_x=False, share_y=False)
+
+
+def effects(analysis: Analysis, told: str | None) -> Picture:
+    """Return the effects of every hypothesis in every measure, with their intervals and each seed's effect."""
+    groups = dict.fromkeys(one.group for one in analysis.experiment.measures if one.name in analysis.tables)
+    caption = (
+        "Paired over seeds: mean, 95 % interval (Student's t), and each seed's effect in light grey. What is dark grey "
+        f"is shown but decides nothing. {_capital(told)}"
+    ).strip()
+    panels = [_effects(analysis, group) for group in groups]
+    return Grid(_title("Effects", told), panels, caption, share_x=False, share_y=False)
 
 
 def rollouts(analysis: Analysis, told: str | None) -> Picture | None:
@@ -121,7 +128,9 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
             )
         )
     ticks = {float(at): str(level) for at, level in zip(x, x_levels)}
-    return Chart(_capital(measure.axis), x_factor.name, measure.axis, series, log_y=measure.log, x_ticks=ticks)
+    at = "" if measure.position is None else f" at t+{measure.position:g}"
+    title = _capital(measure.axis) + at
+    return Chart(title, x_factor.name, measure.axis, series, log_y=measure.log, x_ticks=ticks)
 
 
 def _look(others: list[Factor], table: Table, place: tuple[int, ...]) -> dict[str, Any]:
@@ -145,7 +154,8 @@ def _effects(analysis: Analysis, group: str) -> Chart:
     order = [verdict.hypothesis for verdict in analysis.verdicts]
     series: list[Points] = []
     for hypothesis in hypotheses:
-        shift = 0.6 * (hypotheses.index(hypothesis) + 0.5) / len(hypotheses) - 0.3
+        width = 0.6 / len(hypotheses)
+        shift = width * (hypotheses.index(hypothesis) + 0.7) - 0.3
         for deciding in (True, False):
             found = [(m, f) for v, m, f in own if v.hypothesis == hypothesis and f.decides is deciding]
             found = [(m, f) for m, f in found if f.estimate is not None]
@@ -154,7 +164,7 @@ def _effects(analysis: Analysis, group: str) -> Chart:
             at = [names.index(measure.name) + shift for measure, _ in found]
             means = [finding.estimate.effect for _, finding in found if finding.estimate]
             halves = [f.estimate.interval[1] - f.estimate.effect for _, f in found if f.estimate]
-            seeds = [(x, value) for x, (_, one) in zip(at, found) for value in one.by_seed.values()]
+            seeds = [(x - 0.3 * width, value) for x, (_, one) in zip(at, found) for value in one.by_seed.values()]
             series.append(Points([x for x, _ in seeds], [y for _, y in seeds], name="one seed", role="guide"))
             look: dict[str, Any] = {"colour": order.index(hypothesis)} if deciding else {"role": "baseline"}
             series.append(Points(at, means, halves, name=hypothesis if deciding else "not deciding", **look))
@@ -164,7 +174,7 @@ def _effects(analysis: Analysis, group: str) -> Chart:
     (unit,) = {measure.unit for measure in measures.values()}
     title = prefix.strip() or next(iter(measures.values())).label
     return Chart(
-        f"Effect: {title} ({unit})",
+        _capital(f"{title}, {unit}"),
         "",
         "effect",
         series,

@@ -12,7 +12,7 @@ from typing import Any
 from bestguess import __version__
 from bestguess.command import UserError
 from bestguess.experiment.analysis import Analysis, edges, rows
-from bestguess.experiment.pictures import figure, findings, rollouts
+from bestguess.experiment.pictures import effects, figure, findings, rollouts
 from bestguess.report.charts import save_png, save_svg, write_atomically
 from bestguess.report.page import Page, Stat
 from bestguess.report.progress import format_cell
@@ -125,7 +125,11 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
     columns, lines = rows(analysis)
     csv.writer(table, lineterminator="\n").writerows([columns, *lines])
     write_atomically(folder / RUNS, table.getvalue().encode())
-    pictures = {"figure": figure(analysis, told), "rollouts": rollouts(analysis, told)}
+    pictures = {
+        "figure": figure(analysis, told),
+        "effects": effects(analysis, told),
+        "rollouts": rollouts(analysis, told),
+    }
     for name, picture in pictures.items():
         if picture is not None:
             save_png(picture, folder / f"{name}.png", dpi=150)
@@ -291,7 +295,8 @@ def _readme(analysis: Analysis, found: dict[str, Any], told: str | None) -> str:
         head + body.rstrip(),
         _told_grades(found),
         "\n".join(f"- {line}" for line in [*notes, *filter(None, [found["edges"]])]),
-        "![The measures, and the effects with their intervals](figure.png)",
+        "![The measures by factor](figure.png)",
+        "![The effects with their intervals](effects.png)",
         f"```\n{found['command']}\n```",
         "\n".join(f"- {line}" for line in _costs(found)),
         "`report.html` is the interactive page, `runs.csv` has a row for every run, `verdicts.json` every effect, "

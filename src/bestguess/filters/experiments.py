@@ -105,7 +105,7 @@ SPEED_AND_ROLLOUTS = (
         Measure(
             f"rollout_{h}",
             f"rollout t+{h}",
-            "of the headroom",
+            "share of headroom",
             functools.partial(_shortfall, h),
             group="rollout",
             axis="rollout skill",

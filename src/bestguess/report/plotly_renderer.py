@@ -214,7 +214,8 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
     """Return what a grid's layout has over a single chart's: an x and a y axis for each panel."""
     count, columns = len(picture.panels), min(picture.columns, len(picture.panels))
     changed: dict[str, Any] = {}
-    for number, (panel, (across, up)) in enumerate(zip(picture.panels, domains(count, columns)), start=1):
+    places = domains(count, columns, 0.05 if picture.share_y else 0.08)  # numbers of its own need room
+    for number, (panel, (across, up)) in enumerate(zip(picture.panels, places), start=1):
         x, y = _axes(panel, sharing(picture, panel))
         x |= {"domain": across, "anchor": _axis("y", number)}
         y |= {"domain": up, "anchor": _axis("x", number)}
@@ -249,10 +250,10 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def domains(panels: int, columns: int) -> list[tuple[list[float], list[float]]]:
-    """Return each panel's (x domain, y domain) in paper units, row by row from the top left."""
+def domains(panels: int, columns: int, gap: float = 0.05) -> list[tuple[list[float], list[float]]]:
+    """Return each panel's (x domain, y domain) in paper units, row by row from the top left, `gap` between columns."""
     rows = -(-panels // columns)
-    wide, high = 0.05 if columns > 1 else 0.0, 0.25 / rows if rows > 1 else 0.0
+    wide, high = gap if columns > 1 else 0.0, 0.25 / rows if rows > 1 else 0.0
     width, height = (1 - wide * (columns - 1)) / columns, (1 - high * (rows - 1)) / rows
     places = []
     for panel in range(panels):
