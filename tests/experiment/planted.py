@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bestguess import __version__
 from bestguess.sweep.commands import open_ledger
 from bestguess.sweep.config import SweepFlags
 from bestguess.sweep.family import RATE, SEED
@@ -18,6 +19,8 @@ from bestguess.sweep.plan import config_of
 
 ROOT = Path(__file__).parents[2]
 HORIZONS = (2, 4, 8, 16, 32, 64)
+
+ABOUT = {"seconds": 2.5, "device": "1 × NVIDIA Test", "version": __version__}
 
 Law = Callable[[dict[str, Any]], float]
 """From a run's dotted config to its difficulty: the logarithm by which excess and sequences grow."""
@@ -34,7 +37,7 @@ def planted(
     ledger = open_ledger(SweepFlags(str(ROOT / "experiments" / f"{name}.yaml"), folder=folder))
     runs = list(ledger.runs().values())
     for run in runs[: len(runs) - leave]:
-        ledger.finish(run, figures(run.config, law, noise, best_rate), {"seconds": 2.5, "device": "1 × NVIDIA Test"})
+        ledger.finish(run, figures(run.config, law, noise, best_rate), ABOUT)
     return ledger
 
 

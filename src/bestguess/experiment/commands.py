@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bestguess.command import Failure, UserError, nearest
 from bestguess.experiment.config import ExperimentFlags, find, unknown
 from bestguess.report.progress import results_table
-from bestguess.sweep.commands import open_ledger, sweep
+from bestguess.sweep.commands import adopt, open_ledger, sweep
 from bestguess.sweep.config import SweepFlags
 from bestguess.sweep.family import load_family
 from bestguess.sweep.ledger import Ledger, require_complete
@@ -30,6 +30,7 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     given = _sweep_flags(flags)
     given.check()
     ledger = open_ledger(given)
+    adopt(ledger, given, console)
     tested = _declared(ledger)
     if lacks := ledger.about["lacks"]:
         raise UserError(f"{flags.experiment}: no verdict can come of this sweep: {'; '.join(lacks)}")
@@ -78,7 +79,9 @@ def _sweep_flags(flags: ExperimentFlags) -> SweepFlags:
         tested = _experiment(family.arguments.get("value") if family else None, spec.name)
         changes = (*tested.small, *changes)
     where = str(path or flags.experiment)
-    return SweepFlags(where, set_=changes, jobs=flags.jobs, ensemble=flags.ensemble, folder=flags.folder)
+    return SweepFlags(
+        where, set_=changes, jobs=flags.jobs, ensemble=flags.ensemble, reuse=flags.reuse, folder=flags.folder
+    )
 
 
 def _declared(ledger: Ledger) -> Experiment:

@@ -40,7 +40,10 @@ class ExperimentFlags:
     ensemble: int = 16
     """Runs that train together, at most."""
     benchmark: Path | None = None
-    """Figures of benchmarks/filters.py from the same kind of device, to say what the runs would cost in PyTorch."""
+    """Figures that benchmarks/filters.py wrote, to say what the runs would cost one at a time in PyTorch."""
+    reuse: tuple[str, ...] = ()
+    """Sweeps (IDs or folders) whose finished runs count here too, where the configuration is the very same: more \
+seeds, given with --set, then train alone."""
     out: Path | None = None
     """Folder of the results, written over; by default `results` in the ledger."""
     folder: Path = ROOT

@@ -421,7 +421,12 @@ def _hypothesis(one: Hypothesis, measures: list[Measure], tables: Mapping[str, T
     words = {one.verdict for one in findings if one.decides and one.verdict is not None}
     notes = [] if words else ["no measure that decides it could be judged"]
     if len(words) > 1:
-        notes.append("its measures differ")
+        told = ", ".join(
+            f"{measure.label} {finding.verdict}"
+            for measure, finding in zip(measures, findings)
+            if finding.decides and finding.verdict is not None
+        )
+        notes.append(f"its measures differ: {told}")
     return Verdict(
         one.name, one.claim, words.pop() if len(words) == 1 else "inconclusive", tuple(findings), tuple(notes)
     )

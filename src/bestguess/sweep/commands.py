@@ -39,6 +39,8 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
             console.quiet = True
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     ledger = open_ledger(flags)
+    if not flags.plan:
+        adopt(ledger, flags, console)
     about = {"sweep": ledger.id, "folder": str(ledger.folder)}
     console.print(f"sweep {ledger.id}", soft_wrap=True)
     _print_plan(ledger, console)
@@ -107,6 +109,14 @@ def open_ledger(flags: SweepFlags) -> Ledger:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     return Ledger.create(folder, path.read_text(encoding="utf-8"), about, first)
+
+
+def adopt(ledger: Ledger, flags: SweepFlags, console: Console) -> None:
+    """Take over the runs that the sweeps of --reuse have done; say how many."""
+    for name in flags.reuse:
+        count = ledger.adopt(Ledger.find(flags.folder, name))
+        if count:
+            console.print(f"{count} runs are taken over from {name}", soft_wrap=True)
 
 
 def _first_round(spec: Spec, flags: SweepFlags) -> Round:
