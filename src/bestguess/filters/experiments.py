@@ -128,6 +128,7 @@ _BY_LAMBDA: Contrast = {"task.lambda": Slope()}
 _SMALL = (
     "preset=small",
     "model.dtype=float32",
+    "model.d_model=32",
     "train.warmup_steps=20",
     "train.validate_every=10",
     "rollout.rollouts=256",
@@ -152,7 +153,7 @@ EXPERIMENTS = {
             Hypothesis("H3", "Higher λ is harder far ahead.", _BY_LAMBDA, _PER_LAMBDA, ("rollout*",)),
         ),
         grading=Grading("task.lambda", ("sequences_0.9", "sequences_0.99", "excess")),
-        small=(*_SMALL, "train.steps=200", "task.lambda=0.68,0.92,0.98"),
+        small=(*_SMALL, "train.steps=150", "task.lambda=0.68,0.92,0.98"),
         operations=operations,
     ),
     "structure": Experiment(
@@ -168,7 +169,7 @@ EXPERIMENTS = {
             ),
         ),
         control=Control("H0", "Rotated differs from diagonal in no measure.", _structures("rotated"), against="H1"),
-        small=(*_SMALL, "train.steps=200", "task.lambda=0.84,0.98"),
+        small=(*_SMALL, "train.steps=150", "task.lambda=0.84,0.98"),
         operations=operations,
     ),
     "patching": Experiment(
@@ -195,7 +196,7 @@ EXPERIMENTS = {
                 turned_by={"model.patch": Slope(), "task.lambda": Mean(), "task.structure": Mean()},
             ),
         ),
-        small=(*_SMALL, "train.steps=120", "task.lambda=0.84,0.98", "model.patch=1,4,16"),
+        small=(*_SMALL, "train.steps=100", "task.lambda=0.84,0.98", "model.patch=1,4,16"),
         operations=operations,
     ),
     "observed": Experiment(
@@ -223,7 +224,7 @@ EXPERIMENTS = {
                 turned_by={"task.observed_dim": Mean(), "model.patch": Slope()},
             ),
         ),
-        small=(*_SMALL, "train.steps=120", "task.observed_dim=1,2,4", "model.patch=1,4,16"),
+        small=(*_SMALL, "train.steps=100", "task.observed_dim=1,2,4", "model.patch=1,4,16"),
         operations=operations,
     ),
 }
