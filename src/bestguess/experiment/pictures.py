@@ -102,7 +102,7 @@ def rollouts(analysis: Analysis, told: str | None) -> Picture | None:
     if len(panels) == 1:
         only = panels[0]
         return Chart(title, only.x, only.y, only.series, caption, log_x=True, x_ticks=only.x_ticks, hlines=only.hlines)
-    return Grid(title, panels, caption)
+    return Grid(title, panels, caption, columns=2 if len(panels) in (2, 4) else 3)
 
 
 def _by_factor(analysis: Analysis, measure: Measure) -> Chart:

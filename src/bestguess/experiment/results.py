@@ -134,7 +134,7 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
     write_json(folder / VERDICTS, found)
     write_atomically(folder / "README.md", _readme(analysis, found, told).encode())
     page = Page(analysis.experiment.title, _lead(analysis, found, told))
-    page.stats(_stats(found))
+    page.stats([Stat(one["verdict"], one["hypothesis"], one["claim"]) for one in found["verdicts"]])
     page.heading("Verdicts")
     page.table(*_verdict_table(analysis), "Effect of the main measure, with its 95 % interval over seeds")
     for verdict in analysis.verdicts:
@@ -169,14 +169,10 @@ def _text(path: Path) -> str:
 
 
 def _lead(analysis: Analysis, found: dict[str, Any], told: str | None) -> str:
-    lead = f"{analysis.experiment.question} {found['runs']} runs on {', '.join(found['devices'])}."
+    lead = (
+        f"{analysis.experiment.question} {found['runs']} runs on {', '.join(found['devices'])}; sweep {found['sweep']}."
+    )
     return lead if told is None else f"{lead}\n\n**{told[0].upper()}{told[1:]}.** These verdicts may change."
-
-
-def _stats(found: dict[str, Any]) -> list[Stat]:
-    share = "complete" if found["complete"] else "INCOMPLETE"
-    stats = [Stat(one["verdict"], one["hypothesis"], one["claim"]) for one in found["verdicts"]]
-    return [*stats, Stat(f"{found['runs']} of {found['planned']}", "runs", f"{share}; {found['sweep']}")]
 
 
 def _interval(one: Finding) -> str:
