@@ -150,9 +150,11 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, capsys, words, told):
 @pytest.mark.usefixtures("undrawn")
 def test_a_sweep_that_is_planned_goes_by_its_id_too(tmp_path, capsys):
     ledger = planted(tmp_path / "runs" / "sweeps", "eigenvalue", LAWS["eigenvalue"])
-    by_name = json.loads(run(capsys, "eigenvalue", "--json")[1])["verdicts"]
+    by_name = json.loads(run(capsys, "eigenvalue", "--json")[1])
     for name in (ledger.id, ledger.folder, ROOT / "experiments" / "eigenvalue.yaml"):
-        assert json.loads(run(capsys, name, "--json")[1])["verdicts"] == by_name
+        found = json.loads(run(capsys, name, "--json")[1])
+        assert found["verdicts"] == by_name["verdicts"]
+        assert found["command"] == by_name["command"] == "bestguess experiment eigenvalue"
     assert "is planned already" in run(capsys, ledger.id, "--preset", "small")[2]
 
 

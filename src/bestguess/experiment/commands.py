@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bestguess.command import Failure, UserError, nearest
-from bestguess.experiment.config import ExperimentFlags, find, unknown
+from bestguess.experiment.config import ExperimentFlags, find, shipped, unknown
 from bestguess.report.progress import results_table
 from bestguess.sweep.commands import adopt, open_ledger, sweep
 from bestguess.sweep.config import SweepFlags
@@ -105,9 +105,15 @@ def _experiment(family: Any, name: str) -> Experiment:
 def _command(flags: ExperimentFlags, ledger: Ledger) -> str:
     """The command that gives this result, without what is about this machine alone."""
     path = find(flags.experiment)
-    words = ["bestguess", "experiment", path.stem if path else ledger.id]
+    if path is None:
+        name, changes = ledger.about["name"], ledger.about["changes"]
+    else:
+        name, changes = path.stem, flags.set_
+    if name not in shipped():
+        name = ledger.id if path is None else path.name
+    words = ["bestguess", "experiment", name]
     words += ["--preset", flags.preset] if flags.preset != "default" else []
-    words += ["--set", *flags.set_] if flags.set_ else []
+    words += ["--set", *changes] if changes else []
     words += ["--allow-incomplete"] if flags.allow_incomplete else []
     return shlex.join(words)
 
