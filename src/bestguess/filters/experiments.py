@@ -224,7 +224,7 @@ EXPERIMENTS = {
                 turned_by={"task.observed_dim": Mean(), "model.patch": Slope()},
             ),
         ),
-        small=(*_SMALL, "train.steps=100", "task.observed_dim=1,2,4", "model.patch=1,4,16"),
+        small=(*_SMALL, "train.steps=100", "task.observed_dim=1,2,4", "model.patch=1,8"),
         operations=operations,
     ),
 }
