@@ -34,6 +34,7 @@ class Command:
 
 _FILTERS = "bestguess.filters.config:", "bestguess.filters.commands:"
 _SCRATCH = "bestguess.scratch.flags:", "bestguess.scratch.commands:"
+_EXPERIMENT = "bestguess.experiment.config:", "bestguess.experiment.commands:"
 _SWEEP = "bestguess.sweep.config:", "bestguess.sweep.commands:"
 
 COMMANDS: dict[str, Command] = {
@@ -71,6 +72,11 @@ COMMANDS: dict[str, Command] = {
         "say what of a sweep is done, and why the rest is not",
         _SWEEP[0] + "StatusFlags",
         _SWEEP[1] + "status",
+    ),
+    "experiment": Command(
+        "run an experiment and judge its hypotheses: sweep, analysis, page in one go",
+        _EXPERIMENT[0] + "ExperimentFlags",
+        _EXPERIMENT[1] + "experiment",
     ),
     "scratch check": Command(
         "prove every gradient of the NumPy engine, or watch a classic bug being caught",
@@ -117,6 +123,7 @@ COMMANDS: dict[str, Command] = {
 FAMILIES: dict[str, str] = {
     "filters": "Linear state-space sequences beside the Kalman filter:",
     "sweep": "Many runs, and the proof that all of them are done:",
+    "experiment": "Questions with hypotheses, and their verdicts:",
     "scratch": "A NumPy-only autograd engine and GPT:",
 }
 
