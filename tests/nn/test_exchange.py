@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from bestguess.nn.exchange import from_arrays, to_arrays
+from bestguess.scratch import checkpoint, stdlib
 from bestguess.scratch.gpt import GPT, GPTConfig
 from bestguess.scratch.training import fit
 
@@ -38,6 +39,14 @@ def test_a_gpt_trained_in_numpy_has_the_same_logits_in_jax(trained):
     theirs = logits(from_arrays(trained.state_dict(), heads=2), index)
     assert np.abs(ours).max() > 1
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
+
+
+def test_the_second_stage_s_checkpoint_goes_over(tmp_path):
+    checkpoint.save(tmp_path / "m.npz", GPT(stdlib.CONFIG, 5))
+    model, _ = checkpoint.load(tmp_path / "m.npz")
+    index = np.random.default_rng(1).integers(0, model.config.vocab, (2, 128))
+    there = from_arrays(model.state_dict(), model.config.heads)
+    np.testing.assert_allclose(logits(there, index), model(index).array, atol=1e-5)
 
 
 def test_gradients_agree_too(trained):

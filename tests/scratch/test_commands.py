@@ -163,7 +163,7 @@ def test_stdlib_sets_baselines_beside_the_model(capsys, tmp_path, monkeypatch):
     )
     assert status == 0
     assert result["bits_per_character"] > result["baselines"]["given 2 characters"]
-    assert result["parameters"] == 170_688
+    assert result["parameters"] == 160_320
     assert len(result["completion"]) <= 124
     assert "baselines, not a ceiling" in err
 

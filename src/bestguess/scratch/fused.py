@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bestguess.scratch import ops, pool
-from bestguess.scratch.primitive import Rotation, rms_norm, scored
+from bestguess.scratch.primitive import Rotation, scored
 from bestguess.scratch.tensor import Array, Gradients, Tensor, result
 
 __all__ = ["causal_attention", "cross_entropy", "embedding", "gelu", "layer_norm", "linear", "rms_norm"]
@@ -82,6 +82,31 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tens
         return g_x.reshape(x.shape), g_gain, g_bias
 
     return result(y.reshape(x.shape), (x, gain, bias), backward, "layer_norm", saved=(gain,))
+
+
+def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
+    """Return features over their root mean square, times `gain` (Zhang & Sennrich, 2019)."""
+    d = x.shape[-1]
+    x2 = x.array.reshape(-1, d)
+    average = _ones(d, x.dtype, 1 / d)
+    y = np.multiply(x2, x2, out=pool.empty(x2.shape, x.dtype))
+    rms = y.dot(average)
+    rms += eps
+    np.sqrt(rms, out=rms)
+    unit = np.divide(x2, rms[:, None], out=pool.empty(x2.shape, x.dtype))
+    np.multiply(unit, gain.array, out=y)
+
+    def backward(g: Array) -> Gradients:
+        # With u the normalised x and h = gain · g:  dx = (h − u · mean(u · h)) / rms
+        g2 = g.reshape(-1, d)
+        ug = np.multiply(unit, g2, out=pool.empty(x2.shape, g.dtype))
+        g_gain, mean_uh = _ones(len(g2), g.dtype).dot(ug), ug.dot(gain.array * average)
+        g_x = np.multiply(g2, gain.array, out=pool.empty(x2.shape, g.dtype))
+        g_x -= np.multiply(unit, mean_uh[:, None], out=ug)
+        g_x /= rms[:, None]
+        return g_x.reshape(x.shape), g_gain
+
+    return result(y.reshape(x.shape), (x, gain), backward, "rms_norm", saved=(gain,))
 
 
 def gelu(x: Tensor) -> Tensor:

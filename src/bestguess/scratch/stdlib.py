@@ -16,7 +16,10 @@ from bestguess.scratch.tensor import no_grad
 from bestguess.scratch.training import Curve, fit
 
 CHARACTERS = Vocabulary("\n" + "".join(map(chr, range(32, 127))))
-CONFIG = GPTConfig(vocab=len(CHARACTERS), d_model=64, layers=3, heads=4, positions=128)
+CONFIG = GPTConfig(
+    vocab=len(CHARACTERS), d_model=64, layers=3, heads=4, positions=128, position="rope", norm="rms", bias=False
+)
+"""The JAX decoder's kind, so that what is trained here can go there."""
 BATCH = 16
 
 
