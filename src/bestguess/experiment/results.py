@@ -40,8 +40,8 @@ def summary(analysis: Analysis, ledger: Ledger, command: str, told: str | None, 
         "learning_rates": analysis.cells,
         "edges": edges(analysis) or None,
         "devices": sorted({record["device"] for record in analysis.records}),
-        "device_seconds": seconds,
-        "device_seconds_per_run": seconds / len(analysis.records),
+        "worker_seconds": seconds,
+        "worker_seconds_per_run": seconds / len(analysis.records),
         "pytorch": None if benchmark is None else pytorch(analysis, benchmark),
         "version": __version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -255,9 +255,9 @@ def _told_grades(found: dict[str, Any]) -> str:
 def _costs(found: dict[str, Any]) -> list[str]:
     """What the runs took, and what they would take in PyTorch, line by line."""
     lines = [
-        f"{found['device_seconds']:,.0f} s on {', '.join(found['devices'])} for {found['runs']} runs: "
-        f"{found['device_seconds_per_run']:.1f} s a run, its evaluation and rollouts included, bestguess "
-        f"{found['version']}, {found['date']}."
+        f"{found['worker_seconds']:,.0f} s of workers' time on {', '.join(found['devices'])} for {found['runs']} runs, "
+        f"{found['worker_seconds_per_run']:.1f} s a run, its evaluation and rollouts included; workers that shared a "
+        f"device count in full each. bestguess {found['version']}, {found['date']}."
     ]
     other = found["pytorch"]
     if other is not None:
