@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from bestguess.scratch import checkpoint
 from bestguess.scratch.data import DEMOS, PYTHON, ceiling, split
 from bestguess.scratch.generate import generate
@@ -28,11 +30,13 @@ class Score:
     of: int
 
 
-def complete(model: GPT, header: str, limit: int = 60, **sampling: object) -> str:
-    """Return what the model writes after `header` (its first line, without the line break)."""
+def complete(
+    model: GPT, header: str, limit: int = 60, temperature: float = 0.0, rng: np.random.Generator | None = None
+) -> str:
+    """Return what the model writes after `header` (a first line, without the line break); greedily by default."""
     prompt = PYTHON.encode(header)
     limit = min(limit, model.config.positions + 1 - len(prompt))
-    return PYTHON.decode(generate(model, prompt, limit, stop=PYTHON.end, **sampling))  # type: ignore[arg-type]
+    return PYTHON.decode(generate(model, prompt, limit, temperature=temperature, stop=PYTHON.end, rng=rng))
 
 
 def parses(text: str) -> bool:

@@ -38,11 +38,8 @@ class LossPlot:
     def __init__(self, console: Console, title: str, steps: int):
         self.console, self.title, self.steps = console, title, steps
         self.losses: list[float] = []
-        self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=8) if self._drawn else None
-
-    @property
-    def _drawn(self) -> bool:
-        return self.console.is_terminal
+        drawn = console.is_terminal
+        self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=8) if drawn else None
 
     def __enter__(self) -> LossPlot:
         if self._live:
