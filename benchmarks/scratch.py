@@ -346,6 +346,7 @@ def main() -> None:
     parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has PyTorch")
     parser.add_argument("--rounds", type=int, default=5, help="processes that each figure is the median of")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4], help="thread counts to try")
+    parser.add_argument("--sizes", default="", help="only sizes whose name holds this, such as 4,624")
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -370,7 +371,7 @@ def main() -> None:
     )
     if result["agreement"][worst] > 1e-9:
         sys.exit("the two do not compute the same; no timing would mean anything")
-    result["sizes"] = {size: race(size, args) for size in SIZES}
+    result["sizes"] = {size: race(size, args) for size in SIZES if args.sizes in size}
     print("\nforward + backward of a layer, 32 × 64 tokens   primitive             fused")
     print("                                 ms     MB  faults     ms     MB  faults")
     result["operations"] = in_a_process(sys.executable, {"what": "operations"}, 1)
