@@ -247,7 +247,9 @@ def run_stdlib(flags: StdlibFlags, console: Console) -> dict[str, Any]:
     table.add_row(f"this GPT after {flags.steps:,} steps", f"{bits:.3f} ± {deviation:.3f}")
     console.print(table)
     console.print("No floor is known for natural text: these are baselines, not a ceiling.")
-    written = library.CHARACTERS.decode(generate(model, prompt, library.CONFIG.positions + 1 - len(prompt)))
+    room = library.CONFIG.positions + 1 - len(prompt)
+    rng = np.random.default_rng(flags.seed)
+    written = library.CHARACTERS.decode(generate(model, prompt, room, temperature=0.7, rng=rng))
     console.print(flags.prompt + written, markup=False)
     if flags.save is not None:
         checkpoint.save(flags.save, model, f"bestguess scratch stdlib, {flags.steps:,} steps, seed {flags.seed}")

@@ -85,7 +85,7 @@ class StdlibFlags:
     seed: int = 0
     """Draws the initial weights and the batches."""
     prompt: str = "def "
-    """What the trained model goes on from, greedily."""
+    """What the trained model goes on from, in the end, at temperature 0.7."""
     save: Path | None = None
     """File (.npz) to write the trained weights to."""
     json: bool = False
