@@ -33,6 +33,7 @@ class Command:
 
 
 _FILTERS = "bestguess.filters.config:", "bestguess.filters.commands:"
+_INTEGERS = "bestguess.integers.flags:", "bestguess.integers.answers:"
 _SCRATCH = "bestguess.scratch.commands:"
 _SWEEP = "bestguess.sweep.config:", "bestguess.sweep.commands:"
 
@@ -62,6 +63,11 @@ COMMANDS: dict[str, Command] = {
         _FILTERS[0] + "ReportFlags",
         _FILTERS[1] + "report_run",
     ),
+    "integers explain": Command(
+        "say which recurrences a sequence may be, and what comes next (no model)",
+        _INTEGERS[0] + "ExplainFlags",
+        _INTEGERS[1] + "explain",
+    ),
     "sweep": Command(
         "train all runs of a W&B sweep YAML, or go on with a sweep by its ID",
         _SWEEP[0] + "SweepFlags",
@@ -86,6 +92,7 @@ COMMANDS: dict[str, Command] = {
 
 FAMILIES: dict[str, str] = {
     "filters": "Linear state-space sequences beside the Kalman filter:",
+    "integers": "Integer sequences beside an exact Bayes predictor:",
     "sweep": "Many runs, and the proof that all of them are done:",
     "scratch": "A NumPy-only autograd engine and GPT:",
 }
