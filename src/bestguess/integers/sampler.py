@@ -71,7 +71,7 @@ def alias_table(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     spare = np.cumsum(share[heavy] - 1)
     threshold, alias = np.ones(count), np.arange(count)
     # A light outcome takes from the heavy one whose turn it is when all before it are full ...
-    giver = np.searchsorted(spare, lacking - (1 - share[light]), side="right")
+    giver = np.searchsorted(spare, np.r_[0.0, lacking[:-1]], side="left")
     threshold[light] = share[light]
     alias[light] = heavy[np.minimum(giver, len(heavy) - 1)]
     # ... which thereby may give too much: then the next heavy one fills it up in turn.

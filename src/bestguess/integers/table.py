@@ -55,7 +55,7 @@ class Table:
         """Return which rows belong to a part, bool [N]: all, those that training may see, those held out of it."""
         return {"all": np.full(len(self.rows), True), "seen": ~self.held_out, "held-out": self.held_out}[part]
 
-    def weights(self, mixture: np.ndarray) -> np.ndarray:
+    def weights(self, mixture: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return P(row) under a mixture of the phases, [3] → float64 [N], summing to 1."""
         total = np.asarray(mixture, np.float64) @ self.prior
         return total / total.sum()
