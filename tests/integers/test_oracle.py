@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bestguess.command import Failure
 from bestguess.integers.curriculum import FINAL
 from bestguess.integers.oracle import Oracle
+from bestguess.integers.recurrences import FAMILIES
 from bestguess.integers.table import PARTS, make_table
 from tests.integers.test_table import SMALL, by_hand
 
@@ -134,7 +135,9 @@ def test_the_two_ways_to_a_prediction_agree(overflow):
     logits = oracle.logits(table.rows[picked, :6])
     for row, n, out in zip(table.rows[picked], table.lengths[picked], logits):
         for j in range(1, min(n - 1, 6) + 1):
-            np.testing.assert_allclose(np.exp(out[j - 1], dtype=np.float64), oracle.predict(row[:j]), rtol=1e-5)
+            np.testing.assert_allclose(
+                np.exp(out[j - 1], dtype=np.float64), oracle.predict(row[:j].tolist()), rtol=1e-5
+            )
 
 
 def test_unknown_prefixes_get_uniform_logits_and_stay_unknown():
@@ -171,27 +174,25 @@ def test_the_whole_table(overflow):
     for part in PARTS:
         scores = oracle.scores(uniform, part)
         np.testing.assert_allclose(scores.loss, math.log(256))
-        assert (np.diff(scores.floor) < 0).all() or part == "held-out"
+        assert scores.floor[0] > 3
         assert scores.ceiling[-1] > 0.999
         assert scores.floor[-1] < 1e-3
 
 
 def test_the_figures_of_sequences_drawn_at_random():
     """Sampled log loss and accuracy of the oracle lie within 5 of their standard errors of the exact sums."""
-    oracle = Oracle(make_table())
+    oracle = Oracle(make_table(families=FAMILIES[:4]), (1.0, 0.0, 0.0))
     table = oracle.table
-    rng = np.random.default_rng(3)
-    drawn = table.rows[rng.choice(len(table.rows), 4_000, p=oracle.weights)]
+    exact = oracle.scores(oracle.judge(oracle.logits), "all")
+    drawn = table.rows[np.random.default_rng(3).choice(len(table.rows), 4_000, p=oracle.weights)]
     logits = oracle.logits(drawn[:, :8]).astype(np.float64)
     target = drawn[:, 1:].astype(int)
     loss = -np.take_along_axis(logits, target[..., None], axis=2)[..., 0]
-    hit = logits.argmax(axis=2) == target
-    exact_floor = np.array([level.mean(level.sum(-level.probability * np.log(level.probability)), "all")
-                            for level in oracle.levels[1:]])  # fmt: skip
-    for sample, exact in ((loss, exact_floor),):
-        error = sample.std(axis=0) / len(sample) ** 0.5 + 1e-4
-        assert (np.abs(sample.mean(axis=0) - exact) < 5 * error).all()
-    assert hit[:, -1].mean() > 0.99
+    hit = (logits.argmax(axis=2) == target).astype(float)
+    for sample, expected in ((loss, exact.floor), (hit, exact.ceiling)):
+        # What no draw shows (one in 4,000) may still have a share of the sum.
+        error = sample.std(axis=0) / len(sample) ** 0.5 + 2e-4
+        assert (np.abs(sample.mean(axis=0) - expected) < 5 * error).all()
 
 
 def test_the_default_mixture_is_the_curriculum_s_last():

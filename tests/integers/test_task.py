@@ -32,7 +32,7 @@ def test_the_oracle_on_the_device_is_the_one_on_the_host(overflow):
         oracle = task.oracle(sequence)
         assert oracle.logits.shape == (LENGTH + 1, 256)
         for j in range(n):
-            np.testing.assert_allclose(np.exp(oracle.logits[j]), host.predict(row[:j]), rtol=1e-5)
+            np.testing.assert_allclose(np.exp(oracle.logits[j]), host.predict(row[:j].tolist()), rtol=1e-5)
         np.testing.assert_allclose(regret(oracle, oracle), 0.0)
 
 

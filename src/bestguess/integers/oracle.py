@@ -49,8 +49,9 @@ class Level:
 
     def mean(self, of: np.ndarray, part: Part) -> float:
         """Return the mean over prefixes, weighed by a part's rows, of one number a prefix; NaN where there are none."""
-        weight = self.weight[part]
-        return float(weight @ of / weight.sum()) if weight.any() else float("nan")
+        own = self.weight[part] > 0  # elsewhere may stand an infinite regret
+        weight = self.weight[part][own]
+        return float(weight @ of[own] / weight.sum()) if own.any() else float("nan")
 
     def sum(self, of: np.ndarray) -> np.ndarray:
         """Return the sum over each prefix's continuations of one number a continuation, [prefixes]."""
