@@ -34,7 +34,7 @@ class Command:
 
 
 _FILTERS = "bestguess.filters.config:", "bestguess.filters.commands:"
-_INTEGERS = "bestguess.integers.config:", "bestguess.integers.commands:"
+_INTEGERS = "bestguess.integers.flags:", "bestguess.integers.answers:"
 _SCRATCH = "bestguess.scratch.commands:"
 _SWEEP = "bestguess.sweep.config:", "bestguess.sweep.commands:"
 
@@ -66,8 +66,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "integers train": Command(
         "train an ensemble on sequences that follow recurrences",
-        _INTEGERS[0] + "TrainFlags",
-        _INTEGERS[1] + "train",
+        "bestguess.integers.config:TrainFlags",
+        "bestguess.integers.commands:train",
+    ),
+    "integers explain": Command(
+        "say which recurrences a sequence may be, and what comes next (no model)",
+        _INTEGERS[0] + "ExplainFlags",
+        _INTEGERS[1] + "explain",
     ),
     "sweep": Command(
         "train all runs of a W&B sweep YAML, or go on with a sweep by its ID",
@@ -93,7 +98,7 @@ COMMANDS: dict[str, Command] = {
 
 FAMILIES: dict[str, str] = {
     "filters": "Linear state-space sequences beside the Kalman filter:",
-    "integers": "Integer sequences beside the exact Bayes predictor:",
+    "integers": "Integer sequences beside an exact Bayes predictor:",
     "sweep": "Many runs, and the proof that all of them are done:",
     "scratch": "A NumPy-only autograd engine and GPT:",
 }

@@ -26,15 +26,16 @@ def mixture(progress: Any, curriculum: Curriculum, xp: Any = np) -> Any:
     xp: NumPy, or jax.numpy where `progress` is traced.
     """
     progress = xp.asarray(progress)[..., None]
-    weights = xp.asarray(STAGES[0]) + 0 * progress
+    spread = lambda stage: xp.broadcast_to(xp.asarray(stage), (*progress.shape[:-1], len(stage)))  # noqa: E731
     if curriculum == "none":
-        return xp.asarray(FINAL) + 0 * progress
+        return spread(FINAL)
+    weights = spread(STAGES[0])
     for before, after, (start, stop) in zip(STAGES, STAGES[1:], TRANSITIONS):
         if curriculum == "gradual":
             share = xp.clip((progress - start) / (stop - start), 0, 1)
         else:
-            share = 1.0 * (progress >= (start + stop) / 2)
-        weights = weights + share * (xp.asarray(after) - xp.asarray(before))
+            share = xp.where(progress >= (start + stop) / 2, 1.0, 0.0)
+        weights = weights + share * (spread(after) - spread(before))
     return weights
 
 

@@ -280,7 +280,8 @@ class Family:
 
 # The families. Starts range widely and rules narrowly on purpose: what a rule does to a term is then shown by many
 # rows, so that rows held out of training can be predicted by whoever has learnt the rule. Sums, products and parities
-# follow from terms modulo 256; roundings do not, so those families have parameters that keep them below 256.
+# follow from terms modulo 256; roundings do not, so those families have parameters that keep them below 256. A family
+# of few rows has a small weight: a row's prior is then of one order of magnitude everywhere.
 
 s, d, e, k, m, f, g, p, q, u, v, x, y = (Parameter(name) for name in "s d e k m f g p q u v x y".split())  # noqa: SIM905
 
@@ -305,7 +306,7 @@ def _stays_small(s: Grid, p: Grid, q: Grid) -> np.ndarray:
 FAMILIES: tuple[Family, ...] = (
     # Phase 1: recurrences of order 0, 1 and 2.
     Family(
-        "constant", 1, 0.5, (("s", range(256)),),
+        "constant", 1, 0.25, (("s", range(256)),),
         explicit(s),
         "a(n) = {s}",
         "always {s}",
@@ -324,7 +325,7 @@ FAMILIES: tuple[Family, ...] = (
         where=lambda x, y: x != y,
     ),
     Family(
-        "Fibonacci", 1, 0.5, (("x", range(32)), ("y", range(32))),
+        "Fibonacci", 1, 0.5, (("x", range(64)), ("y", range(64))),
         Sequence((x, y), last + before_last),
         "a(n) = a(n−1) + a(n−2), a(1) = {x}, a(2) = {y}",
         "each term is the sum of the two before",
@@ -352,20 +353,20 @@ FAMILIES: tuple[Family, ...] = (
         where=lambda s, d, e: d > e,
     ),
     Family(
-        "geometric", 2, 1.0, (("s", range(1, 256)), ("f", range(2, 8))),
+        "geometric", 2, 0.5, (("s", range(1, 256)), ("f", range(2, 8))),
         Sequence((s,), f * last),
         "a(n) = {f}·a(n−1), a(1) = {s}",
         "each term is {f} times the one before",
     ),
     Family(
-        "alternating factors", 2, 1.0, (("s", range(1, 256)), ("f", range(1, 5)), ("g", range(1, 5))),
+        "alternating factors", 2, 0.5, (("s", range(1, 256)), ("f", range(1, 5)), ("g", range(1, 5))),
         Sequence((s,), last * Of(cycle(f, g), n - 1)),
         "a(n) = f(n)·a(n−1), f = {f}, {g}, {f}, {g}, …, a(1) = {s}",
         "factors of {f} and {g} in turn",
         where=lambda s, f, g: f != g,
     ),
     Family(
-        "rational factors", 2, 1.0, (("s", range(1, 128)), (("p", "q", "u", "v"), _TURNS)),
+        "rational factors", 2, 0.5, (("s", range(1, 128)), (("p", "q", "u", "v"), _TURNS)),
         Sequence((s,), floor(last * Of(cycle(p, u), n - 1), Of(cycle(q, v), n - 1))),
         "a(n) = ⌊f(n)·a(n−1)⌋, f = {p}/{q}, {u}/{v}, {p}/{q}, {u}/{v}, …, a(1) = {s}",
         "factors of {p}/{q} and {u}/{v} in turn, each term rounded down",
@@ -384,7 +385,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     # Phase 3: compositions, transformations, conditionals.
     Family(
-        "Fibonacci modulo", 3, 0.5, (("x", range(7)), ("y", range(7)), ("m", range(2, 8))),
+        "Fibonacci modulo", 3, 0.02, (("x", range(5)), ("y", range(5)), ("m", range(2, 6))),
         explicit(Of(Sequence((x, y), last + before_last)) % m),
         "a(n) = (a(n−1) + a(n−2)) mod {m}, a(1) = {x}, a(2) = {y}",
         "each term is the sum of the two before, modulo {m}",
@@ -398,21 +399,21 @@ FAMILIES: tuple[Family, ...] = (
         "an arithmetic sequence with a step of {d}, times {f} at multiples of {k}",
     ),
     Family(
-        "floor of geometric", 3, 1.0, (("s", range(1, 256)), (("p", "q"), _FRACTIONS)),
+        "floor of geometric", 3, 0.5, (("s", range(1, 256)), (("p", "q"), _FRACTIONS)),
         explicit(floor(s * p ** (n - 1), q ** (n - 1))),
         "a(n) = ⌊{s}·({p}/{q})^(n−1)⌋",
         "{s} times the powers of {p}/{q}, rounded down",
         where=_stays_small,
     ),
     Family(
-        "ceiling of geometric", 3, 1.0, (("s", range(1, 256)), (("p", "q"), _FRACTIONS)),
+        "ceiling of geometric", 3, 0.5, (("s", range(1, 256)), (("p", "q"), _FRACTIONS)),
         explicit(ceiling(s * p ** (n - 1), q ** (n - 1))),
         "a(n) = ⌈{s}·({p}/{q})^(n−1)⌉",
         "{s} times the powers of {p}/{q}, rounded up",
         where=_stays_small,
     ),
     Family(
-        "alternating signs", 3, 1.0, (("s", range(1, 128)), ("d", range(16))),
+        "alternating signs", 3, 0.5, (("s", range(1, 128)), ("d", range(16))),
         explicit(Of(arithmetic(s, d)) * (Constant(1) - (n + 1) % 2 * 2)),
         "a(n) = (−1)^(n−1)·({s} {d:±}·(n−1))",
         "an arithmetic sequence with a step of {d}, its signs alternating",

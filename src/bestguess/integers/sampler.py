@@ -6,17 +6,14 @@ outcomes each. So one uniform place and one uniform number draw a row, however m
 
 from __future__ import annotations
 
-from typing import Literal
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from bestguess.integers.table import PHASES, Table
+from bestguess.integers.table import PHASES, Part, Table
 
-Part = Literal["all", "seen", "held-out"]
 PADDING = -1
 """What stands behind the end of a sequence."""
 
@@ -44,8 +41,8 @@ class Sampler(eqx.Module):
 
 
 def make_sampler(table: Table, part: Part = "seen") -> Sampler:
-    """Return a sampler of the table's rows, of those that training may see, or of those held out."""
-    kept = {"all": np.full(len(table.rows), True), "seen": ~table.held_out, "held-out": table.held_out}[part]
+    """Return a sampler of one part of the table, by default of the rows that training may see."""
+    kept = table.part(part)
     tables = [alias_table(table.prior[phase, kept]) for phase in range(PHASES)]
     return Sampler(
         rows=jnp.asarray(table.rows[kept]),
@@ -74,7 +71,7 @@ def alias_table(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     spare = np.cumsum(share[heavy] - 1)
     threshold, alias = np.ones(count), np.arange(count)
     # A light outcome takes from the heavy one whose turn it is when all before it are full ...
-    giver = np.searchsorted(spare, lacking - (1 - share[light]), side="right")
+    giver = np.searchsorted(spare, np.r_[0.0, lacking[:-1]], side="left")
     threshold[light] = share[light]
     alias[light] = heavy[np.minimum(giver, len(heavy) - 1)]
     # ... which thereby may give too much: then the next heavy one fills it up in turn.

@@ -9,6 +9,7 @@ together.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,8 @@ from bestguess.integers.recurrences import FAMILIES, Family
 CLASSES, PHASES = 256, 3
 MAX_LENGTH = 16
 Overflow = Literal["wrap", "end"]
+Part = Literal["all", "seen", "held-out"]
+PARTS: tuple[Part, ...] = ("all", "seen", "held-out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +51,23 @@ class Table:
         """The longest context: a full row has one term more."""
         return self.rows.shape[1] - 1
 
-    def weights(self, mixture: np.ndarray) -> np.ndarray:
+    def part(self, part: Part) -> np.ndarray:
+        """Return which rows belong to a part, bool [N]: all, those that training may see, those held out of it."""
+        return {"all": np.full(len(self.rows), True), "seen": ~self.held_out, "held-out": self.held_out}[part]
+
+    def weights(self, mixture: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return P(row) under a mixture of the phases, [3] → float64 [N], summing to 1."""
         total = np.asarray(mixture, np.float64) @ self.prior
         return total / total.sum()
+
+    def starting_with(self, terms: Sequence[int]) -> np.ndarray:
+        """Return the places of the rows that begin with `terms` (0..255), int64 [n], empty where none does."""
+        low, high = 0, len(self.rows)
+        for place, term in enumerate(terms[: self.rows.shape[1]]):
+            column = self.rows[low:high, place]
+            low, high = (low + int(np.searchsorted(column, term, side)) for side in ("left", "right"))
+        places = np.arange(low, high)
+        return places[self.lengths[places] >= len(terms)]
 
 
 @functools.lru_cache(maxsize=4)
