@@ -23,7 +23,8 @@ class Command:
 
     `flags` and `run` are `module:name`, so that listing commands imports none of them. The
     dataclass has a field `json: bool`, and may have a method `presets() -> dict[str, instance]`
-    beside a field `preset`; with a field `resume` it lists in WITH_RESUME
+    beside a field `preset`, and on those instances a method `designs() -> dict[str, instance]` beside a field
+    `design`: a second choice, made within the first; with a field `resume` it lists in WITH_RESUME
     the flags that may stand beside it. The function takes (flags, console) and returns one JSON-able dict.
     """
 
@@ -62,6 +63,11 @@ COMMANDS: dict[str, Command] = {
         "write the page and the figures again",
         _FILTERS[0] + "ReportFlags",
         _FILTERS[1] + "report_run",
+    ),
+    "integers train": Command(
+        "train an ensemble on sequences that follow recurrences",
+        "bestguess.integers.config:TrainFlags",
+        "bestguess.integers.commands:train",
     ),
     "integers explain": Command(
         "say which recurrences a sequence may be, and what comes next (no model)",
@@ -192,17 +198,22 @@ def _refuse_beside_resume(flags: Any, args: list[str]) -> None:
 
 
 def _preset(cls: Any, args: list[str]) -> Any:
-    """The preset that `args` names sets the defaults; other flags then change single values of it."""
+    """The preset that `args` names sets the defaults, and so does a design; other flags then change single values."""
+    preset = _named("preset", cls.presets(), args)
+    return _named("design", preset.designs(), args) if hasattr(preset, "designs") else preset
+
+
+def _named(flag: str, known: dict[str, Any], args: list[str]) -> Any:
+    """Return the one of `known` that the flag names in `args`, or else the one named default."""
     name = "default"
     for i, arg in enumerate(args):
-        if arg == "--preset" and i + 1 < len(args):
+        if arg == f"--{flag}" and i + 1 < len(args):
             name = args[i + 1]
-        elif arg.startswith("--preset="):
+        elif arg.startswith(f"--{flag}="):
             name = arg.partition("=")[2]
-    presets = cls.presets()
-    if name not in presets:
-        raise UserError(f"--preset {name}: unknown{nearest(name, presets)} (choose from {', '.join(presets)})")
-    return presets[name]
+    if name not in known:
+        raise UserError(f"--{flag} {name}: unknown{nearest(name, known)} (choose from {', '.join(known)})")
+    return known[name]
 
 
 def _one_line(box: str) -> str:
