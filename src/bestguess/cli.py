@@ -34,7 +34,7 @@ class Command:
 
 
 _FILTERS = "bestguess.filters.config:", "bestguess.filters.commands:"
-_INTEGERS = "bestguess.integers.flags:", "bestguess.integers.answers:"
+_INTEGERS = "bestguess.integers.flags:", "bestguess.integers.answers:", "bestguess.integers.runs:"
 _SCRATCH = "bestguess.scratch.commands:"
 _SWEEP = "bestguess.sweep.config:", "bestguess.sweep.commands:"
 
@@ -68,6 +68,31 @@ COMMANDS: dict[str, Command] = {
         "train an ensemble on sequences that follow recurrences",
         "bestguess.integers.config:TrainFlags",
         "bestguess.integers.commands:train",
+    ),
+    "integers evaluate": Command(
+        "measure accuracy and regret beside the oracle, on seen and held-out rows",
+        _INTEGERS[0] + "EvaluateFlags",
+        _INTEGERS[2] + "evaluate_run",
+    ),
+    "integers report": Command(
+        "write the page and the figures again",
+        _INTEGERS[0] + "ReportFlags",
+        _INTEGERS[2] + "report_run",
+    ),
+    "integers generate": Command(
+        "go on with a sequence, term after term, beside the oracle",
+        _INTEGERS[0] + "GenerateFlags",
+        _INTEGERS[2] + "generate_run",
+    ),
+    "integers export": Command(
+        "write one run's model as one small file for integers predict",
+        _INTEGERS[0] + "ExportFlags",
+        _INTEGERS[2] + "export_run",
+    ),
+    "integers predict": Command(
+        "ask the model that lies in the package what comes next: no training needed",
+        _INTEGERS[0] + "PredictFlags",
+        _INTEGERS[1] + "predict",
     ),
     "integers explain": Command(
         "say which recurrences a sequence may be, and what comes next (no model)",

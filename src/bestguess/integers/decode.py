@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from bestguess.integers.config import CLASSES
 from bestguess.integers.model import IntegerModel
 from bestguess.integers.sampler import PADDING
-from bestguess.integers.table import CLASSES
 from bestguess.nn.decoder import DecoderCache
 
 Method = Literal["cached", "naive", "parallel"]
@@ -83,9 +83,7 @@ def generate(
         passes = steps
     log_p = _log_softmax(rows)
     new_terms = found[len(terms) :]
-    return Generated(
-        tuple(new_terms), float(log_p[np.arange(steps), new_terms].sum()), np.exp(log_p), passes
-    )
+    return Generated(tuple(new_terms), float(log_p[np.arange(steps), new_terms].sum()), np.exp(log_p), passes)
 
 
 def beam_search(
@@ -132,11 +130,12 @@ class _Cached:
         self.cache: DecoderCache | None = None
 
     def after(self, terms: list[int]) -> np.ndarray:
-        if self.cache is None or len(terms) > self.length:
+        cache: DecoderCache | None = self.cache
+        new = terms[-1:]
+        if cache is None or len(terms) > self.length:
             # The first time, or the window has slid: positions count from its new beginning.
-            self.cache, new = self.model.empty_cache(self.length), terms[-self.length :]
-        else:
-            new = terms[-1:]
+            cache, new = self.model.empty_cache(self.length), terms[-self.length :]
+        self.cache = cache
         for term in new:
             logits, self.cache = _after_one(self.model, jnp.asarray([term]), self.cache)
         return np.asarray(logits)

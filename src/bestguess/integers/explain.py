@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bestguess.command import UserError
+from bestguess.integers.config import CLASSES
 from bestguess.integers.oracle import Oracle
-from bestguess.integers.table import CLASSES, PHASES
+from bestguess.integers.table import PHASES
 
 
 @dataclass(frozen=True)

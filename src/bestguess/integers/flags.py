@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import tyro
@@ -23,5 +24,86 @@ class ExplainFlags:
     """The longest context (terms), from 2 to 16."""
     overflow: Literal["wrap", "end"] = "wrap"
     """How terms outside 0..255 are shown: modulo 256, or not at all (the sequence ends)."""
+    json: bool = False
+    """Print the result as one JSON object on standard output, and everything else on standard error."""
+
+
+@dataclass(frozen=True)
+class PredictFlags:
+    """Predict what comes next with the trained model that lies in the package, beside the exact Bayes predictor."""
+
+    terms: tyro.conf.Positional[tuple[str, ...]]
+    """The terms so far, integers 0..255, such as 2 4 8 16."""
+    model: Path | None = None
+    """Another model's file, written by `integers export`."""
+    top: int = 5
+    """How many guesses to show; --json gives all of probability above 0.0001."""
+    json: bool = False
+    """Print the result as one JSON object on standard output, and everything else on standard error."""
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """What every command on a trained folder takes."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder that `integers train` left behind."""
+    json: bool = False
+    """Print the result as one JSON object on standard output, and everything else on standard error."""
+
+
+@dataclass(frozen=True)
+class EvaluateFlags(RunFlags):
+    """Measure every run of the folder against the exact Bayes predictor, on seen and on held-out rows.
+
+    Accuracy, regret and distance after 1, 2, … terms are exact sums over the whole table of sequences.
+    """
+
+
+@dataclass(frozen=True)
+class ReportFlags(RunFlags):
+    """Write the folder's page (one HTML file that opens offline) and its figures."""
+
+
+@dataclass(frozen=True)
+class GenerateFlags:
+    """Go on with a sequence, term after term, with the guesses of the model and of the oracle beside each other.
+
+    The model sees as many of the last terms as it was trained on; the oracle sees the same ones.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder that `integers train` left behind."""
+    terms: tyro.conf.Positional[tuple[str, ...]]
+    """The terms so far, integers 0..255, such as 2 4 6 8."""
+    steps: int = 8
+    """New terms."""
+    method: Literal["cached", "naive", "parallel"] = "cached"
+    """One term at a time with keys and values kept, or all anew for each term, or all terms guessed at once until \
+no guess changes. All give the same terms."""
+    temperature: float = 0.0
+    """0 takes the most probable term; above, terms are drawn after logits are divided by this."""
+    beams: int = 1
+    """Sequences that a beam search keeps; 1 is no search."""
+    seed: int = 0
+    """Draws the terms at a temperature above 0."""
+    top: int = 3
+    """How many guesses to show for each term."""
+    number: int | None = None
+    """Which run of the folder's ensemble, from 0; the best on validation sequences by default."""
+    json: bool = False
+    """Print the result as one JSON object on standard output, and everything else on standard error."""
+
+
+@dataclass(frozen=True)
+class ExportFlags:
+    """Write one run's best weights and its config as one small file, as `integers predict` takes it."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder that `integers train` left behind."""
+    out: Path = Path("model.safetensors")
+    """The file to write."""
+    number: int | None = None
+    """Which run of the folder's ensemble, from 0; the best on validation sequences by default."""
     json: bool = False
     """Print the result as one JSON object on standard output, and everything else on standard error."""

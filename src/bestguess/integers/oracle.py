@@ -20,8 +20,9 @@ from functools import cached_property
 import numpy as np
 
 from bestguess.command import Failure
-from bestguess.integers.curriculum import FINAL
-from bestguess.integers.table import CLASSES, PARTS, Part, Table
+from bestguess.integers.config import CLASSES, IntegerTaskConfig
+from bestguess.integers.curriculum import FINAL, final_mixture
+from bestguess.integers.table import PARTS, Part, Table, table_of
 
 SELF_TEST_TOLERANCE = 1e-6
 _CHUNK = 4096
@@ -226,6 +227,11 @@ class Oracle:
                 f"evaluation, more than {SELF_TEST_TOLERANCE:g}; the evaluation is wrong, so no result is reported"
             )
         return float(worst)
+
+
+def oracle_of(config: IntegerTaskConfig) -> Oracle:
+    """Return the Bayes predictor of a config's sequences, under the mixture that its training ends with."""
+    return Oracle(table_of(config), final_mixture(config.phases))
 
 
 def _normalised(weights: np.ndarray) -> np.ndarray:

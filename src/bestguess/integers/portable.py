@@ -86,9 +86,7 @@ class PortableModel:
         frequency = self.config.model.rope_base ** (-np.arange(half, dtype=np.float32) / half)
         angle = np.arange(len(x), dtype=np.float32)[:, None, None] * frequency
         a, b = x[..., :half], x[..., half:]
-        return np.concatenate(
-            [a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=-1
-        )
+        return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=-1)
 
     def _feed_forward(self, at: str, x: np.ndarray) -> np.ndarray:
         hidden = x @ self.weights[at + "feed_forward/up"]
@@ -130,9 +128,3 @@ def load_portable(path: Path) -> PortableModel:
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(f"--model {path}: damaged, or not written by bestguess integers export ({error})") from error
     return PortableModel(from_dict(IntegersConfig, config, f"{path}: ", complete=True), weights)
-
-
-def final_mixture(config: IntegersConfig) -> tuple[float, ...]:
-    """Return the phases that the config ends its training with, all alike: what its model is measured under."""
-    phases = config.task.phases
-    return tuple(1 / phases if i < phases else 0.0 for i in range(3))

@@ -14,9 +14,8 @@ from bestguess.integers.config import IntegersConfig, IntegerTaskConfig
 from bestguess.integers.curriculum import mixture
 from bestguess.integers.losses import RANDOM, loss_by_position, negative_log_likelihood, position_weights
 from bestguess.integers.model import IntegerModel
-from bestguess.integers.recurrences import FAMILIES
 from bestguess.integers.sampler import PADDING, Sampler, make_sampler
-from bestguess.integers.table import PHASES, Table, make_table
+from bestguess.integers.table import PHASES, table_of
 from bestguess.train.ensemble import Member, Problem
 
 
@@ -114,12 +113,6 @@ def phase_weights(config: IntegerTaskConfig, progress: Float[Array, ""]) -> Floa
     """Return the mixture of the phases at `progress`; phases that the config leaves out have none of it."""
     weights = mixture(progress, config.curriculum, jnp) * (np.arange(PHASES) < config.phases)
     return weights / jnp.sum(weights)
-
-
-def table_of(config: IntegerTaskConfig) -> Table:
-    """Return the table that the config describes."""
-    families = tuple(family for family in FAMILIES if family.phase <= config.phases)
-    return make_table(config.length, config.overflow, config.held_out, families=families)
 
 
 def make_problem(config: IntegersConfig) -> IntegerProblem:

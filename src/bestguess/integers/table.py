@@ -15,10 +15,10 @@ from typing import Literal
 
 import numpy as np
 
+from bestguess.integers.config import CLASSES, MAX_LENGTH, IntegerTaskConfig
 from bestguess.integers.recurrences import FAMILIES, Family
 
-CLASSES, PHASES = 256, 3
-MAX_LENGTH = 16
+PHASES = 3
 Overflow = Literal["wrap", "end"]
 Part = Literal["all", "seen", "held-out"]
 PARTS: tuple[Part, ...] = ("all", "seen", "held-out")
@@ -130,6 +130,12 @@ def make_table(
         source_choice=choice,
         source_prior=source_prior,
     )
+
+
+def table_of(config: IntegerTaskConfig) -> Table:
+    """Return the table that a config describes: of the families of its phases."""
+    families = tuple(family for family in FAMILIES if family.phase <= config.phases)
+    return make_table(config.length, config.overflow, config.held_out, families=families)
 
 
 def hashed(rows: np.ndarray, lengths: np.ndarray, salt: int) -> np.ndarray:

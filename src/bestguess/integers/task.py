@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from bestguess.integers.config import CLASSES
 from bestguess.integers.curriculum import FINAL
 from bestguess.integers.oracle import Level, Oracle
 from bestguess.integers.sampler import PADDING, Sampler, make_sampler
-from bestguess.integers.table import CLASSES, Part, Table
+from bestguess.integers.table import Part, Table
 from bestguess.task import Categorical, Task
 
 

@@ -1,0 +1,97 @@
+"""What a training needs: the design document's formula, beside what XLA measures of the compiled program."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+
+from bestguess.integers.config import CLASSES, IntegersConfig, MemoryFlags
+from bestguess.integers.problem import make_members, make_problem
+from bestguess.report.progress import results_table
+from bestguess.train.ensemble import Ensemble
+from bestguess.train.folder import plain
+from bestguess.train.memory import gigabytes, program_memory
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LIMIT = 8 * 10**9
+"""The design document's GPU: 8 GB."""
+_BYTES = 4
+
+
+class Formula(NamedTuple):
+    """Bytes of one run by the formula, part by part; float32 throughout."""
+
+    parameters: int
+    gradients: int
+    moments: int
+    """Adam's two, of every parameter."""
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """The sum."""
+        return sum(self)
+
+
+def formula(config: IntegersConfig, parameters: int) -> Formula:
+    """Return the bytes that one run of `config` needs, counted on paper.
+
+    Parameters, gradients and Adam's two moments take 4 bytes each: 16 P in all. Of every token the
+    backward pass needs the inputs of each block's products: with width D, hidden width F and context T,
+    per head H,
+
+        layers · (8 D + 2 F + 2 H T) + D + 2 · 256
+
+    numbers: two normalised streams, the stream twice, q, k, v and what attention reads (8 D), the hidden
+    layer before and after its nonlinearity (2 F), scores and weights (2 H T); then the last stream, the
+    logits and their softmax. Times the T tokens of each of the sequences of a (micro-)batch.
+    """
+    model, tokens = config.model, config.task.length
+    each = model.layers * (8 * model.d_model + 2 * model.hidden_dim + 2 * model.heads * tokens)
+    each += model.d_model + 2 * CLASSES
+    sequences = config.train.batch_size // config.train.accumulate
+    moments = {"adamw": 2, "adam": 2, "sgd": 1}[config.train.optimizer]
+    return Formula(
+        _BYTES * parameters, _BYTES * parameters, moments * _BYTES * parameters, _BYTES * sequences * tokens * each
+    )
+
+
+def memory(flags: MemoryFlags, console: Console) -> dict[str, Any]:
+    """Print the formula's parts beside XLA's figure for the compiled step, and whether they fit; return them."""
+    config = flags.config()
+    config.check()
+    problem, members = make_problem(config), make_members(config)
+    runs = len(config.runs())
+    one = jax.eval_shape(lambda: problem.init(jax.tree.map(lambda leaf: leaf[0], members.task), jax.random.key(0)))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(one))
+    paper = formula(config, parameters)
+    # A chunk of one step: what it needs does not grow with the steps, except for the drawn sequences.
+    with console.status("compiling"):
+        ensemble = Ensemble(problem, dataclasses.replace(config.train, validation_sequences=1), members)
+        measured = program_memory(ensemble.compile(1))
+    table = sum(leaf.nbytes for leaf in jax.tree.leaves(problem))
+    rows = [[name, gigabytes(runs * getattr(paper, name))] for name in paper._fields]
+    rows += [["formula, in all", gigabytes(runs * paper.total)], ["XLA, measured", gigabytes(measured)]]
+    count = f"{runs} run{'s' * (runs > 1)} of {parameters:,} parameters"
+    console.print(results_table(["part", "bytes"], rows, f"{count}, batches of {config.train.batch_size}"))
+    fits = max(measured, runs * paper.total) <= LIMIT
+    console.print(
+        f"{'fits' if fits else 'does not fit'} into {gigabytes(LIMIT)}; XLA's figure holds the table of sequences "
+        f"({gigabytes(table)}) and the best weights so far, which the formula leaves out"
+    )
+    parts = {name: runs * value for name, value in paper._asdict().items()}
+    return plain(
+        {
+            "runs": runs,
+            "parameters": parameters,
+            "formula": parts | {"total": runs * paper.total},
+            "measured": measured,
+            "table": table,
+            "limit": LIMIT,
+            "fits": fits,
+        }
+    )
