@@ -89,6 +89,11 @@ COMMANDS: dict[str, Command] = {
         _INTEGERS[0] + "ExportFlags",
         _INTEGERS[2] + "export_run",
     ),
+    "integers memory": Command(
+        "say what memory a training needs: a formula beside XLA's own figure",
+        _INTEGERS[0] + "MemoryFlags",
+        "bestguess.integers.memory:memory",
+    ),
     "integers predict": Command(
         "ask the model that lies in the package what comes next: no training needed",
         _INTEGERS[0] + "PredictFlags",

@@ -12,21 +12,21 @@ import numpy as np
 from bestguess.command import Failure
 from bestguess.integers.config import IntegersConfig, TrainFlags
 from bestguess.integers.problem import make_members, make_problem
-from bestguess.report.progress import PartsProgress, results_table
+from bestguess.integers.report import TRAINING, write_report
+from bestguess.integers.runs import evaluate, load, read
+from bestguess.report.progress import PartsProgress
 from bestguess.report.trackers import open_trackers
 from bestguess.train.checkpoint import lock
-from bestguess.train.config import from_dict, to_dict
-from bestguess.train.fit import Fitted, fit, resumed_steps
-from bestguess.train.folder import CHECKPOINTS, new_folder, plain, read_config, read_json, write_config, write_json
+from bestguess.train.config import to_dict
+from bestguess.train.fit import fit, resumed_steps
+from bestguess.train.folder import CHECKPOINTS, new_folder, plain, read_json, write_config, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-TRAINING = "training.json"
-
 
 def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
-    """Train every run; return what each came to on validation sequences."""
+    """Train every run, evaluate it beside the oracle, write the page; return each run's figures."""
     began = time.perf_counter()
     if flags.resume is not None:
         folder, config = flags.resume, read(flags.resume)
@@ -37,43 +37,22 @@ def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
     with lock(folder):
         if flags.resume is None:
             write_config(folder, "integers", to_dict(config))
-        fitted = _train(folder, config, flags.track, resume=flags.resume is not None, console=console)
-    runs = config.runs()
-    results = [
-        {
-            "run": i,
-            "alpha": run.alpha,
-            "seed": run.seed,
-            "learning_rate": run.learning_rate,
-            "validation_loss": float(fitted.best_score[i]),
-            "best_step": int(fitted.best_step[i]),
-            "fault_step": int(fitted.fault_step[i]) if fitted.fault_step[i] >= 0 else None,
-        }
-        for i, run in enumerate(runs)
-    ]
-    rows = [
-        [run.label(runs), f"{one['validation_loss']:.4f}", f"{one['best_step']}"] for run, one in zip(runs, results)
-    ]
-    console.print(results_table(["run", "best validation score", "at step"], rows, "Trained"))
-    console.print(f"run: {folder}", soft_wrap=True)
+        _train(folder, config, flags.track, resume=flags.resume is not None, console=console)
+        result = evaluate(folder, config, console)
+        page = write_report(folder, config, load(folder, config))
+    console.print(f"page: {page}", soft_wrap=True)
     return plain(
         {
-            "runs": results,
+            "runs": result["runs"],
             "training": read_json(folder / TRAINING),
             "run": folder,
+            "report": page,
             "seconds": time.perf_counter() - began,
         }
     )
 
 
-def read(folder: Path) -> IntegersConfig:
-    """Return the config of a folder that `integers train` left behind."""
-    config = from_dict(IntegersConfig, read_config(folder, "integers"), f"{folder}/config.yaml: ", complete=True)
-    config.check()
-    return config
-
-
-def _train(folder: Path, config: IntegersConfig, track: tuple[str, ...], *, resume: bool, console: Console) -> Fitted:
+def _train(folder: Path, config: IntegersConfig, track: tuple[str, ...], *, resume: bool, console: Console) -> None:
     runs = config.runs()
     problem, members = make_problem(config), make_members(config)
     own = [{"alpha": run.alpha, "seed": run.seed, "learning_rate": run.learning_rate} for run in runs]
@@ -118,4 +97,3 @@ def _train(folder: Path, config: IntegersConfig, track: tuple[str, ...], *, resu
         say(f"trained {count} in {fitted.seconds:.1f} s: {fitted.run_steps_per_second:,.1f} run-steps/s")
     if not np.isfinite(fitted.best_score).any():
         raise Failure(f"no run had a finite validation loss; lower --learning-rate ({folder} keeps the figures)")
-    return fitted

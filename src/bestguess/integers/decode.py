@@ -64,7 +64,7 @@ def generate(
     if method == "parallel":
         draft, passes = np.zeros(steps, int), 0
         while True:
-            every = [*terms, *draft]
+            every = [*terms, *draft.tolist()]
             windows = np.stack([_window(every[: len(terms) + i], length) for i in range(steps)])
             logits = np.asarray(_after_windows(model, jnp.asarray(windows)), np.float64)
             passes += 1
@@ -163,8 +163,8 @@ def _after_windows(model: IntegerModel, windows: Int[Array, "n length"]) -> Floa
 
 @eqx.filter_jit
 def _after_one(model: IntegerModel, term: Int[Array, "1"], cache: DecoderCache):
-    logits, cache = model(term, cache)
-    return logits[0], cache
+    logits, longer = model(term, cache)
+    return logits[0], longer
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

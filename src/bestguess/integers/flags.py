@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tyro
+
+from bestguess.integers.config import BASES, Design, IntegersConfig, Preset
 
 
 @dataclass(frozen=True)
@@ -107,3 +110,34 @@ class ExportFlags:
     """Which run of the folder's ensemble, from 0; the best on validation sequences by default."""
     json: bool = False
     """Print the result as one JSON object on standard output, and everything else on standard error."""
+
+
+@dataclass(frozen=True)
+class MemoryFlags(IntegersConfig):
+    """Say what memory a training needs: the design document's formula, beside what XLA measures, against 8 GB."""
+
+    design: Design = "default"
+    """Where the other flags' defaults come from: the best design that was found, or the design document's choices."""
+    preset: Preset = "default"
+    """At which size: all phases, or phase 1 for a laptop's CPU."""
+    json: bool = False
+    """Print the result as one JSON object on standard output, and everything else on standard error."""
+
+    @staticmethod
+    def presets() -> dict[str, MemoryFlags]:
+        """Return each preset's default design as a whole set of flags."""
+        return {preset: _memory(preset, "default") for preset, design in BASES if design == "default"}
+
+    def designs(self) -> dict[str, MemoryFlags]:
+        """Return each design at this preset's size as a whole set of flags."""
+        return {design: _memory(preset, design) for preset, design in BASES if preset == self.preset}
+
+    def config(self) -> IntegersConfig:
+        """Return the part that determines the result."""
+        return IntegersConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(IntegersConfig)})
+
+
+def _memory(preset: Preset, design: Design) -> MemoryFlags:
+    config = BASES[preset, design]
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(IntegersConfig)}
+    return MemoryFlags(**fields, preset=preset, design=design)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from bestguess.integers.config import CLASSES, IntegersConfig, MemoryFlags
+from bestguess.integers.config import CLASSES, IntegersConfig
+from bestguess.integers.flags import MemoryFlags
 from bestguess.integers.problem import make_members, make_problem
 from bestguess.report.progress import results_table
 from bestguess.train.ensemble import Ensemble
@@ -69,19 +69,20 @@ def memory(flags: MemoryFlags, console: Console) -> dict[str, Any]:
     one = jax.eval_shape(lambda: problem.init(jax.tree.map(lambda leaf: leaf[0], members.task), jax.random.key(0)))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(one))
     paper = formula(config, parameters)
-    # A chunk of one step: what it needs does not grow with the steps, except for the drawn sequences.
     with console.status("compiling"):
-        ensemble = Ensemble(problem, dataclasses.replace(config.train, validation_sequences=1), members)
-        measured = program_memory(ensemble.compile(1))
+        steps = min(config.train.validate_every, config.train.steps)
+        measured = program_memory(Ensemble(problem, config.train, members).compile(steps))
     table = sum(leaf.nbytes for leaf in jax.tree.leaves(problem))
-    rows = [[name, gigabytes(runs * getattr(paper, name))] for name in paper._fields]
-    rows += [["formula, in all", gigabytes(runs * paper.total)], ["XLA, measured", gigabytes(measured)]]
-    count = f"{runs} run{'s' * (runs > 1)} of {parameters:,} parameters"
-    console.print(results_table(["part", "bytes"], rows, f"{count}, batches of {config.train.batch_size}"))
+    told = [(name, runs * getattr(paper, name)) for name in paper._fields]
+    told += [("formula, in all", runs * paper.total), ("XLA, measured", measured)]
+    console.print(
+        f"{runs} run{'s' * (runs > 1)} of {parameters:,} parameters, batches of {config.train.batch_size} sequences"
+    )
+    console.print(results_table(["part", "MB"], [[name, f"{count / 1e6:,.3f}"] for name, count in told]))
     fits = max(measured, runs * paper.total) <= LIMIT
     console.print(
         f"{'fits' if fits else 'does not fit'} into {gigabytes(LIMIT)}; XLA's figure holds the table of sequences "
-        f"({gigabytes(table)}) and the best weights so far, which the formula leaves out"
+        f"({gigabytes(table)}), the best weights so far, the draws and the validation too, which the formula leaves out"
     )
     parts = {name: runs * value for name, value in paper._asdict().items()}
     return plain(
