@@ -80,7 +80,7 @@ class GenerateFlags:
     terms: tyro.conf.Positional[tuple[str, ...]]
     """The terms so far, integers 0..255, such as 2 4 6 8."""
     steps: int = 8
-    """New terms."""
+    """New terms to generate."""
     method: Literal["cached", "naive", "parallel"] = "cached"
     """One term at a time with keys and values kept, or all anew for each term, or all terms guessed at once until \
 no guess changes. All give the same terms."""
