@@ -41,7 +41,9 @@ class IntegerTaskConfig:
     curriculum: Literal["none", "strict", "gradual"] = "none"
     """When the phases come in: all at once; one after the other; with linear transitions that overlap."""
     held_out: float = 0.1
-    """Share of full contexts that training never sees, chosen by a hash of their terms."""
+    """Share of full contexts that training never sees, chosen by a hash of their terms; the evaluation reports them."""
+    validation: float = 0.05
+    """Share of further such contexts, by which validation chooses; 0: it takes fresh draws of what training draws."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
@@ -51,6 +53,11 @@ class IntegerTaskConfig:
             raise UserError(f"--phases {self.phases}: must be 1, 2 or 3")
         if not 0 < self.held_out < 1:
             raise UserError(f"--held-out {self.held_out:g}: must lie between 0 and 1, or one part has no rows")
+        if not 0 <= self.validation < 1 - self.held_out:
+            raise UserError(
+                f"--validation {self.validation:g}: must not be negative, and leave something beside --held-out "
+                f"{self.held_out:g} to train on"
+            )
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,7 @@ def document() -> IntegersConfig:
     are learned.
     """
     return IntegersConfig(
-        task=IntegerTaskConfig(curriculum="gradual"),
+        task=IntegerTaskConfig(curriculum="gradual", validation=0.0),
         model=IntegerModelConfig(
             layers=2,
             d_model=2,

@@ -41,6 +41,9 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
     """Predict each next term; sequences are rows of the table, drawn by prior and curriculum."""
 
     sampler: Sampler
+    """Of the rows that training sees."""
+    validation: Sampler
+    """Of those that validation draws."""
     config: IntegersConfig = eqx.field(static=True)
 
     def init(self, task: Setting, key: Key[Array, ""]) -> IntegerModel:
@@ -49,31 +52,26 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
 
     def draw(self, task: Setting, key: Key[Array, ""], progress: Float[Array, ""]) -> Drawn:
         """Return a row's place under the curriculum's mixture, and how much of it is shown."""
+        return self._draw(self.sampler, key, progress)
+
+    def _draw(self, sampler: Sampler, key: Key[Array, ""], progress: Float[Array, ""]) -> Drawn:
         config = self.config
         row_key, cut_key, dropout_key = jax.random.split(key, 3)
-        place = self.sampler.draw(row_key, phase_weights(config.task, progress))
+        place = sampler.draw(row_key, phase_weights(config.task, progress))
         terms = None
         if config.task.lengths == "variable":
             terms = jax.random.randint(cut_key, (), 2, config.task.length + 2)
         return Drawn(place, terms, dropout_key if config.model.dropout else None)
 
-    def sequence(self, drawn: Drawn) -> Int[Array, "terms"]:
-        """Return the terms of a draw, with padding behind its end."""
-        terms = self.sampler.sequence(drawn.place)
-        return terms if drawn.terms is None else jnp.where(jnp.arange(terms.shape[0]) < drawn.terms, terms, PADDING)
-
     def loss(self, model: IntegerModel, task: Setting, drawn: Drawn) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Return the weighted sum of the objective's loss over one sequence's positions, and the sum of weights."""
-        loss_T, weight_T, _ = self._judge(model, task, self.sequence(drawn), drawn.key)
+        loss_T, weight_T, _ = self._judge(model, task, sequence(self.sampler, drawn), drawn.key)
         return jnp.sum(loss_T * weight_T), jnp.sum(weight_T)
 
     def validate(self, model: IntegerModel, task: Setting, key: Key[Array, " n"]) -> dict[str, Float[Array, ""]]:
-        """Return loss, accuracy and mean distance over fresh sequences of the final mixture, beside a random guess's.
-
-        Fresh draws repeat rows that were trained on; rows that were held out are for the evaluation alone.
-        """
-        drawn = jax.vmap(lambda k: self.draw(task, k, jnp.ones(())))(key)
-        terms_nT = jax.vmap(self.sequence)(drawn)
+        """Return loss, accuracy and mean distance over sequences of the final mixture, beside a random guess's."""
+        drawn = jax.vmap(lambda k: self._draw(self.validation, k, jnp.ones(())))(key)
+        terms_nT = jax.vmap(lambda one: sequence(self.validation, one))(drawn)
 
         def of_one(terms_T):
             loss_T, weight_T, logits_TV = self._judge(model, task, terms_T, None)
@@ -103,6 +101,12 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
         return loss_T, position_weights(real_T, self.config.objective), logits_TV
 
 
+def sequence(sampler: Sampler, drawn: Drawn) -> Int[Array, "terms"]:
+    """Return the terms of a draw, with padding behind its end."""
+    terms = sampler.sequence(drawn.place)
+    return terms if drawn.terms is None else jnp.where(jnp.arange(terms.shape[0]) < drawn.terms, terms, PADDING)
+
+
 def _targets(terms_T: Int[Array, "terms"]) -> tuple[Int[Array, "T"], Bool[Array, "T"]]:
     """The next terms, 0 for padding, and which of them are real."""
     target_T = terms_T[1:]
@@ -116,8 +120,10 @@ def phase_weights(config: IntegerTaskConfig, progress: Float[Array, ""]) -> Floa
 
 
 def make_problem(config: IntegersConfig) -> IntegerProblem:
-    """Return the config's problem, with the table's seen rows on the device."""
-    return IntegerProblem(make_sampler(table_of(config.task)), config)
+    """Return the config's problem, with the table's rows on the device."""
+    table = table_of(config.task)
+    validation = make_sampler(table, "validation" if config.task.validation else "seen")
+    return IntegerProblem(make_sampler(table), validation, config)
 
 
 def make_members(config: IntegersConfig) -> Member:

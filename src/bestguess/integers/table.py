@@ -20,7 +20,7 @@ from bestguess.integers.recurrences import FAMILIES, Family
 
 PHASES = 3
 Overflow = Literal["wrap", "end"]
-Part = Literal["all", "seen", "held-out"]
+Part = Literal["all", "seen", "validation", "held-out"]
 PARTS: tuple[Part, ...] = ("all", "seen", "held-out")
 
 
@@ -36,7 +36,9 @@ class Table:
     prior: np.ndarray
     """P(row | phase), float64 [3, N]; each phase that has a family sums to 1, one that has none is 0."""
     held_out: np.ndarray
-    """Whether a row is kept from training, bool [N]."""
+    """Whether a row is kept from training and validation, for the evaluation alone, bool [N]."""
+    validation: np.ndarray
+    """Whether a row is kept from training, to choose learning rates and weights by, bool [N]."""
     first_source: np.ndarray
     """Sources of row i are `first_source[i]` up to `first_source[i + 1]`, int64 [N + 1]."""
     source_family: np.ndarray
@@ -52,8 +54,16 @@ class Table:
         return self.rows.shape[1] - 1
 
     def part(self, part: Part) -> np.ndarray:
-        """Return which rows belong to a part, bool [N]: all, those that training may see, those held out of it."""
-        return {"all": np.full(len(self.rows), True), "seen": ~self.held_out, "held-out": self.held_out}[part]
+        """Return which rows belong to a part, bool [N]: all; or training's, validation's or evaluation's own."""
+        match part:
+            case "all":
+                return np.full(len(self.rows), True)
+            case "seen":
+                return ~(self.held_out | self.validation)
+            case "validation":
+                return self.validation
+            case "held-out":
+                return self.held_out
 
     def weights(self, mixture: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return P(row) under a mixture of the phases, [3] → float64 [N], summing to 1."""
@@ -77,6 +87,7 @@ def make_table(
     held_out_fraction: float = 0.1,
     salt: int = 0,
     families: tuple[Family, ...] = FAMILIES,
+    validation_fraction: float = 0.0,
 ) -> Table:
     """Return the table of `families` for contexts of up to `length` terms; the same object for the same arguments.
 
@@ -84,8 +95,9 @@ def make_table(
     the recurrence itself runs on the true integers. "end" ends the row before the first such term;
     rows of fewer than two terms are left out.
     held_out_fraction: the share of full contexts (the first `length` terms) kept from training, chosen
-    by a hash of their terms and `salt`. All continuations of a context are on one side, so what
-    follows a full context is distributed as without holding out.
+    by a hash of their terms and `salt`; `validation_fraction` more are kept for validation. All
+    continuations of a context are on one side, so what follows a full context is distributed as
+    without holding out.
     """
     if not 2 <= length <= MAX_LENGTH:
         raise ValueError(f"length {length}: must be from 2 to {MAX_LENGTH}")
@@ -125,6 +137,7 @@ def make_table(
         lengths=lengths,
         prior=prior,
         held_out=chance < held_out_fraction,
+        validation=(chance >= held_out_fraction) & (chance < held_out_fraction + validation_fraction),
         first_source=np.r_[np.flatnonzero(new), len(row)],
         source_family=family,
         source_choice=choice,
@@ -135,7 +148,9 @@ def make_table(
 def table_of(config: IntegerTaskConfig) -> Table:
     """Return the table that a config describes: of the families of its phases."""
     families = tuple(family for family in FAMILIES if family.phase <= config.phases)
-    return make_table(config.length, config.overflow, config.held_out, families=families)
+    return make_table(
+        config.length, config.overflow, config.held_out, families=families, validation_fraction=config.validation
+    )
 
 
 def hashed(rows: np.ndarray, lengths: np.ndarray, salt: int) -> np.ndarray:
