@@ -101,8 +101,8 @@ def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
         "by prefix, under the mixture of phases that the curriculum ends with.\n"
         "- **Regret** is KL(p* ‖ p), the model's log loss less the oracle's. **Accuracy** is the probability that the "
         "model's first choice comes next; the oracle's own is its ceiling. **Distance** is E|next − first choice|.\n"
-        f"- **Held-out rows** ({100 * config.task.held_out:g} % of the full contexts, chosen by a hash) were never "
-        "trained on. Fresh draws would repeat training rows, since parameters come from finite sets.\n"
+        f"- **Held-out rows** ({100 * config.task.held_out:g} % of the full contexts, chosen by a hash) were neither "
+        "trained on nor chosen by. Fresh draws would repeat training rows, since parameters come from finite sets.\n"
         "- **The self-test** sends the oracle through this very evaluation before any figure is written."
     )
     page.details("The config", (folder / CONFIG).read_text(encoding="utf-8"))
@@ -156,14 +156,14 @@ def _learning(config: IntegersConfig, runs: list[Run], shown: list[int], results
         x = np.array([line["sequences"] for line in curve], float)
         loss = np.array([line["loss"] for line in curve], float)
         series.append(Line(x, loss, name=runs[i].label(runs), shade=_shade(i, shown)))
-    floor = results[shown[0]]["seen"]["mean"]["floor"]
+    floor = results[shown[0]]["all"]["mean"]["floor"]
     return Chart(
         "Log loss while learning",
         "training sequences",
         "validation log loss, all positions (nats)",
         series,
-        f"Mean over the positions of {config.train.validation_sequences:,} sequences drawn as the training ends; the "
-        "floor is the oracle's, exactly.",
+        f"Mean over the positions of {config.train.validation_sequences:,} validation sequences; the floor is the "
+        "oracle's over all sequences, exactly.",
         log_x=True,
         hlines=(HLine(floor, "oracle"), HLine(RANDOM.loss, "random guess", "baseline")),
     )
