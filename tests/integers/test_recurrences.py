@@ -182,8 +182,9 @@ def test_formulas():
 @every_family
 def test_formulas_tell_the_choices_of_a_family_apart(family):
     parameters = family.parameters()
-    columns = zip(*(values.tolist() for values in parameters.values()))
-    formulas = [family.describe(dict(zip(parameters, choice)))[0] for choice in columns]
+    columns = list(zip(*(values.tolist() for values in parameters.values())))
+    some = columns[:1500] + columns[-1500:] if len(columns) > 3000 else columns
+    formulas = [family.describe(dict(zip(parameters, choice)))[0] for choice in some]
     assert len(set(formulas)) == len(formulas)
 
 
