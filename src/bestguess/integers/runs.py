@@ -70,8 +70,8 @@ def evaluate(folder: Path, config: IntegersConfig, console: Console) -> dict[str
             )
     columns = ["run", "rows", "accuracy", "of the oracle's", "regret (nats)", "distance", "mean regret (nats)"]
     length = config.task.length
-    title = f"After {length} terms (mean regret: after 1 to {length}); exact sums over {result['rows']:,} rows"
-    console.print(results_table(columns, rows, title))
+    console.print(results_table(columns, rows, f"After {length} terms"))
+    console.print(f"exact sums over a table of {result['rows']:,} sequences; mean regret: after 1 to {length} terms")
     return result
 
 
