@@ -17,7 +17,7 @@ from bestguess.integers.sampler import PADDING
 
 LENGTH = 5
 DESIGNS = {
-    "rope": IntegerModelConfig(layers=2, d_model=12, heads=3),
+    "rope": IntegerModelConfig(layers=2, d_model=12, heads=3, positions="rope"),
     "learned positions, post-norm": IntegerModelConfig(
         layers=2, d_model=12, heads=3, positions="learned", norm="layer", norm_place="post", embedding="fourier"
     ),
@@ -121,6 +121,15 @@ def test_beams_agree_between_methods_beyond_the_window(terms):
     greedy = generate(model, terms, 6, LENGTH)
     assert naive[0].log_probability >= greedy.log_probability - 1e-4
     assert beam_search(model, terms, 6, LENGTH, 1)[0].terms == greedy.terms
+
+
+def test_rotated_positions_alone_cannot_count():
+    """Why the default design learns its positions: among equal terms, rotation tells no place from another."""
+    sevens = jnp.full(LENGTH, 7)
+    rotated = np.asarray(model_of("rope")(sevens)[0])
+    np.testing.assert_allclose(rotated, np.broadcast_to(rotated[:1], rotated.shape), atol=1e-4)
+    learned = np.asarray(model_of("learned positions, post-norm")(sevens)[0])
+    assert np.abs(learned[1:] - learned[0]).max(axis=1).min() > 0.1
 
 
 def test_a_window_slides_and_is_padded_behind():

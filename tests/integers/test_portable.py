@@ -23,9 +23,10 @@ from bestguess.train.checkpoint import named_leaves
 LENGTH = 7
 DESIGNS = [
     {},
+    {"positions": "rope"},
     {"embedding": "learned", "activation": "relu", "positions": "learned"},
     {"embedding": "fourier", "activation": "silu", "norm": "layer", "norm_place": "post"},
-    {"embedding": "number-theoretic", "activation": "swiglu", "norm_place": "none"},
+    {"embedding": "number-theoretic", "activation": "swiglu", "norm_place": "none", "positions": "rope"},
     {"embedding": "tuple", "lift": False, "d_model": 2, "heads": 2, "positions": "none", "norm": "layer"},
     {"head": "regression", "d_ff": 11},
 ]

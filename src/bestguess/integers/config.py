@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from bestguess.command import UserError
-from bestguess.nn.config import DesignConfig
+from bestguess.nn.config import DesignConfig, Positions
 from bestguess.train.config import TrainConfig
 
 CLASSES = 256
@@ -68,6 +68,9 @@ class IntegerModelConfig(DesignConfig):
     """Number of blocks, each attention then feed-forward."""
     d_model: int = 128
     """Width of the residual stream (features)."""
+    positions: Positions = "learned"
+    """How terms know where they stand: rotated queries and keys, a learned vector added to each position, not at all. \
+Rotation alone cannot count: where all terms are equal, every position gives the same answer."""
     embedding: Embedding = "binary"
     """What the model sees of a number: nothing but which it is; sines and cosines; residues, divisibility and the \
 like; its 8 bits; its two digits to base 16."""
