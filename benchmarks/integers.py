@@ -60,6 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=64, help="width of the model; 2 is the document's own, unlifted")
     parser.add_argument("--rounds", type=int, default=6, help="rounds that are timed, after one that is not")
     parser.add_argument("--steps", type=int, help="steps of a variant's turn; 1000 on a gpu, 200 on a cpu")
+    parser.add_argument("--unpacked", action="store_true", help="ours once more, with its weights not in flat arrays")
     parser.add_argument("--variants", default="", help="only variants whose name holds one of these, comma-separated")
     parser.add_argument(
         "--profile", metavar="DIR", help="report what XLA compiled, and its slowest kernels; trace in DIR"
@@ -227,17 +228,24 @@ def compare(args: argparse.Namespace, result: dict[str, Any]) -> None:
 class Ours:
     """`bestguess` with some runs in one program."""
 
-    def __init__(self, args: argparse.Namespace, runs: int):
-        from bestguess.integers.problem import make_members, make_problem
+    def __init__(self, args: argparse.Namespace, runs: int, packed: bool = True):
+        from bestguess.integers.problem import IntegerProblem, make_members, make_problem
         from bestguess.train.ensemble import Ensemble
+
+        class Unpacked(IntegerProblem):
+            packed = False
 
         config = configuration(args, runs)
         self.runs, self.turn, self.step = runs, args.steps, 0
-        self.ensemble = Ensemble(make_problem(config), config.train, make_members(config), one_device())
+        problem = make_problem(config)
+        if not packed:
+            problem = Unpacked(problem.sampler, problem.validation, problem.config)
+        self.ensemble = Ensemble(problem, config.train, make_members(config), one_device())
         self.compiled = self.ensemble.compile(args.steps)
         self.state = self.ensemble.start()
         self.run(args.steps)
-        _KEPT[runs] = self
+        if packed:
+            _KEPT[runs] = self
 
     def run(self, steps: int) -> float:
         """Take `steps` steps, wait for the device, return the mean loss of the first run over them."""
@@ -296,7 +304,10 @@ def makers(args: argparse.Namespace) -> dict[str, Any]:
 
     made = {f"PyTorch {name}": lambda form=form: theirs(form) for name, form in torch_forms.items()}
     for runs in sorted(set(args.runs)):
-        made[f"bestguess, {runs} run{'s' * (runs > 1)}"] = lambda runs=runs: Ours(args, runs)
+        name = f"bestguess, {runs} run{'s' * (runs > 1)}"
+        made[name] = lambda runs=runs: Ours(args, runs)
+        if args.unpacked:
+            made[f"{name}, unpacked"] = lambda runs=runs: Ours(args, runs, packed=False)
     asked = [part.strip() for part in args.variants.split(",") if part.strip()]
     return {name: make for name, make in made.items() if not asked or any(part in name for part in asked)}
 

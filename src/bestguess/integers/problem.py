@@ -46,6 +46,8 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
     """Of those that validation draws."""
     config: IntegersConfig = eqx.field(static=True)
 
+    packed = True
+
     def init(self, task: Setting, key: Key[Array, ""]) -> IntegerModel:
         """Return an untrained model."""
         return IntegerModel(self.config.model, self.config.task.length, key=key)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 from bestguess.command import UserError
 from bestguess.train.config import TrainConfig
 from bestguess.train.optimizer import learning_rate, make_optimizer
+from bestguess.train.packing import Packing
 
 TaskT = TypeVar("TaskT")
 ModelT = TypeVar("ModelT")
@@ -34,6 +35,11 @@ class Problem(eqx.Module, Generic[TaskT, ModelT]):
 
     Its arrays are shared by all runs (a table that they draw from); what differs between runs is in their tasks.
     """
+
+    packed: ClassVar[bool] = False
+    """Whether steps keep the weights in two flat arrays. Worth it where a model's arrays are so small and many that
+    an operation's overhead outweighs its work; where they are large, unpacking them costs more than it saves. The
+    gradient's norm is then summed in another order. Arrays must all be float32."""
 
     @abc.abstractmethod
     def init(self, task: TaskT, key: Key[Array, ""]) -> ModelT:
@@ -168,11 +174,17 @@ class Ensemble:
         return jax.vmap(start_one)(members)
 
     def _chunk(self, problem: Problem, state: State, members: Member, first_step: Int[Array, ""], steps: int):
+        packing = Packing(jax.tree.map(lambda leaf: leaf[0], state.model)) if problem.packed else None
+
         def body(state, step_and_drawn):
-            return self._step(problem, state, members, *step_and_drawn)
+            return self._step(problem, packing, state, members, *step_and_drawn)
 
         step = first_step + jnp.arange(steps)
+        if packing is not None:
+            state = jax.vmap(packing.within)(state)
         state, (loss, norm, live) = jax.lax.scan(body, state, (step, self._draw(problem, members, step)))
+        if packing is not None:
+            state = jax.vmap(packing.without)(state)
         count = jnp.sum(live, axis=0)
         metrics = {
             # The mean over the steps that a run took: a stopped run's later losses are no part of it.
@@ -217,11 +229,20 @@ class Ensemble:
         of_runs = jax.vmap(of_run, in_axes=(0, 0, None))
         return jax.vmap(of_runs, in_axes=(None, 0, 0))(members.task, keys, step / config.steps)
 
-    def _step(self, problem: Problem, state: State, members: Member, step: Int[Array, ""], micro: PyTree):
+    def _step(
+        self,
+        problem: Problem,
+        packing: Packing | None,
+        state: State,
+        members: Member,
+        step: Int[Array, ""],
+        micro: PyTree,
+    ):
         config = self.config
 
         def one_run(state: State, member: Member, micro: PyTree):
             def total(model, drawn):
+                model = model if packing is None else packing.unpack(model)
                 loss, count = jax.vmap(lambda each: problem.loss(model, member.task, each))(drawn)
                 return jnp.sum(loss), jnp.sum(count)
 
