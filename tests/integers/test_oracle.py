@@ -200,6 +200,55 @@ def test_the_default_mixture_is_the_curriculum_s_last():
     np.testing.assert_allclose(oracle.mixture, FINAL)
 
 
+@overflows
+def test_scores_by_family_are_those_of_plain_loops(overflow):
+    """Each choice of each family on its own, weighed by its prior."""
+    oracle = small(overflow, held_out_fraction=0.5)
+    table = oracle.table
+    verdict = oracle.judge(lambda c: np.random.default_rng(c[:, 0].sum()).normal(size=(len(c), LENGTH, 256)))
+    level = oracle.levels[-1]
+    at = {tuple(table.rows[row, :LENGTH].tolist()): i for i, row in enumerate(level.row)}
+    held = {tuple(row[:n].tolist()) for row, n, h in zip(table.rows, table.lengths, table.held_out) if h}
+    shares = by_hand_sources(overflow)
+    expected, total = {}, 0.0
+    for name, sources in shares.items():
+        own = [(w, terms) for w, terms in sources if terms in held and len(terms) == LENGTH + 1]
+        weight = sum(w for w, _ in own)
+        total += weight
+        if weight:
+            mean = lambda of: sum(w * of[-1][at[terms[:LENGTH]]] for w, terms in own) / weight  # noqa: B023, E731
+            expected[name] = (weight, mean(verdict.accuracy), mean(verdict.regret))
+    found = oracle.family_scores(verdict, "held-out")
+    assert {one.family for one in found} == set(expected)
+    assert len(found) > 1
+    for one in found:
+        weight, accuracy, regret = expected[one.family]
+        np.testing.assert_allclose([one.share, one.accuracy, one.regret], [weight / total, accuracy, regret])
+    # Together they are the whole.
+    scores = oracle.scores(verdict, "held-out")
+    np.testing.assert_allclose(sum(one.share * one.regret for one in found), scores.regret[-1])
+
+
+def by_hand_sources(overflow):
+    """{family: [(P(choice), terms shown)]} under the mixture."""
+    rows = defaultdict(list)
+    for family in SMALL:
+        for terms in family.terms(LENGTH + 1).tolist():
+            if overflow == "wrap":
+                terms = [term % 256 for term in terms]
+            else:
+                terms = terms[: next((i for i, term in enumerate(terms) if not 0 <= term < 256), len(terms))]
+            if len(terms) >= 2:
+                rows[family.name].append(tuple(terms))
+    out = {}
+    for family in SMALL:
+        own = [one for one in SMALL if one.phase == family.phase and rows[one.name]]
+        for terms in rows[family.name]:
+            share = family.weight / sum(one.weight for one in own) / len(rows[family.name])
+            out.setdefault(family.name, []).append((MIXTURE[family.phase - 1] * share, terms))
+    return out
+
+
 def test_a_part_without_rows_has_no_figures():
     oracle = small(held_out_fraction=0.0)
     scores = oracle.scores(oracle.judge(oracle.logits), "held-out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,7 @@ def evaluations(config: IntegersConfig, state: State, oracle: Oracle) -> Iterato
             "seed": run.seed,
             "learning_rate": run.learning_rate,
             **{part.replace("-", "_"): figures(oracle.scores(verdict, part)) for part in PARTS},
+            "held_out_by_family": [dataclasses.asdict(one) for one in oracle.family_scores(verdict, "held-out")],
             "validation_score": float(state.best_score[i]),
             "best_step": int(state.best_step[i]),
             "fault_step": int(state.fault_step[i]) if state.fault_step[i] >= 0 else None,

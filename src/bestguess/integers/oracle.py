@@ -97,6 +97,20 @@ class Scores:
         return self.accuracy / self.ceiling
 
 
+@dataclass(frozen=True)
+class FamilyScore:
+    """How a predictor does after full contexts of one family's sequences."""
+
+    family: str
+    phase: int
+    share: float
+    """P(the family gave the sequence | part)."""
+    accuracy: float
+    """Probability that the first choice comes next."""
+    regret: float
+    """KL(p* ‖ p), nats."""
+
+
 class Oracle:
     """The Bayes predictor of a table under a mixture of the phases, the curriculum's last one by default."""
 
@@ -207,6 +221,28 @@ class Oracle:
             ceiling=mean(np.maximum.reduceat(level.probability, _firsts(level.prefix)) for level in levels),
             distance=mean(verdict.distance),
         )
+
+    def family_scores(self, verdict: Verdict, part: Part) -> list[FamilyScore]:
+        """Return a verdict after full contexts, family by family; those that give no such row of the part left out.
+
+        Where a context may come from several families, each has its posterior share of what follows.
+        """
+        table, level = self.table, self.levels[-1]
+        there = table.part(part) & (table.lengths > table.length) & (self.weights > 0)
+        row = np.repeat(np.arange(len(table.rows)), np.diff(table.first_source))
+        place = np.searchsorted(level.row, row, "right") - 1
+        phase = np.array([family.phase for family in table.families]) - 1
+        weight = self.mixture[phase[table.source_family]] * table.source_prior * there[row]
+        total = np.bincount(table.source_family, weight, len(table.families))
+        sums = [
+            np.bincount(table.source_family, weight * np.where(weight > 0, of[-1][place], 0), len(table.families))
+            for of in (verdict.accuracy, verdict.regret)
+        ]
+        return [
+            FamilyScore(one.name, one.phase, float(share), *(float(of[i] / total[i]) for of in sums))
+            for i, (one, share) in enumerate(zip(table.families, total / (total.sum() or 1.0)))
+            if share > 0
+        ]
 
     def self_test(self) -> float:
         """Return by how much the oracle, in a model's place, misses regret 0 and its own accuracy.

@@ -91,6 +91,8 @@ def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
     page.heading("How many terms it takes")
     page.chart(pictures["accuracy_by_position"])
     page.chart(pictures["regret_by_position"])
+    page.heading("Which sequences are hard")
+    page.table(*_families(runs, chosen, results))
     page.heading("What next, and why")
     page.table(*_examples(config, model, oracle))
     page.heading("Attention")
@@ -140,6 +142,24 @@ def _table(runs: list[Run], results: list[dict[str, Any]], length: int) -> tuple
         f"loses {RANDOM.loss:.3f} nats."
     )
     return columns, rows, caption
+
+
+def _families(runs: list[Run], chosen: int, results: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]], str]:
+    found = sorted(results[chosen]["held_out_by_family"], key=lambda one: -one["share"] * one["regret"])
+    rows = [
+        [
+            one["family"],
+            one["phase"],
+            f"{100 * one['share']:.1f} %",
+            f"{100 * one['accuracy']:.2f} %",
+            f"{one['regret']:.4f}",
+            f"{one['share'] * one['regret']:.5f}",
+        ]
+        for one in found
+    ]
+    columns = ["sequences", "phase", "share", "accuracy", "regret (nats)", "part of the whole regret (nats)"]
+    name = runs[chosen].label(runs)
+    return columns, rows, f"Held-out rows at full context, {name}; what adds most to the regret stands first."
 
 
 def _shade(i: int, shown: list[int]) -> float:
