@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"task", "command"},
     "report": {"task", "command"},
     "sweep": {"task", "command", "train", "report"},
+    "experiment": {"task", "command", "train", "report", "sweep"},
     "scratch": {"command"},
     **dict.fromkeys(FAMILIES, OF_A_FAMILY),
 }

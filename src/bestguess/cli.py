@@ -36,6 +36,7 @@ class Command:
 _FILTERS = "bestguess.filters.config:", "bestguess.filters.commands:"
 _INTEGERS = "bestguess.integers.flags:", "bestguess.integers.answers:", "bestguess.integers.runs:"
 _SCRATCH = "bestguess.scratch.commands:"
+_EXPERIMENT = "bestguess.experiment.config:", "bestguess.experiment.commands:"
 _SWEEP = "bestguess.sweep.config:", "bestguess.sweep.commands:"
 
 COMMANDS: dict[str, Command] = {
@@ -114,6 +115,11 @@ COMMANDS: dict[str, Command] = {
         _SWEEP[0] + "StatusFlags",
         _SWEEP[1] + "status",
     ),
+    "experiment": Command(
+        "run an experiment and judge its hypotheses: sweep, analysis, page in one go",
+        _EXPERIMENT[0] + "ExperimentFlags",
+        _EXPERIMENT[1] + "experiment",
+    ),
     "scratch check": Command(
         "prove every gradient of the NumPy engine, or watch a classic bug being caught",
         _SCRATCH + "CheckFlags",
@@ -130,6 +136,7 @@ FAMILIES: dict[str, str] = {
     "filters": "Linear state-space sequences beside the Kalman filter:",
     "integers": "Integer sequences beside an exact Bayes predictor:",
     "sweep": "Many runs, and the proof that all of them are done:",
+    "experiment": "Questions with hypotheses, and their verdicts:",
     "scratch": "A NumPy-only autograd engine and GPT:",
 }
 

@@ -211,6 +211,19 @@ def test_under_a_decade_log_axes_have_even_ticks():
     assert len(axes.yaxis.get_major_locator()()) > 3
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_panels_share_ticks_where_they_share_an_axis(shared):
+    """A panel of its own scale may even be linear, and below zero."""
+    low = Chart("t", "x", "y", [Line([1, 2], [0.02, 3.0])], log_y=True)
+    high = Chart("t", "x", "y", [Line([1, 2], [20.0, 3e4] if shared else [-1.0, 1.0])], log_y=shared)
+    grid = Grid("g", [low, high], share_y=shared)
+    layout = to_plotly(grid).layout
+    assert (max(layout.yaxis.tickvals) > 1e4) == shared
+    assert (layout.yaxis2.tickvals is not None) == shared
+    labels = [label.get_text() for label in to_matplotlib(grid).axes[0].get_yticklabels()]
+    assert ("10,000" in labels) == shared
+
+
 def test_given_ticks_and_ranges_are_kept():
     chart = Chart("t", "x", "y", [Line(X, X)], log_x=True, x_ticks=[2, 4, 8], y_ticks={1: "one"}, x_range=(1, 10))
     layout = to_plotly(chart).layout

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from bestguess import __version__
 from bestguess.command import Failure, UserError
 from bestguess.sweep.ledger import Ledger, not_finite, require_complete
 from bestguess.sweep.plan import plan
@@ -115,6 +116,23 @@ def test_analysis_refuses_an_incomplete_sweep_unless_told_to(ledger):
     for run in ("0001", "0002", "0003"):
         finish(ledger, run)
     assert require_complete(ledger) is None
+
+
+def test_a_larger_sweep_takes_over_what_a_smaller_one_has_done(ledger):
+    for run, version in (("0000", __version__), ("0002", __version__), ("0003", "0.0.1")):
+        ledger.finish(ledger.runs()[run], {"loss": float(run)}, {"seconds": 1.0, "version": version})
+    text = TEXT.replace("[0, 1]", "[1, 2, 0]")
+    first = plan(parse_spec(text, "n", "f"), ensemble=2)
+    larger = Ledger.create(ledger.folder.parent / "n-2", text, {"planned": 6, "method": "grid", "lacks": []}, first)
+    done = next(run for run in larger.runs().values() if run.config == ledger.runs()["0002"].config)
+    larger.finish(done, {"loss": 9.0}, {"seconds": 1.0})  # what is done here is not altered
+    assert larger.adopt(ledger) == 1
+    assert larger.adopt(ledger) == 0
+    (adopted,) = (one for one in larger.records() if "adopted" in one)
+    assert adopted["config"] == ledger.runs()["0000"].config == larger.runs()[adopted["run"]].config
+    assert (adopted["metrics"], adopted["adopted"]) == ({"loss": 0.0}, "n-1/0000")
+    assert larger.status().done == 2
+    assert larger.record(done.run)["metrics"] == {"loss": 9.0}
 
 
 def test_not_finite_names_what_is_off():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bestguess.command import UserError, nearest
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from bestguess.filters.forecaster import Forecaster
     from bestguess.filters.problem import FilterProblem
     from bestguess.filters.task import FilterTask
+    from bestguess.report.verdicts import Experiment
     from bestguess.train.ensemble import Member
 
 REPORTED = "normalised_loss"
@@ -91,6 +93,13 @@ def score(config: FiltersConfig, task: FilterTask, model: Forecaster, curve: lis
         "rollout": {str(h): _figures(score) for h, score in zip(rolled.horizons, rolled.scores)},
         "self_test": _tested[_system(config)],
     }
+
+
+def experiments() -> Mapping[str, Experiment]:
+    """Return what experiments/*.yaml test, by the name of the sweep."""
+    from bestguess.filters.experiments import EXPERIMENTS
+
+    return EXPERIMENTS
 
 
 def _system(config: FiltersConfig) -> str:

@@ -189,6 +189,14 @@ def panels_of(picture: Picture) -> Sequence[Chart]:
     return picture.panels if isinstance(picture, Grid) else (picture,)
 
 
+def sharing(picture: Picture, chart: Chart) -> dict[str, Sequence[Chart]]:
+    """Return, for the axes x and y, the panels that share theirs with `chart`: shared axes, shared ticks."""
+    if not isinstance(picture, Grid):
+        return {"x": (chart,), "y": (chart,)}
+    shared = {"x": picture.share_x, "y": picture.share_y}
+    return {letter: picture.panels if yes else (chart,) for letter, yes in shared.items()}
+
+
 def tick_places(ticks: Ticks) -> tuple[list[float], list[str]]:
     """Return the ticks' places and their labels."""
     if isinstance(ticks, Mapping):

@@ -24,6 +24,7 @@ from bestguess.report.charts import (
     Picture,
     Points,
     panels_of,
+    sharing,
     tick_places,
 )
 from bestguess.report.look import (
@@ -120,8 +121,7 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
         spots = drawn.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y).ravel()
         heat = [series for panel in panels for series in panel.series if isinstance(series, Heatmap)]
         for chart, look, axes in zip(panels, styles(panels), spots):
-            # All panels' ticks come from all panels' data: shared axes, shared ticks.
-            _panel(chart, panels, look, axes, heat)
+            _panel(chart, sharing(picture, chart), look, axes, heat)
             if isinstance(picture, Grid):
                 axes.set_title(chart.title, loc="left")
         if isinstance(picture, Grid):
@@ -149,7 +149,9 @@ def _share_labels(spots: list[Axes], panels: int, columns: int, share_x: bool, s
             axes.tick_params(labelbottom=last)
 
 
-def _panel(chart: Chart, panels: Sequence[Chart], look: list[Style], axes: Axes, heat: list[Heatmap]) -> None:
+def _panel(
+    chart: Chart, panels: dict[str, Sequence[Chart]], look: list[Style], axes: Axes, heat: list[Heatmap]
+) -> None:
     for letter, log, limits in (("x", chart.log_x, chart.x_range), ("y", chart.log_y, chart.y_range)):
         if log:
             getattr(axes, f"set_{letter}scale")("log", nonpositive="clip")
@@ -221,12 +223,12 @@ def _series(chart: Chart, series: Any, style: Style, axes: Axes, bars: list[Bars
     axes.plot(x, y, **named, **dashes)
 
 
-def _ticks(chart: Chart, panels: Sequence[Chart], axes: Axes) -> None:
+def _ticks(chart: Chart, panels: dict[str, Sequence[Chart]], axes: Axes) -> None:
     heat = [series for series in chart.series if isinstance(series, Heatmap)]
     for letter, log, ticks in (("x", chart.log_x, chart.x_ticks), ("y", chart.log_y, chart.y_ticks)):
         axis = getattr(axes, f"{letter}axis")
         limits = axis.get_view_interval()
-        chosen = log_ticks(panels, letter, "$10^{{{}}}$") if log else None
+        chosen = log_ticks(panels[letter], letter, "$10^{{{}}}$") if log else None
         if ticks is not None:
             chosen = tick_places(ticks)
         labels = [getattr(series, f"{letter}_labels") for series in heat]

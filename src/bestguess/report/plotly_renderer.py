@@ -19,6 +19,7 @@ from bestguess.report.charts import (
     Picture,
     Points,
     panels_of,
+    sharing,
     tick_places,
 )
 from bestguess.report.look import (
@@ -205,7 +206,7 @@ def _layout(picture: Picture, legend: bool) -> dict[str, Any]:
         layout["coloraxis"] = _coloraxis(heat)
     if isinstance(picture, Grid):
         return layout | _grid(picture, layout, bool(heat))
-    layout["xaxis"], layout["yaxis"] = _axes(panels[0], panels)
+    layout["xaxis"], layout["yaxis"] = _axes(panels[0], sharing(picture, panels[0]))
     return layout
 
 
@@ -213,8 +214,9 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
     """Return what a grid's layout has over a single chart's: an x and a y axis for each panel."""
     count, columns = len(picture.panels), min(picture.columns, len(picture.panels))
     changed: dict[str, Any] = {}
-    for number, (panel, (across, up)) in enumerate(zip(picture.panels, domains(count, columns)), start=1):
-        x, y = _axes(panel, picture.panels)
+    places = domains(count, columns, 0.05 if picture.share_y else 0.08)  # numbers of its own need room
+    for number, (panel, (across, up)) in enumerate(zip(picture.panels, places), start=1):
+        x, y = _axes(panel, sharing(picture, panel))
         x |= {"domain": across, "anchor": _axis("y", number)}
         y |= {"domain": up, "anchor": _axis("x", number)}
         if panel.equal_aspect:
@@ -248,10 +250,10 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def domains(panels: int, columns: int) -> list[tuple[list[float], list[float]]]:
-    """Return each panel's (x domain, y domain) in paper units, row by row from the top left."""
+def domains(panels: int, columns: int, gap: float = 0.05) -> list[tuple[list[float], list[float]]]:
+    """Return each panel's (x domain, y domain) in paper units, row by row from the top left, `gap` between columns."""
     rows = -(-panels // columns)
-    wide, high = 0.05 if columns > 1 else 0.0, 0.25 / rows if rows > 1 else 0.0
+    wide, high = gap if columns > 1 else 0.0, 0.25 / rows if rows > 1 else 0.0
     width, height = (1 - wide * (columns - 1)) / columns, (1 - high * (rows - 1)) / rows
     places = []
     for panel in range(panels):
@@ -261,12 +263,12 @@ def domains(panels: int, columns: int) -> list[tuple[list[float], list[float]]]:
     return places
 
 
-def _axes(chart: Chart, panels: Sequence[Chart]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _axes(chart: Chart, panels: dict[str, Sequence[Chart]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return Plotly's x axis and y axis of a chart among the panels that it shares axes with."""
     x = _one_axis(chart.x, chart.log_x, chart.x_range, chart.x_ticks)
     y = _one_axis(chart.y, chart.log_y, chart.y_range, chart.y_ticks)
     for axis, letter, log, ticks in ((x, "x", chart.log_x, chart.x_ticks), (y, "y", chart.log_y, chart.y_ticks)):
-        if log and ticks is None and (chosen := log_ticks(panels, letter, "10<sup>{}</sup>")):
+        if log and ticks is None and (chosen := log_ticks(panels[letter], letter, "10<sup>{}</sup>")):
             axis["tickvals"], axis["ticktext"] = chosen
     for series in chart.series:
         if isinstance(series, Bars):
@@ -284,7 +286,7 @@ def _axes(chart: Chart, panels: Sequence[Chart]) -> tuple[dict[str, Any], dict[s
         y |= {"constrain": "domain", "constraintoward": "top", "scaleanchor": "x"}
         for axis, letter in ((x, "x"), (y, "y")):
             # Plotly draws lines up to the very edge, which would shave the unit circle.
-            if "range" not in axis and (extent := span(panels, letter)):
+            if "range" not in axis and (extent := span(panels[letter], letter)):
                 room = 0.06 * (extent[1] - extent[0])
                 axis["range"] = [extent[0] - room, extent[1] + room]
     return x, y

@@ -38,7 +38,9 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
         if not distributed.is_first():  # one voice is enough
             console.quiet = True
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    ledger = _ledger(flags)
+    ledger = open_ledger(flags)
+    if not flags.plan:
+        adopt(ledger, flags, console)
     about = {"sweep": ledger.id, "folder": str(ledger.folder)}
     console.print(f"sweep {ledger.id}", soft_wrap=True)
     _print_plan(ledger, console)
@@ -79,7 +81,8 @@ def status(flags: StatusFlags, console: Console) -> dict[str, Any]:
     return result
 
 
-def _ledger(flags: SweepFlags) -> Ledger:
+def open_ledger(flags: SweepFlags) -> Ledger:
+    """Return the ledger of the sweep that the flags name, planned now if it is new; UserError if it is off."""
     path = Path(flags.sweep)
     if path.suffix not in (".yaml", ".yml"):
         for name, default in (("set_", ()), ("seed", 0)):
@@ -106,6 +109,14 @@ def _ledger(flags: SweepFlags) -> Ledger:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     return Ledger.create(folder, path.read_text(encoding="utf-8"), about, first)
+
+
+def adopt(ledger: Ledger, flags: SweepFlags, console: Console) -> None:
+    """Take over the runs that the sweeps of --reuse have done; say how many."""
+    for name in flags.reuse:
+        count = ledger.adopt(Ledger.find(flags.folder, name))
+        if count:
+            console.print(f"{count} runs are taken over from {name}", soft_wrap=True)
 
 
 def _first_round(spec: Spec, flags: SweepFlags) -> Round:

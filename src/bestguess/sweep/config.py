@@ -37,6 +37,9 @@ make a sweep of another ID."""
     """Draws the runs of a random or bayes sweep."""
     max_failures: int = 3
     """Ensembles in a row without a run done, after which a worker stops."""
+    reuse: tuple[str, ...] = ()
+    """Sweeps (IDs or folders) whose finished runs count here too, where the configuration is the very same: a sweep \
+with more seeds trains only those."""
     track: tuple[Tracker, ...] = ()
     """Where metrics go besides the ledger."""
     plan: bool = False

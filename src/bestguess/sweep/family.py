@@ -29,7 +29,11 @@ _modules: dict[str, Family] = {}
 
 
 class Family(Protocol):
-    """The functions of a family's module. `config` and `shape` import nothing heavy: plans are made with them."""
+    """The functions of a family's module. `config` and `shape` import nothing heavy: plans are made with them.
+
+    A family that has experiments has one more, `experiments() -> Mapping[str, Experiment]` (bestguess.report.verdicts):
+    what the sweeps of these names test.
+    """
 
     REPORTED: str
     """The figure of `score` that a sweep reports, from test data; smaller is better."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bestguess import __version__
 from bestguess.command import Failure, UserError, nearest
 from bestguess.sweep.lease import holder, write_new
 from bestguess.sweep.plan import Round, Run, Unit
@@ -142,6 +143,25 @@ class Ledger:
 
         record = {"run": run.run, "config": run.config, "metrics": metrics, **about}
         write_atomically(self.folder / "done" / f"{run.run}.json", _json(record))
+
+    def adopt(self, other: Ledger) -> int:
+        """Take over what another sweep has done of runs with the very same configuration; return how many.
+
+        A sweep so grows by what is new, such as more seeds. A record says where it is from; one of another version
+        of this package is left alone.
+        """
+        from bestguess.train.checkpoint import write_atomically
+
+        done = {json.dumps(one["config"], sort_keys=True): one for one in other.records()}
+        count = 0
+        for run in self.runs().values():
+            found = done.get(json.dumps(run.config, sort_keys=True))
+            if found is None or found.get("version") != __version__ or self.record(run.run) is not None:
+                continue
+            record = found | {"run": run.run, "adopted": found.get("adopted", f"{other.id}/{found['run']}")}
+            write_atomically(self.folder / "done" / f"{run.run}.json", _json(record))
+            count += 1
+        return count
 
     # -------------------------------------------------------------------------------------- failures
 

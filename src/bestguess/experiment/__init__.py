@@ -1,0 +1,1 @@
+"""Experiments: a sweep, the hypotheses that it tests, its figures and its verdicts."""

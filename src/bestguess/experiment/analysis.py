@@ -1,0 +1,165 @@
+"""From a ledger's records to the tables of an experiment's measures and its verdicts. Trains nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bestguess.command import UserError
+from bestguess.report.verdicts import (
+    At,
+    Contrast,
+    Difference,
+    Experiment,
+    Slope,
+    Table,
+    Verdict,
+    grade,
+    judge,
+)
+from bestguess.sweep.family import RATE, SEED
+from bestguess.sweep.plan import Run, config_of
+from bestguess.sweep.select import best_of_cells
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """An experiment's sweep, judged."""
+
+    experiment: Experiment
+    records: list[dict[str, Any]]
+    """Of all runs that are done."""
+    cells: list[dict[str, Any]]
+    """The learning rate of each cell, as `best_of_cells` returns them."""
+    selected: frozenset[str]
+    """The names of the runs with their cell's learning rate: those that the verdicts rest on."""
+    tables: dict[str, Table]
+    """By the name of each measure that was recorded."""
+    verdicts: list[Verdict]
+    grades: dict[str, Any] | None
+
+
+def check(experiment: Experiment, runs: Iterable[Run]) -> None:
+    """Raise a UserError where a sweep cannot test the hypotheses: a key or a level is missing, or another varies."""
+    configs = [run.config for run in runs]
+    keys = [factor.key for factor in experiment.factors]
+    for key in sorted({key for config in configs for key in config}):
+        if key in (*keys, SEED, RATE):
+            continue
+        if len({json.dumps(config.get(key)) for config in configs}) > 1:
+            raise UserError(f"parameters.{key}: varies, but the experiment's hypotheses are about {', '.join(keys)}")
+    for factor in experiment.factors:
+        if any(factor.key not in config for config in configs):
+            raise UserError(f"parameters.{factor.key}: missing; the experiment's hypotheses are about it")
+    contrasts: list[tuple[str, Contrast]] = [(one.name, one.contrast) for one in experiment.hypotheses]
+    if experiment.control is not None:
+        contrasts.append((experiment.control.name, experiment.control.contrast))
+    for name, contrast in contrasts:
+        for factor in experiment.factors:
+            levels = {config[factor.key] for config in configs}
+            match contrast[factor.key]:
+                case At(level):
+                    needed = {level}
+                case Difference(plus, minus):
+                    needed = {plus, minus}
+                case Slope() if len(levels) < 2:
+                    raise UserError(f"parameters.{factor.key}: {name} is about a slope, which needs two values or more")
+                case _:
+                    needed = set()
+            if lacking := needed - levels:
+                raise UserError(f"parameters.{factor.key}: lacks {min(lacking)}, which {name} is about")
+
+
+def analyse(experiment: Experiment, runs: Iterable[Run], records: list[dict[str, Any]], reported: str) -> Analysis:
+    """Return the verdicts from what is done of a sweep's planned runs; `reported` is the family's figure of test data.
+
+    In each cell the learning rate with the lowest mean validation loss over seeds is taken, of those with the
+    most seeds done.
+    """
+    cells = best_of_cells(records, reported)
+    rates = {_cell(cell["config"]): cell["learning_rate"] for cell in cells}
+    chosen = [one for one in records if one["config"].get(RATE) == rates[_cell(one["config"])]]
+    tables = _tables(experiment, [run.config for run in runs], chosen)
+    return Analysis(
+        experiment,
+        records,
+        cells,
+        frozenset(one["run"] for one in chosen),
+        tables,
+        judge(experiment, tables),
+        grade(experiment, tables),
+    )
+
+
+def _cell(config: dict[str, Any]) -> str:
+    return json.dumps({k: v for k, v in config.items() if k not in (SEED, RATE)}, sort_keys=True)
+
+
+def _tables(experiment: Experiment, configs: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> dict[str, Table]:
+    factors = experiment.factors
+    levels = tuple(tuple(dict.fromkeys(config[factor.key] for config in configs)) for factor in factors)
+    levels = tuple(
+        tuple(sorted(own, key=factor.position)) if factor.position else own for factor, own in zip(factors, levels)
+    )
+    seeds = tuple(sorted({config[SEED] for config in configs}))
+    shape = (*map(len, levels), len(seeds))
+    tables = {}
+    read = [(one, config_of(one["config"])[1]) for one in chosen]
+    for measure in experiment.measures:
+        values, done = np.full(shape, np.nan), np.zeros(shape, bool)
+        low, high = np.zeros(shape, bool), np.zeros(shape, bool)
+        recorded = False
+        for record, config in read:
+            reading = measure.read(config, record["metrics"])
+            if reading is None:
+                continue
+            recorded = True
+            own = [record["config"][factor.key] for factor in factors]
+            place = (*(axis.index(level) for axis, level in zip(levels, own)), seeds.index(record["config"][SEED]))
+            values[place], done[place] = reading.value, True
+            low[place], high[place] = reading.bound == "low", reading.bound == "high"
+        if recorded:
+            tables[measure.name] = Table(factors, levels, seeds, values, done, low, high)
+    return tables
+
+
+def edges(analysis: Analysis) -> str:
+    """Return what is to be said beside the figures of learning rates at the edge of their grid; "" for none."""
+    found = [cell for cell in analysis.cells if cell["edge"]]
+    if not found:
+        return ""
+    counts = {rate: sum(one["learning_rate"] == rate for one in found) for rate in {c["learning_rate"] for c in found}}
+    told = ", ".join(f"{rate:g} in {counts[rate]}" for rate in sorted(counts))
+    return f"The best learning rate is at the edge of its grid in {len(found)} of {len(analysis.cells)} cells ({told})."
+
+
+def rows(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns and rows of the table of all runs: what sets each apart, every figure, seconds and device."""
+    varying = [factor.key for factor in analysis.experiment.factors] + [RATE, SEED]
+    flat = [_flat(record["metrics"]) for record in analysis.records]
+    figures = list(dict.fromkeys(itertools.chain.from_iterable(flat)))
+    table = []
+    for record, one in zip(analysis.records, flat):
+        own = [record["config"].get(key) for key in varying]
+        chosen = "yes" if record["run"] in analysis.selected else "no"
+        values = [_short(one.get(name)) for name in figures]
+        table.append([record["run"], *own, chosen, *values, _short(record["seconds"]), record["device"]])
+    return ["run", *varying, "selected", *figures, "seconds", "device"], table
+
+
+def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in figures.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def _short(value: Any) -> Any:
+    """A figure with nine significant digits: an excess of 1e-5 keeps four of them."""
+    return float(f"{value:.9g}") if isinstance(value, float) and math.isfinite(value) else value

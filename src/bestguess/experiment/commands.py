@@ -1,0 +1,140 @@
+"""The command `experiment`: sweep, proof of completeness, analysis, page. JAX is imported only to train."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bestguess.command import Failure, UserError, nearest
+from bestguess.experiment.config import ExperimentFlags, find, shipped, unknown
+from bestguess.report.progress import results_table
+from bestguess.sweep.commands import adopt, open_ledger, sweep
+from bestguess.sweep.config import SweepFlags
+from bestguess.sweep.family import load_family
+from bestguess.sweep.ledger import Ledger, require_complete
+from bestguess.sweep.plan import config_of
+from bestguess.sweep.spec import read_spec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bestguess.report.verdicts import Experiment
+
+
+def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
+    """Train what is not done of an experiment's sweep, judge its hypotheses, write the results; return the verdicts."""
+    began = time.perf_counter()
+    given = _sweep_flags(flags)
+    given.check()
+    ledger = open_ledger(given)
+    adopt(ledger, given, console)
+    tested = _declared(ledger)
+    if lacks := ledger.about["lacks"]:
+        raise UserError(f"{flags.experiment}: no verdict can come of this sweep: {'; '.join(lacks)}")
+    from bestguess.experiment.analysis import analyse, check
+
+    runs = list(ledger.runs().values())
+    check(tested, runs)
+    if flags.train and not ledger.status().complete:
+        try:
+            sweep(given, console)
+        except Failure as failure:
+            console.print(f"[yellow]{failure}[/yellow]", soft_wrap=True)
+    status = ledger.status()
+    try:
+        told = require_complete(ledger, flags.allow_incomplete)
+    except Failure as failure:
+        result = {"complete": False, "verdicts": [], "report": None, "seconds": time.perf_counter() - began}
+        raise Failure(str(failure), result | {"sweep": ledger.id, **status.to_dict()}) from None
+    records = ledger.records()
+    if not records:
+        raise Failure(f"{ledger.id}: no run is done, so there is nothing to judge")
+    family, _ = config_of(records[0]["config"])
+    analysis = analyse(tested, runs, records, family.REPORTED)
+    from bestguess.experiment.results import summary, write
+
+    found = summary(analysis, ledger, _command(flags, ledger), told, flags.benchmark)
+    page = write(flags.out or ledger.folder / "results", analysis, ledger, found, told)
+    _print(found, told, console)
+    console.print(f"page: {page}", soft_wrap=True)
+    return found | {"report": str(page), "seconds": time.perf_counter() - began}
+
+
+def _sweep_flags(flags: ExperimentFlags) -> SweepFlags:
+    path = find(flags.experiment)
+    changes = flags.set_
+    if path is None:
+        if not any(
+            (place / "plan.json").is_file() for place in (Path(flags.experiment), flags.folder / flags.experiment)
+        ):
+            raise unknown(flags.experiment)
+        if flags.preset != "default":
+            raise UserError(f"--preset {flags.preset}: the sweep {flags.experiment} is planned already; give its YAML")
+    elif flags.preset == "small":
+        spec = read_spec(path)
+        family = spec.parameters.get("family")
+        tested = _experiment(family.arguments.get("value") if family else None, spec.name)
+        changes = (*tested.small, *changes)
+    where = str(path or flags.experiment)
+    return SweepFlags(
+        where, set_=changes, jobs=flags.jobs, ensemble=flags.ensemble, reuse=flags.reuse, folder=flags.folder
+    )
+
+
+def _declared(ledger: Ledger) -> Experiment:
+    families = {run.config.get("family") for run in ledger.runs().values()}
+    if len(families) > 1:
+        raise UserError(f"{ledger.id}: has runs of several families, so no experiment is declared for it")
+    return _experiment(families.pop(), ledger.about["name"])
+
+
+def _experiment(family: Any, name: str) -> Experiment:
+    """Return what the family declares for a sweep of this name."""
+    found: Mapping[str, Experiment] = getattr(load_family(family), "experiments", dict)()
+    if name not in found:
+        raise UserError(
+            f"name: {name}: the family {family} declares no experiment of this name{nearest(name, found)}; "
+            f"`bestguess sweep` trains a sweep without hypotheses"
+        )
+    return found[name]
+
+
+def _command(flags: ExperimentFlags, ledger: Ledger) -> str:
+    """The command that gives this result, without what is about this machine alone."""
+    path = find(flags.experiment)
+    if path is None:
+        name, changes = ledger.about["name"], ledger.about["changes"]
+    else:
+        name, changes = path.stem, flags.set_
+    if name not in shipped():
+        name = ledger.id if path is None else path.name
+    words = ["bestguess", "experiment", name]
+    words += ["--preset", flags.preset] if flags.preset != "default" else []
+    words += ["--set", *changes] if changes else []
+    words += ["--allow-incomplete"] if flags.allow_incomplete else []
+    return shlex.join(words)
+
+
+def _print(found: dict[str, Any], told: str | None, console: Console) -> None:
+    table = []
+    for one in found["verdicts"]:
+        effect = interval = None
+        if one["effect"] is not None:
+            effect, interval = f"{one['effect']:.3g}", f"{one['interval'][0]:.3g} … {one['interval'][1]:.3g}"
+        table.append([one["hypothesis"], one["claim"], one["verdict"], effect, interval, one["unit"]])
+    title = "Verdicts" if told is None else f"Verdicts ({told})"
+    console.print(results_table(["", "hypothesis", "verdict", "effect", "95 % interval", "unit"], table, title))
+    for one in found["verdicts"]:
+        for note in one["notes"]:
+            console.print(f"[yellow]{one['hypothesis']}:[/yellow] {note}", soft_wrap=True)
+    if found["grades"]:
+        console.print("; ".join(f"{name}: {level}" for name, level in found["grades"].items()))
+    if found["edges"]:
+        console.print(found["edges"], soft_wrap=True)
+    console.print(
+        f"{found['runs']} runs, {found['worker_seconds_per_run']:.1f} s of a worker's time each on "
+        f"{', '.join(found['devices'])}"
+    )

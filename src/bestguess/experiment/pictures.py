@@ -1,0 +1,213 @@
+"""The charts of an experiment: measures by factor, rollouts by horizon, effects with their intervals."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from bestguess.experiment.analysis import Analysis, edges
+from bestguess.report.charts import Chart, Dash, Grid, HLine, Line, Picture, Points
+from bestguess.report.verdicts import Factor, Finding, Measure, Table, Verdict
+
+_DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
+
+
+def findings(analysis: Analysis) -> Iterator[tuple[Verdict, Measure, Finding]]:
+    """Yield each finding once: where hypotheses share a contrast, at the one that it decides, or at the first."""
+    measures = {measure.name: measure for measure in analysis.experiment.measures}
+    contrasts = {one.name: one.contrast for one in analysis.experiment.hypotheses}
+    owners: list[tuple[Any, str]] = []  # (contrast, measure) that some hypothesis is decided by
+    for verdict in analysis.verdicts:
+        for finding in verdict.findings:
+            if finding.decides and verdict.hypothesis in contrasts:
+                owners.append((contrasts[verdict.hypothesis], finding.measure))
+    for verdict in analysis.verdicts:
+        contrast = contrasts.get(verdict.hypothesis)
+        for finding in verdict.findings:
+            if not finding.decides:
+                if (contrast, finding.measure) in owners:
+                    continue
+                owners.append((contrast, finding.measure))
+            yield verdict, measures[finding.measure], finding
+
+
+def figure(analysis: Analysis, told: str | None) -> Picture:
+    """Return the experiment's figure: each measure by the first factor, and rollout skill at one horizon."""
+    recorded = [measure for measure in analysis.experiment.measures if measure.name in analysis.tables]
+    shown = [measure for measure in recorded if measure.position is None]
+    curve = [measure for measure in recorded if measure.position is not None]
+    if curve:  # the farthest point of those that apply in most cells
+        applies = [int(np.isfinite(analysis.tables[measure.name].values).sum()) for measure in curve]
+        shown.append(max(zip(applies, range(len(curve)), curve))[2])
+    panels = [_by_factor(analysis, measure) for measure in shown]
+    means = "Means over seeds at the learning rate that validation data chose; the band is ± one standard error."
+    caption = " ".join(part for part in (means, edges(analysis), _capital(told)) if part)
+    return Grid(_title(analysis.experiment.title, told), panels, caption, columns=2, share_x=False, share_y=False)
+
+
+def effects(analysis: Analysis, told: str | None) -> Picture:
+    """Return the effects of every hypothesis in every measure, with their intervals and each seed's effect."""
+    groups = dict.fromkeys(one.group for one in analysis.experiment.measures if one.name in analysis.tables)
+    caption = (
+        "Paired over seeds: mean, 95 % interval (Student's t), and each seed's effect in light grey. What is dark grey "
+        f"is shown but decides nothing. {_capital(told)}"
+    ).strip()
+    panels = [_effects(analysis, group) for group in groups]
+    return Grid(_title("Effects", told), panels, caption, share_x=False, share_y=False)
+
+
+def rollouts(analysis: Analysis, told: str | None) -> Picture | None:
+    """Return skill by horizon, a panel for each line of the figure; None where no measure has a place on a curve."""
+    measures = [one for one in analysis.experiment.measures if one.position is not None and one.name in analysis.tables]
+    if not measures:
+        return None
+    tables = [analysis.tables[measure.name] for measure in measures]
+    x_factor, *others = analysis.experiment.factors
+    x_levels, *other_levels = tables[0].levels
+    horizons = [float(measure.position) for measure in measures if measure.position is not None]
+    panels = []
+    for place in itertools.product(*(range(len(levels)) for levels in other_levels)):
+        series = []
+        for i, level in enumerate(x_levels):
+            shown = [measure.show(_mean(table.values[(i, *place)])) for measure, table in zip(measures, tables)]
+            series.append(
+                Points(
+                    horizons,
+                    shown,
+                    name=f"{x_factor.name} {level}",
+                    shade=_shade(i, len(x_levels)) if x_factor.position else None,
+                    connect=True,
+                )
+            )
+        names = [f"{one.name} {levels[i]}" for one, levels, i in zip(others, other_levels, place)]
+        panels.append(
+            Chart(
+                ", ".join(names) or "all",
+                "horizon (steps)",
+                "rollout skill",
+                series,
+                log_x=True,
+                x_ticks={h: f"{h:g}" for h in horizons},
+                hlines=(HLine(1.0, "optimum"),),
+            )
+        )
+    title = _title("Rollout skill by horizon", told)
+    caption = (
+        "Means over seeds. 1 is the best possible prediction at that horizon, 0 the best constant; horizons at which "
+        f"a seed has less than 1 % headroom are left out. {_capital(told)}"
+    ).strip()
+    if len(panels) == 1:
+        only = panels[0]
+        return Chart(title, only.x, only.y, only.series, caption, log_x=True, x_ticks=only.x_ticks, hlines=only.hlines)
+    return Grid(title, panels, caption, columns=2 if len(panels) in (2, 4) else 3)
+
+
+def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
+    table = analysis.tables[measure.name]
+    x_factor, *others = table.factors
+    x_levels, *other_levels = table.levels
+    assert x_factor.position is not None
+    x = np.array([x_factor.position(level) for level in x_levels])
+    series = []
+    for place in itertools.product(*(range(len(levels)) for levels in other_levels)):
+        values = np.moveaxis(table.values, 0, -2)[place]
+        mean, error = _mean(values), _error(values)
+        names = [str(levels[i]) if one.position is None else f"{one.name} {levels[i]}"
+                 for one, levels, i in zip(others, other_levels, place)]  # fmt: skip
+        series.append(
+            Line(
+                x,
+                measure.show(mean),
+                measure.show(mean - error),
+                measure.show(mean + error),
+                name=", ".join(names),
+                **_look(others, table, place),
+            )
+        )
+    ticks = {float(at): str(level) for at, level in zip(x, x_levels)}
+    at = "" if measure.position is None else f" at t+{measure.position:g}"
+    title = _capital(measure.axis) + at
+    return Chart(title, x_factor.name, measure.axis, series, log_y=measure.log, x_ticks=ticks)
+
+
+def _look(others: list[Factor], table: Table, place: tuple[int, ...]) -> dict[str, Any]:
+    """Colours on a scale for an ordered factor, dashes or the palette for one without order."""
+    look: dict[str, Any] = {"role": "model"} if not others else {}
+    ordered = [one.position is not None for one in others]
+    for i, factor, levels in zip(place, others, table.levels[1:]):
+        if factor.position is not None:
+            look["shade"] = _shade(i, len(levels))
+        elif any(ordered):
+            look["dash"] = _DASHES[i % len(_DASHES)]
+        else:
+            look["colour"] = i
+    return look
+
+
+def _effects(analysis: Analysis, group: str) -> Chart:
+    own = [(v, m, f) for v, m, f in findings(analysis) if m.group == group]
+    names = list(dict.fromkeys(measure.name for _, measure, _ in own))
+    hypotheses = list(dict.fromkeys(verdict.hypothesis for verdict, _, _ in own))
+    order = [verdict.hypothesis for verdict in analysis.verdicts]
+    series: list[Points] = []
+    for hypothesis in hypotheses:
+        width = 0.6 / len(hypotheses)
+        shift = width * (hypotheses.index(hypothesis) + 0.7) - 0.3
+        for deciding in (True, False):
+            found = [(m, f) for v, m, f in own if v.hypothesis == hypothesis and f.decides is deciding]
+            found = [(m, f) for m, f in found if f.estimate is not None]
+            if not found:
+                continue
+            at = [names.index(measure.name) + shift for measure, _ in found]
+            means = [finding.estimate.effect for _, finding in found if finding.estimate]
+            halves = [f.estimate.interval[1] - f.estimate.effect for _, f in found if f.estimate]
+            seeds = [(x - 0.3 * width, value) for x, (_, one) in zip(at, found) for value in one.by_seed.values()]
+            series.append(Points([x for x, _ in seeds], [y for _, y in seeds], name="one seed", role="guide"))
+            look: dict[str, Any] = {"colour": order.index(hypothesis)} if deciding else {"role": "baseline"}
+            series.append(Points(at, means, halves, name=hypothesis if deciding else "not deciding", **look))
+    measures = {measure.name: measure for _, measure, _ in own}
+    prefix = "" if len(names) < 2 else _common([measures[name].label for name in names])
+    labels = [measures[name].label.removeprefix(prefix) if prefix else "" for name in names]
+    (unit,) = {measure.unit for measure in measures.values()}
+    title = prefix.strip() or next(iter(measures.values())).label
+    return Chart(
+        _capital(f"{title}, {unit}"),
+        "",
+        "effect",
+        series,
+        x_range=(-0.5, len(names) - 0.5),
+        x_ticks=dict(zip(map(float, range(len(names))), labels)),
+        hlines=(HLine(0.0, "", "guide"),),
+    )
+
+
+def _common(labels: list[str]) -> str:
+    """The words that all labels begin with."""
+    words = [label.split(" ") for label in labels]
+    same = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*words))
+    return "".join(f"{column[0]} " for column in same)
+
+
+def _title(title: str, told: str | None) -> str:
+    return title if told is None else f"{title} ({told})"
+
+
+def _capital(text: str | None) -> str:
+    return "" if not text else text[0].upper() + text[1:]
+
+
+def _shade(i: int, count: int) -> float:
+    return i / (count - 1) if count > 1 else 0.0
+
+
+def _mean(values: np.ndarray) -> Any:
+    """Over seeds, NaN where any seed lacks it."""
+    return values.mean(axis=-1)
+
+
+def _error(values: np.ndarray) -> np.ndarray:
+    n = values.shape[-1]
+    return values.std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[:-1], np.nan)

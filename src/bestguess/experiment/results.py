@@ -1,0 +1,299 @@
+"""What an experiment leaves behind: verdicts.json, runs.csv, figures, a page, a README, and the YAML that it ran."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from bestguess import __version__
+from bestguess.command import UserError
+from bestguess.experiment.analysis import Analysis, edges, rows
+from bestguess.experiment.pictures import effects, figure, findings, rollouts
+from bestguess.report.charts import save_png, write_atomically
+from bestguess.report.page import Page, Stat
+from bestguess.report.progress import format_cell
+from bestguess.report.verdicts import Finding, Verdict
+from bestguess.sweep.ledger import Ledger
+from bestguess.sweep.plan import config_of
+from bestguess.train.folder import PAGE, write_json
+
+VERDICTS, RUNS, SWEEP = "verdicts.json", "runs.csv", "sweep.yaml"
+
+
+def summary(analysis: Analysis, ledger: Ledger, command: str, told: str | None, benchmark: Path | None) -> dict:
+    """Return what verdicts.json holds: the verdicts and what they rest on, the command, the device, the time."""
+    seconds = sum(float(record["seconds"]) for record in analysis.records)
+    return {
+        "experiment": ledger.about["name"],
+        "question": analysis.experiment.question,
+        "sweep": ledger.id,
+        "command": command,
+        "complete": told is None,
+        "runs": len(analysis.records),
+        "planned": ledger.planned,
+        "verdicts": [verdict_dict(verdict) for verdict in analysis.verdicts],
+        "grades": analysis.grades,
+        "learning_rates": analysis.cells,
+        "edges": edges(analysis) or None,
+        "devices": sorted({record["device"] for record in analysis.records}),
+        "worker_seconds": seconds,
+        "worker_seconds_per_run": seconds / len(analysis.records),
+        "pytorch": None if benchmark is None else pytorch(analysis, benchmark),
+        "version": __version__,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def verdict_dict(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as plain values; effect and interval are those of its main measure, all stand in `measures`."""
+    main = verdict.main
+    return {
+        "hypothesis": verdict.hypothesis,
+        "claim": verdict.claim,
+        "verdict": verdict.verdict,
+        "effect": None if main.estimate is None else main.estimate.effect,
+        "interval": None if main.estimate is None else list(main.estimate.interval),
+        "measure": main.measure,
+        "unit": main.unit,
+        "notes": list(verdict.notes),
+        "measures": [_finding(one) for one in verdict.findings],
+    }
+
+
+def _finding(one: Finding) -> dict[str, Any]:
+    found = one.estimate
+    return {
+        "measure": one.measure,
+        "decides": one.decides,
+        "verdict": one.verdict,
+        "effect": None if found is None else found.effect,
+        "interval": None if found is None else list(found.interval),
+        "unit": one.unit,
+        "p": None if found is None else found.p,
+        "by_seed": {str(seed): value for seed, value in one.by_seed.items()},
+        "notes": list(one.notes),
+        **({} if one.margin is None else {"margin": one.margin, "p_adjusted": one.p_adjusted}),
+    }
+
+
+def pytorch(analysis: Analysis, benchmark: Path) -> dict[str, Any]:
+    """Return what training the same runs one at a time would take at the benchmark's best PyTorch rate (seconds).
+
+    Training steps alone: no compilation, no validation, no evaluation. Runs whose step has the benchmarked
+    operations are at the measured rate; those of the others are scaled by operations, which is an estimate,
+    as everything is where the runs were trained on another device (`same_device`).
+    """
+    try:
+        found = json.loads(benchmark.read_text())
+        best = found["best_pytorch"]
+        rate, work, device = found["training"][best]["steps_per_second"], found["operations_per_step"], found["device"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--benchmark {benchmark}: not the figures of benchmarks/filters.py ({error})") from error
+    if analysis.experiment.operations is None:
+        raise UserError(f"--benchmark: the experiment {analysis.experiment.title!r} does not count its operations")
+    alike = other = 0.0
+    count = 0
+    for record in analysis.records:
+        operations, steps = analysis.experiment.operations(config_of(record["config"])[1])
+        if abs(operations / work - 1) < 1e-9:
+            alike += steps / rate
+            count += 1
+        else:
+            other += steps / rate * operations / work
+    return {
+        "variant": best,
+        "device": device,
+        "same_device": {record["device"] for record in analysis.records} == {f"1 × {device}"},
+        "steps_per_second": rate,
+        "runs_of_its_shape": count,
+        "seconds_of_its_shape": alike,
+        "other_runs": len(analysis.records) - count,
+        "seconds_of_others_by_operations": other,
+    }
+
+
+def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any], told: str | None) -> Path:
+    """Write the folder of results and return the path of its page."""
+    write_atomically(folder / SWEEP, (ledger.folder / "sweep.yaml").read_bytes())
+    table = io.StringIO()
+    columns, lines = rows(analysis)
+    csv.writer(table, lineterminator="\n").writerows([columns, *lines])
+    write_atomically(folder / RUNS, table.getvalue().encode())
+    pictures = {
+        "figure": figure(analysis, told),
+        "effects": effects(analysis, told),
+        "rollouts": rollouts(analysis, told),
+    }
+    for name, picture in pictures.items():
+        if picture is not None:
+            save_png(picture, folder / f"{name}.png", dpi=150)
+    write_json(folder / VERDICTS, found)
+    write_atomically(folder / "README.md", _readme(analysis, found, told).encode())
+    page = Page(analysis.experiment.title, _lead(analysis, found, told))
+    page.stats([Stat(one["verdict"], one["hypothesis"], one["claim"]) for one in found["verdicts"]])
+    page.heading("Verdicts")
+    page.table(*_verdict_table(analysis), "Effect of the main measure, with its 95 % interval over seeds")
+    for verdict in analysis.verdicts:
+        if verdict.notes:
+            page.text(f"- **{verdict.hypothesis}**: {'; '.join(verdict.notes)}.")
+    page.text(_told_grades(found))
+    page.heading("Figures")
+    for picture in pictures.values():
+        if picture is not None:
+            page.chart(picture)
+    page.heading("Effects in every measure")
+    page.text(
+        "The rule of the verdicts stands in the sweep's own file, below. Effects are paired: each seed is trained in "
+        "every cell and gives one effect; the interval is Student's t over seeds. A hypothesis that several measures "
+        "decide has the verdict that all of them share, and is inconclusive where they differ."
+    )
+    page.table(*_effect_table(analysis))
+    page.heading("Learning rates")
+    page.text(
+        "In each cell the rate with the lowest mean validation loss over seeds; every other figure here is from test "
+        f"data, or from that rate's curve. {edges(analysis)}"
+    )
+    page.table(*_rate_table(analysis))
+    page.heading("How this was made")
+    page.text(f"- `{found['command']}`\n- " + "\n- ".join(_costs(found)))
+    page.details("sweep.yaml: the question, the hypotheses and the rule, and the runs", _text(folder / SWEEP))
+    return page.write(folder / PAGE)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _lead(analysis: Analysis, found: dict[str, Any], told: str | None) -> str:
+    lead = (
+        f"{analysis.experiment.question} {found['runs']} runs on {', '.join(found['devices'])}; sweep {found['sweep']}."
+    )
+    return lead if told is None else f"{lead}\n\n**{told[0].upper()}{told[1:]}.** These verdicts may change."
+
+
+def _interval(one: Finding) -> str:
+    if one.estimate is None:
+        return "–"
+    low, high = one.estimate.interval
+    return f"{format_cell(_three(low))} … {format_cell(_three(high))}"
+
+
+def _three(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _verdict_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
+    labels = {measure.name: measure.label for measure in analysis.experiment.measures}
+    table = []
+    for verdict in analysis.verdicts:
+        main = verdict.main
+        effect = None if main.estimate is None else _three(main.estimate.effect)
+        table.append(
+            [
+                verdict.hypothesis,
+                verdict.claim,
+                verdict.verdict,
+                effect,
+                _interval(main),
+                main.unit,
+                labels[main.measure],
+            ]
+        )
+    return ["", "hypothesis", "verdict", "effect", "95 % interval", "unit", "measure"], table
+
+
+def _effect_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
+    table = []
+    for verdict, measure, one in findings(analysis):
+        effect = None if one.estimate is None else _three(one.estimate.effect)
+        p = None if one.estimate is None else _three(one.p_adjusted if one.p_adjusted is not None else one.estimate.p)
+        name = verdict.hypothesis + ("" if one.decides else " (not deciding)")
+        notes = "; ".join(one.notes)
+        if one.margin is not None:
+            notes = "; ".join(filter(None, [f"no difference: within ± {_three(one.margin):g}", notes]))
+        table.append(
+            [
+                name,
+                measure.label,
+                effect,
+                _interval(one),
+                one.unit,
+                p,
+                one.verdict or "no verdict",
+                len(one.by_seed),
+                notes,
+            ]
+        )
+    return ["", "measure", "effect", "95 % interval", "unit", "p", "verdict", "seeds", "notes"], table
+
+
+def _rate_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
+    factors = analysis.experiment.factors
+    table = []
+    for cell in analysis.cells:
+        own = [str(cell["config"][factor.key]) for factor in factors]
+        rate = f"{cell['learning_rate']:g}" + (" (edge)" if cell["edge"] else "")
+        reported = [key for key in cell if key not in CELL_KEYS]
+        table.append([*own, rate, *(f"{cell[key]:.6g}" for key in reported), cell["seeds"]])
+    reported = [key.replace("_", " ") for key in analysis.cells[0] if key not in CELL_KEYS]
+    return [*(factor.name for factor in factors), "learning rate", *reported, "seeds"], table
+
+
+CELL_KEYS = ("config", "learning_rate", "edge", "standard_error_over_seeds", "seeds")
+
+
+def _told_grades(found: dict[str, Any]) -> str:
+    if found["grades"] is None:
+        return ""
+    return "For later use: " + ", ".join(f"**{name}** {level}" for name, level in found["grades"].items()) + "."
+
+
+def _costs(found: dict[str, Any]) -> list[str]:
+    """What the runs took, and what they would take in PyTorch, line by line."""
+    lines = [
+        f"{found['worker_seconds']:,.0f} s of workers' time on {', '.join(found['devices'])} for {found['runs']} runs, "
+        f"{found['worker_seconds_per_run']:.1f} s a run, its evaluation and rollouts included; workers that shared a "
+        f"device count in full each. bestguess {found['version']}, {found['date']}."
+    ]
+    other = found["pytorch"]
+    if other is not None:
+        parts = []
+        if count := other["runs_of_its_shape"]:
+            parts.append(f"{other['seconds_of_its_shape']:,.0f} s for the {count} runs of its shape")
+        if count := other["other_runs"]:
+            parts.append(
+                f"an estimated {other['seconds_of_others_by_operations']:,.0f} s for the {count} runs of other shapes, "
+                "scaled by floating-point operations"
+            )
+        lines.append(
+            f"One at a time with the best PyTorch of the benchmark ({other['variant']}, "
+            f"{other['steps_per_second']:.0f} steps/s on {other['device']}), the training steps alone (no compilation, "
+            f"validation or evaluation) would take {' and '.join(parts)}."
+            + ("" if other["same_device"] else " The runs were trained on another device, so this is an estimate.")
+        )
+    return lines
+
+
+def _readme(analysis: Analysis, found: dict[str, Any], told: str | None) -> str:
+    columns, table = _verdict_table(analysis)
+    head = "| " + " | ".join(columns) + " |\n" + "|" + "---|" * len(columns) + "\n"
+    body = "".join("| " + " | ".join(format_cell(cell) for cell in row) + " |\n" for row in table)
+    notes = [f"{v.hypothesis}: {note}." for v in analysis.verdicts for note in v.notes]
+    parts = [
+        f"# {analysis.experiment.title}",
+        _lead(analysis, found, told),
+        head + body.rstrip(),
+        _told_grades(found),
+        "\n".join(f"- {line}" for line in [*notes, *filter(None, [found["edges"]])]),
+        "![The measures by factor](figure.png)",
+        "![The effects with their intervals](effects.png)",
+        f"```\n{found['command']}\n```",
+        "\n".join(f"- {line}" for line in _costs(found)),
+        "`report.html` is the interactive page, `runs.csv` has a row for every run, `verdicts.json` every effect, "
+        "`sweep.yaml` the hypotheses and the rule, written before any run.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"

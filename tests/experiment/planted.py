@@ -1,0 +1,72 @@
+"""Ledgers whose figures are planted, so that an experiment's analysis can be tested without training."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bestguess import __version__
+from bestguess.sweep.commands import open_ledger
+from bestguess.sweep.config import SweepFlags
+from bestguess.sweep.family import RATE, SEED
+from bestguess.sweep.ledger import Ledger
+from bestguess.sweep.plan import config_of
+
+ROOT = Path(__file__).parents[2]
+HORIZONS = (2, 4, 8, 16, 32, 64)
+
+ABOUT = {"seconds": 2.5, "device": "1 × NVIDIA Test", "version": __version__}
+
+Law = Callable[[dict[str, Any]], float]
+"""From a run's dotted config to its difficulty: the logarithm by which excess and sequences grow."""
+
+
+def planted(
+    folder: Path, name: str, law: Law, *, noise: float = 0.05, best_rate: float = 0.001, leave: int = 0
+) -> Ledger:
+    """Return the ledger of a shipped experiment, all but `leave` runs done, with figures that follow `law`.
+
+    Each seed has an offset of its own, ten times the noise, which pairing must take out. Rates other than
+    `best_rate` are worse in validation and, as a trap, much better in the figures of test data.
+    """
+    ledger = open_ledger(SweepFlags(str(ROOT / "experiments" / f"{name}.yaml"), folder=folder))
+    runs = list(ledger.runs().values())
+    for run in runs[: len(runs) - leave]:
+        ledger.finish(run, figures(run.config, law, noise, best_rate), ABOUT)
+    return ledger
+
+
+def figures(config: dict[str, Any], law: Law, noise: float, best_rate: float) -> dict[str, Any]:
+    """Return what the filters family would score, by `law`."""
+    digest = hashlib.sha256(repr(sorted(config.items())).encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    own = np.random.default_rng(config[SEED]).normal() * 10 * noise
+    trap = 0.0 if config[RATE] == best_rate else -3.0
+    hard = law(config) + own + trap + noise * rng.normal()
+    _, made = config_of(config)
+    budget = made.train.steps * made.train.batch_size
+    reached = {level: 4000 * math.exp(hard) * (1 if level == 0.9 else 6) for level in (0.9, 0.99)}
+    first = made.train.validate_every * made.train.batch_size
+    return {
+        "validation_loss": 1.01 + (config[RATE] != best_rate) + 0.001 * rng.random(),
+        "normalised_loss": 1 + 1e-3 * math.exp(hard),
+        "standard_error": 1e-5,
+        "skill": 0.99,
+        "headroom": 0.5,
+        **{f"sequences_to_skill_{k:g}": None if n > budget else max(n, first) for k, n in reached.items()},
+        "rollout": {
+            str(h): {
+                "normalised_loss": 1.01,
+                "standard_error": 1e-4,
+                "skill": 1 - 0.01 * math.exp(hard) if h < 64 or config["task.lambda"] > 0.9 else None,
+                "headroom": 0.5 if h < 64 or config["task.lambda"] > 0.9 else 0.001,
+            }
+            for h in HORIZONS
+        },
+        "self_test": 1e-6,
+    }

@@ -1,0 +1,96 @@
+"""What the filter experiments declare: their measures, and their contrasts against the words of the YAML heads."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from bestguess.filters import sweep
+from bestguess.filters.config import PRESETS
+from bestguess.filters.experiments import EXPERIMENTS, operations
+from bestguess.report.verdicts import decides
+
+ROOT = Path(__file__).parents[2]
+CONFIG = sweep.config({"preset": "default", "train": {"steps": 3000, "validate_every": 25}})
+FIGURES = {
+    "normalised_loss": 1.002,
+    "skill": 0.99,
+    "sequences_to_skill_0.9": 6400.0,
+    "sequences_to_skill_0.99": None,
+    "rollout": {"2": {"skill": 0.97}, "4": {"skill": None}},
+}
+every_experiment = pytest.mark.parametrize("name", EXPERIMENTS)
+
+
+def read(measure: str, name: str = "structure", **figures):
+    (one,) = (one for one in EXPERIMENTS[name].measures if one.name == measure)
+    return one.read(CONFIG, FIGURES | figures)
+
+
+def test_the_excess_is_a_logarithm():
+    assert read("excess").value == pytest.approx(math.log(0.002))
+    assert read("excess", skill=None).value == pytest.approx(math.log(0.002))
+    assert math.isnan(read("excess", "eigenvalue", skill=None).value)  # "over the λ with headroom"
+
+
+def test_sequences_to_skill_stand_within_what_could_be_seen():
+    reached = read("sequences_0.9")
+    assert (reached.value, reached.bound) == (math.log2(6400), None)
+    never = read("sequences_0.99")
+    assert (never.value, never.bound) == (math.log2(3000 * 64), "high")
+    at_once = read("sequences_0.9", **{"sequences_to_skill_0.9": 25 * 64.0})
+    assert (at_once.value, at_once.bound) == (math.log2(1600), "low")
+    assert math.isnan(read("sequences_0.9", skill=None).value)
+
+
+def test_rollouts_fall_short_of_skill_1():
+    assert read("rollout_2").value == pytest.approx(0.03)
+    assert math.isnan(read("rollout_4").value)  # no headroom, no skill
+    assert read("rollout_8") is None  # a horizon that was not asked for
+
+
+def test_measures_are_shown_as_readers_know_them():
+    shown = {one.name: one.show for one in EXPERIMENTS["structure"].measures}
+    assert shown["excess"](math.log(0.002)) == pytest.approx(0.2)
+    assert shown["sequences_0.9"](math.log2(6400)) == pytest.approx(6400)
+    assert shown["rollout_2"](0.03) == pytest.approx(0.97)
+
+
+@every_experiment
+def test_every_hypothesis_of_the_head_is_declared_with_its_side(name):
+    head = (ROOT / "experiments" / f"{name}.yaml").read_text().split("program:")[0]
+    tested = EXPERIMENTS[name]
+    names = [one.name for one in tested.hypotheses] + ([tested.control.name] if tested.control else [])
+    assert [line[4:6] for line in head.splitlines() if line.startswith("#   H")] == names
+    for one in tested.hypotheses:
+        assert set(one.contrast) == {factor.key for factor in tested.factors}
+        assert any(decides(one, measure) for measure in tested.measures)
+    below = "supported if the interval lies below 0" in " ".join(head.replace("#", " ").split())
+    if name != "structure":  # "on the hypothesis' side"
+        assert {one.direction for one in tested.hypotheses} == {-1 if below else 1}
+
+
+@every_experiment
+def test_the_small_preset_is_a_whole_experiment(name):
+    from bestguess.experiment.analysis import check
+    from bestguess.sweep.plan import lacks, plan
+    from bestguess.sweep.spec import read_spec
+
+    tested = sweep.experiments()[name]
+    spec = read_spec(ROOT / "experiments" / f"{name}.yaml", tested.small)
+    planned = plan(spec, ensemble=16)
+    check(tested, planned.runs)
+    assert lacks(spec, planned) == []
+    assert len(planned.runs) <= 48
+    config = sweep.config({"preset": "small"})
+    assert config.task.latent_dim == 8
+
+
+def test_operations_are_those_that_the_benchmark_counts():
+    found = json.loads((ROOT / "benchmarks" / "results" / "filters_h100.json").read_text())
+    assert operations(PRESETS["default"]) == (found["operations_per_step"], 12_000)
+    patched = sweep.config({"preset": "default", "model": {"patch": 4}})
+    assert operations(patched)[0] < found["operations_per_step"] / 3.9
