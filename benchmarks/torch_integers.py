@@ -71,7 +71,10 @@ class Loss(Weights):
     def logits(self, terms_BT: torch.Tensor) -> torch.Tensor:
         """Return the logits of the term after each."""
         w = self.weights()
-        x = (torch.matmul(self.features[terms_BT], w["lift"]) + w["position"]).to(self.dtype)
+        x = self.features[terms_BT]
+        if "lift" in w:
+            x = torch.matmul(x, w["lift"])
+        x = (x + w["position"]).to(self.dtype)
         for i in range(self.problem.layers):
             x = self._norm(x + self._attend(x, w[f"{i}.qkv"], w[f"{i}.out"]), w, f"{i}.attention_norm")
             h = torch.matmul(torch.relu(torch.matmul(x, w[f"{i}.up"])), w[f"{i}.down"])

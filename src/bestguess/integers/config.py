@@ -22,7 +22,7 @@ WIDTHS: dict[Embedding, int] = {"learned": 256, "fourier": 16, "number-theoretic
 Head = Literal["classification", "regression"]
 Loss = Literal["standard", "weighted", "distance"]
 Weight = Literal["linear", "quadratic", "root"]
-Design = Literal["default", "document"]
+Design = Literal["default", "document", "lifted"]
 Preset = Literal["default", "small"]
 
 
@@ -214,6 +214,12 @@ def document() -> IntegersConfig:
     )
 
 
+def lifted() -> IntegersConfig:
+    """Return the document's choices in a width of 64, to which its two features are mapped: there, choices can act."""
+    config = document()
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, d_model=64, lift=True))
+
+
 def _small(config: IntegersConfig, model: IntegerModelConfig) -> IntegersConfig:
     """The sequences of phase 1, and a training that two CPU cores do in minutes."""
     return dataclasses.replace(
@@ -229,8 +235,10 @@ def _small(config: IntegersConfig, model: IntegerModelConfig) -> IntegersConfig:
 BASES: dict[tuple[Preset, Design], IntegersConfig] = {
     ("default", "default"): IntegersConfig(),
     ("default", "document"): document(),
+    ("default", "lifted"): lifted(),
     ("small", "default"): _small(IntegersConfig(), IntegerModelConfig(layers=2, d_model=64)),
     ("small", "document"): _small(document(), document().model),
+    ("small", "lifted"): _small(lifted(), lifted().model),
 }
 """Where the other flags' defaults come from, by preset and design."""
 
@@ -246,7 +254,8 @@ class TrainFlags(IntegersConfig):
     """
 
     design: Design = "default"
-    """Where the other flags' defaults come from: the best design that was found, or the design document's choices."""
+    """Where the other flags' defaults come from: the best design that was found; the design document's choices; the \
+same in a width of 64."""
     preset: Preset = "default"
     """At which size: all phases, or phase 1 for a laptop's CPU."""
     track: tuple[Tracker, ...] = ("jsonl",)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from bestguess.command import UserError, nearest
 from bestguess.integers.config import BASES, IntegersConfig
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from bestguess.integers.model import IntegerModel
     from bestguess.integers.oracle import Scores
     from bestguess.integers.problem import IntegerProblem, Setting
+    from bestguess.report.verdicts import Experiment
     from bestguess.train.ensemble import Member
 
 REPORTED = "regret"
@@ -23,8 +27,11 @@ _ARRAYS = {"objective": ("alpha",), "train": ("first_seed", "learning_rate")}
 
 
 def config(values: dict[str, Any]) -> IntegersConfig:
-    """Return the config of one run: a design at a preset's size, with the nested `values` in place of its own."""
-    values = dict(values)
+    """Return the config of one run: a design at a preset's size, with the nested `values` in place of its own.
+
+    `change` is KEY=VALUE, or `nothing`: a sweep that changes one decision at a time varies it.
+    """
+    values = _changed(values)
     chosen = {}
     for place, key in enumerate(("preset", "design")):
         chosen[key] = values.pop(key, "default")
@@ -41,6 +48,20 @@ def config(values: dict[str, Any]) -> IntegersConfig:
         several = "alpha" if len(made.objective.alpha) > 1 else "learning_rate"
         raise UserError(f"{several}: a run of a sweep has one value; list them under values")
     return made
+
+
+def _changed(values: dict[str, Any]) -> dict[str, Any]:
+    values = dict(values)
+    change = str(values.pop("change", "nothing"))
+    if change == "nothing":
+        return values
+    key, equals, text = change.partition("=")
+    room, dot, inner = key.partition(".")
+    if not equals or (dot and not isinstance(values.get(room, {}), dict)):
+        raise UserError(f"change: {change!r}: write KEY=VALUE, such as model.heads=8, or nothing")
+    # A text is a YAML value, as everywhere in a sweep.
+    value = yaml.safe_load(text)
+    return values | ({room: values.get(room, {}) | {inner: value}} if dot else {key: value})
 
 
 def shape(config: IntegersConfig) -> str:
@@ -78,6 +99,13 @@ def score(config: IntegersConfig, task: Setting, model: IntegerModel, curve: lis
         "seen": _figures(found["seen"], -1) | {"mean": _mean(found["seen"])},
         "by_position": {str(j + 1): _figures(found["held-out"], j) for j in range(config.task.length)},
     }
+
+
+def experiments() -> Mapping[str, Experiment]:
+    """Return what experiments/*.yaml test, by the name of the sweep."""
+    from bestguess.integers.experiments import EXPERIMENTS
+
+    return EXPERIMENTS
 
 
 _oracles: dict[str, Any] = {}
