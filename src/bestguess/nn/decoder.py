@@ -49,7 +49,7 @@ class Decoder(eqx.Module):
         key: for dropout; without one nothing is dropped.
         """
         keys = [None] * (len(self.blocks) + 1) if key is None else list(jax.random.split(key, len(self.blocks) + 1))
-        x_TD = dropout(self._enter(x_TD, cache), self.dropout, keys[-1])
+        x_TD = dropout(self.enter(x_TD, cache), self.dropout, keys[-1])
         caches: list[KVCache] = []
         for i, block in enumerate(self.blocks):
             x_TD, block_cache = block(x_TD, None if cache is None else cache[i], keys[i])
@@ -63,15 +63,15 @@ class Decoder(eqx.Module):
 
     def attention_weights(self, x_TD: Float[Array, "T D"]) -> Float[Array, "layers H T T"]:
         """Return every layer's and head's attention weights (rows: queries; each row sums to 1)."""
-        x_TD = self._enter(x_TD, None)
+        x_TD = self.enter(x_TD)
         weights = []
         for block in self.blocks:
             weights.append(block.attention.weights(block.attention_input(x_TD)))
             x_TD, _ = block(x_TD)
         return jnp.stack(weights)
 
-    def _enter(self, x_TD, cache: DecoderCache | None):
-        """The tokens with what is learned of their positions, in the dtype of the blocks."""
+    def enter(self, x_TD: Float[Array, "T D"], cache: DecoderCache | None = None) -> Float[Array, "T D"]:
+        """Return what the first block is given: the tokens with what is learned of their positions."""
         if self.position is not None:
             start = 0 if cache is None else cache[0].length
             x_TD = x_TD + jax.lax.dynamic_slice_in_dim(self.position, start, x_TD.shape[0])
