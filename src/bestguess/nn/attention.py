@@ -1,4 +1,4 @@
-"""Causal multi-head self-attention with rotary positions and a key-value cache.
+"""Causal multi-head self-attention with a key-value cache, and rotary positions unless it is told otherwise.
 
 Shapes in names: T tokens of this call, S tokens of the cache, D model width, H heads, K head size.
 """
@@ -65,12 +65,13 @@ unpack.defvjp(_unpack_forward, _unpack_backward)
 
 
 class Attention(eqx.Module):
-    """Causal multi-head self-attention (Vaswani et al., 2017, §3.2) with RoPE and packed q, k, v."""
+    """Causal multi-head self-attention (Vaswani et al., 2017, §3.2) with packed q, k, v."""
 
     qkv: Float[Array, "D E"]
     out: Float[Array, "D D"]
     heads: int = eqx.field(static=True)
-    rope_base: float = eqx.field(static=True)
+    rope_base: float | None = eqx.field(static=True)
+    """None: queries and keys are not turned."""
     kernel: AttentionKernel = eqx.field(static=True)
 
     def __init__(self, config: DecoderConfig, *, key: Key[Array, ""]):
@@ -80,7 +81,7 @@ class Attention(eqx.Module):
         # The residual stream adds 2 branches a block; this keeps its variance near 1 at the start.
         self.out = scaled_normal(out_key, (d, d), gain=(2 * config.layers) ** -0.5)
         self.heads = config.heads
-        self.rope_base = config.rope_base
+        self.rope_base = config.rope_base if config.positions == "rope" else None
         self.kernel = config.attention
 
     def __call__(
@@ -119,7 +120,10 @@ class Attention(eqx.Module):
         T, D = x_TD.shape
         start = 0 if cache is None else cache.length
         qkv_T3HK = linear(x_TD, self.qkv).reshape(T, 3, self.heads, D // self.heads)
-        q, k, v = unpack(qkv_T3HK, start + jnp.arange(T), self.rope_base)
+        if self.rope_base is None:
+            q, k, v = qkv_T3HK[:, 0], qkv_T3HK[:, 1], qkv_T3HK[:, 2]
+        else:
+            q, k, v = unpack(qkv_T3HK, start + jnp.arange(T), self.rope_base)
         if cache is None:
             return q, k, v, None
         k = jax.lax.dynamic_update_slice_in_dim(cache.key, k, start, axis=0)

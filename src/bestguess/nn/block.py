@@ -1,4 +1,4 @@
-"""One transformer block: attention, then feed-forward, each behind a norm and added to the stream."""
+"""One transformer block: attention, then feed-forward, each added to the stream."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import jax
 from jaxtyping import Array, Float, Key
 
 from bestguess.nn.attention import Attention, KVCache
-from bestguess.nn.config import Activation, DecoderConfig
+from bestguess.nn.config import Activation, DecoderConfig, NormPlace
+from bestguess.nn.dropout import dropout
 from bestguess.nn.init import scaled_normal
 from bestguess.nn.linear import linear
-from bestguess.nn.normalisation import RMSNorm
+from bestguess.nn.normalisation import FeatureNorm, NoNorm, make_norm
 
 # Backwards from the input alone: left to itself, differentiation keeps three arrays of the hidden layer's size
 # for a gelu, and reading and writing them costs a GPU more than computing them again.
@@ -53,24 +54,45 @@ class FeedForward(eqx.Module):
 
 
 class Block(eqx.Module):
-    """A pre-norm transformer block (Xiong et al., 2020)."""
+    """Attention and feed-forward, each added to the stream; where it normalises, the config says.
 
-    attention_norm: RMSNorm
+    pre: x + f(norm(x)) (Xiong et al., 2020); post: norm(x + f(x)) (Vaswani et al., 2017); none: x + f(x).
+    """
+
+    attention_norm: FeatureNorm
     attention: Attention
-    feed_forward_norm: RMSNorm
+    feed_forward_norm: FeatureNorm
     feed_forward: FeedForward
+    norm_place: NormPlace = eqx.field(static=True)
+    dropout: float = eqx.field(static=True)
 
     def __init__(self, config: DecoderConfig, *, key: Key[Array, ""]):
         attention_key, feed_forward_key = jax.random.split(key)
-        self.attention_norm = RMSNorm(config.d_model)
+        self.attention_norm = _norm(config)
         self.attention = Attention(config, key=attention_key)
-        self.feed_forward_norm = RMSNorm(config.d_model)
+        self.feed_forward_norm = _norm(config)
         self.feed_forward = FeedForward(config, key=feed_forward_key)
+        self.norm_place = config.norm_place
+        self.dropout = config.dropout
 
     def __call__(
-        self, x_TD: Float[Array, "T D"], cache: KVCache | None = None
+        self, x_TD: Float[Array, "T D"], cache: KVCache | None = None, key: Key[Array, ""] | None = None
     ) -> tuple[Float[Array, "T D"], KVCache | None]:
-        """Return the stream after this block, and the cache that now holds these tokens."""
-        read_TD, cache = self.attention(self.attention_norm(x_TD), cache)
-        x_TD = x_TD + read_TD
-        return x_TD + self.feed_forward(self.feed_forward_norm(x_TD)), cache
+        """Return the stream after this block, and the cache that now holds these tokens. key: for dropout."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        read_TD, cache = self.attention(self.attention_input(x_TD), cache)
+        x_TD = self._add(x_TD, read_TD, self.attention_norm, keys[0])
+        inner_TD = self.feed_forward_norm(x_TD) if self.norm_place == "pre" else x_TD
+        return self._add(x_TD, self.feed_forward(inner_TD), self.feed_forward_norm, keys[1]), cache
+
+    def attention_input(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
+        """Return what attention reads of the stream."""
+        return self.attention_norm(x_TD) if self.norm_place == "pre" else x_TD
+
+    def _add(self, x_TD, branch_TD, norm: FeatureNorm, key):
+        x_TD = x_TD + dropout(branch_TD, self.dropout, key)
+        return norm(x_TD) if self.norm_place == "post" else x_TD
+
+
+def _norm(config: DecoderConfig) -> FeatureNorm:
+    return NoNorm() if config.norm_place == "none" else make_norm(config.norm, config.d_model)
