@@ -26,9 +26,9 @@ DESIGNS = [
     {"positions": "rope"},
     {"embedding": "learned", "activation": "relu", "positions": "learned"},
     {"embedding": "fourier", "activation": "silu", "norm": "layer", "norm_place": "post"},
-    {"embedding": "number-theoretic", "activation": "swiglu", "norm_place": "none", "positions": "rope"},
+    {"embedding": "number-theoretic", "activation": "swiglu", "norm_place": "none", "positions": "rope", "bias": True},
     {"embedding": "tuple", "lift": False, "d_model": 2, "heads": 2, "positions": "none", "norm": "layer"},
-    {"head": "regression", "d_ff": 11},
+    {"head": "regression", "d_ff": 11, "bias": True},
 ]
 
 

@@ -65,9 +65,9 @@ def test_a_possible_shape_passes(values):
 
 
 def test_a_decoder_asks_its_user_for_no_more_than_it_did():
-    """What `DesignConfig` makes flags of is fixed for other families: a pre-norm decoder with RMSNorm and RoPE."""
+    """What `DesignConfig` makes flags of is fixed for other families: pre-norm, RMSNorm, RoPE, no biases."""
     added = {f.name for f in dataclasses.fields(DesignConfig)} - {f.name for f in dataclasses.fields(DecoderConfig)}
-    assert added == {"norm", "norm_place", "positions", "dropout"}
+    assert added == {"norm", "norm_place", "positions", "bias", "dropout"}
     assert all(getattr(DecoderConfig(), name) == getattr(DesignConfig(), name) for name in added)
 
 

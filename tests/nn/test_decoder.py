@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from bestguess.nn.attention import Attention
 from bestguess.nn.block import FeedForward
 from bestguess.nn.config import Activation, DecoderConfig, DesignConfig, NormPlace, Positions
 from bestguess.nn.decoder import Decoder
@@ -137,6 +138,29 @@ def test_feed_forward_by_hand(activation):
     gate = None if layer.gate is None else np.asarray(x, np.float64) @ np.asarray(layer.gate, np.float64)
     expected = FORMULAS[activation](np.asarray(x, np.float64) @ up, gate) @ down
     np.testing.assert_allclose(jax.jit(lambda layer, x: layer(x))(layer, x), expected, atol=2e-6)
+
+
+@every_activation
+def test_biases_by_hand(activation):
+    config = DesignConfig(layers=1, d_model=D, heads=H, d_ff=F, activation=activation, bias=True)
+    layer, x = FeedForward(config, key=jax.random.key(2)), draw(T, D)
+    plain = FeedForward(dataclasses.replace(config, bias=False), key=jax.random.key(2))
+    np.testing.assert_array_equal(layer(x), plain(x))  # they start at 0
+    layer = jax.tree.map(lambda leaf: leaf + draw(*leaf.shape, seed=5) if leaf.ndim == 1 else leaf, layer)
+    exact = lambda leaf: np.asarray(leaf, np.float64)  # noqa: E731
+    gate = None if layer.gate is None else exact(x) @ exact(layer.gate) + exact(layer.gate_bias)
+    hidden = FORMULAS[activation](exact(x) @ exact(layer.up) + exact(layer.up_bias), gate)
+    expected = hidden @ exact(layer.down) + exact(layer.down_bias)
+    np.testing.assert_allclose(jax.jit(lambda layer, x: layer(x))(layer, x), expected, atol=5e-6)
+
+
+def test_attention_s_bias_is_as_good_as_a_shift_of_what_it_reads():
+    config = DesignConfig(layers=1, d_model=D, heads=H, bias=True)
+    layer, x = Attention(config, key=jax.random.key(2)), draw(T, D)
+    plain = Attention(dataclasses.replace(config, bias=False), key=jax.random.key(2))
+    shift, out = draw(D, seed=3), draw(D, seed=4)
+    layer = eqx.tree_at(lambda layer: (layer.qkv_bias, layer.out_bias), layer, (shift @ layer.qkv, out))
+    np.testing.assert_allclose(layer(x)[0], plain(x + shift[None])[0] + out[None], atol=2e-5)
 
 
 def test_rms_norm_by_hand():

@@ -71,7 +71,7 @@ class PortableModel:
 
     def _attention(self, at: str, x: np.ndarray) -> np.ndarray:
         model = self.config.model
-        qkv = (x @ self.weights[at + "attention/qkv"]).reshape(len(x), 3, model.heads, -1)
+        qkv = self._affine(at + "attention/qkv", x).reshape(len(x), 3, model.heads, -1)
         q, k, v = qkv[:, 0], qkv[:, 1], qkv[:, 2]
         if model.positions == "rope":
             q, k = self._turn(q), self._turn(k)
@@ -79,7 +79,7 @@ class PortableModel:
         score = np.where(np.tri(len(x), dtype=bool), score, -np.inf)
         weight = np.exp(score - score.max(axis=-1, keepdims=True))
         weight /= weight.sum(axis=-1, keepdims=True)
-        return np.einsum("hts,shk->thk", weight, v).reshape(len(x), -1) @ self.weights[at + "attention/out"]
+        return self._affine(at + "attention/out", np.einsum("hts,shk->thk", weight, v).reshape(len(x), -1))
 
     def _turn(self, x: np.ndarray) -> np.ndarray:
         half = x.shape[-1] // 2
@@ -89,7 +89,7 @@ class PortableModel:
         return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=-1)
 
     def _feed_forward(self, at: str, x: np.ndarray) -> np.ndarray:
-        hidden = x @ self.weights[at + "feed_forward/up"]
+        hidden = self._affine(at + "feed_forward/up", x)
         match self.config.model.activation:
             case "relu":
                 hidden = np.maximum(hidden, 0)
@@ -98,9 +98,13 @@ class PortableModel:
             case "silu":
                 hidden = hidden * _sigmoid(hidden)
             case "swiglu":
-                gate = x @ self.weights[at + "feed_forward/gate"]
+                gate = self._affine(at + "feed_forward/gate", x)
                 hidden = gate * _sigmoid(gate) * hidden
-        return hidden @ self.weights[at + "feed_forward/down"]
+        return self._affine(at + "feed_forward/down", hidden)
+
+    def _affine(self, at: str, x: np.ndarray) -> np.ndarray:
+        y = x @ self.weights[at]
+        return y + self.weights[at + "_bias"] if self.config.model.bias else y
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

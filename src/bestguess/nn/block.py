@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from bestguess.nn.attention import Attention, KVCache
 from bestguess.nn.config import Activation, DecoderConfig, NormPlace
 from bestguess.nn.dropout import dropout
 from bestguess.nn.init import scaled_normal
-from bestguess.nn.linear import linear
+from bestguess.nn.linear import affine
 from bestguess.nn.normalisation import FeatureNorm, NoNorm, make_norm
 
 # Backwards from the input alone: left to itself, differentiation keeps three arrays of the hidden layer's size
@@ -31,26 +32,33 @@ class FeedForward(eqx.Module):
     """Two matrices around a nonlinearity, or three for SwiGLU (Shazeer, 2020, eq. 6)."""
 
     up: Float[Array, "D F"]
+    up_bias: Float[Array, "F"] | None
     gate: Float[Array, "D F"] | None
+    gate_bias: Float[Array, "F"] | None
     down: Float[Array, "F D"]
+    down_bias: Float[Array, "D"] | None
     activation: Activation = eqx.field(static=True)
 
     def __init__(self, config: DecoderConfig, *, key: Key[Array, ""]):
         up_key, gate_key, down_key = jax.random.split(key, 3)
         d, f = config.d_model, config.hidden_dim
+        gated = config.activation == "swiglu"
         self.up = scaled_normal(up_key, (d, f))
-        self.gate = scaled_normal(gate_key, (d, f)) if config.activation == "swiglu" else None
+        self.up_bias = jnp.zeros(f) if config.bias else None
+        self.gate = scaled_normal(gate_key, (d, f)) if gated else None
+        self.gate_bias = jnp.zeros(f) if config.bias and gated else None
         self.down = scaled_normal(down_key, (f, d), gain=(2 * config.layers) ** -0.5)
+        self.down_bias = jnp.zeros(d) if config.bias else None
         self.activation = config.activation
 
     def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
         """Return the layer's output for each token on its own."""
-        hidden_TF = linear(x_TD, self.up)
+        hidden_TF = affine(x_TD, self.up, self.up_bias)
         if self.gate is None:
             hidden_TF = _ACTIVATIONS[self.activation](hidden_TF)
         else:
-            hidden_TF = _gated(linear(x_TD, self.gate), hidden_TF)
-        return linear(hidden_TF, self.down)
+            hidden_TF = _gated(affine(x_TD, self.gate, self.gate_bias), hidden_TF)
+        return affine(hidden_TF, self.down, self.down_bias)
 
 
 class Block(eqx.Module):

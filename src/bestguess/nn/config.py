@@ -20,7 +20,7 @@ class DecoderConfig:
     """The transformer.
 
     A pre-norm decoder with RMSNorm and rotary positions: what most families want, so that their users are
-    not asked. `DesignConfig` makes the properties `norm`, `norm_place`, `positions` and `dropout` flags.
+    not asked. `DesignConfig` makes the properties `norm`, `norm_place`, `positions`, `bias` and `dropout` flags.
     """
 
     layers: int = 4
@@ -55,6 +55,11 @@ for swiglu, which has three matrices instead of two."""
     def positions(self) -> Positions:
         """How tokens know where they stand."""
         return "rope"
+
+    @property
+    def bias(self) -> bool:
+        """Whether the matrices of blocks have a bias beside them."""
+        return False
 
     @property
     def dropout(self) -> float:
@@ -111,5 +116,7 @@ class DesignConfig(DecoderConfig):
     positions: Positions = "rope"
     """How tokens know where they stand: rotated queries and keys, a learned vector added to each position, not at \
 all (a causal mask alone still tells the first token)."""
+    bias: bool = False
+    """Add a learned bias to what each matrix of a block gives."""
     dropout: float = 0.0
     """Share of the embedding's and each sub-layer's features that training sets to 0."""
