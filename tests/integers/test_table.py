@@ -124,6 +124,18 @@ def test_held_out_rows_depend_on_the_salt_and_the_fraction():
     assert make_table(4, families=SMALL, held_out_fraction=1.0).held_out.all()
 
 
+def test_validation_has_contexts_of_its_own():
+    table = make_table(held_out_fraction=0.1, validation_fraction=0.05)
+    parts = [table.part(part) for part in ("seen", "validation", "held-out")]
+    assert (np.sum(parts, axis=0) == 1).all()
+    np.testing.assert_allclose([part.mean() for part in parts], [0.85, 0.05, 0.1], atol=0.005)
+    # What is held out for the evaluation does not depend on what validation takes.
+    np.testing.assert_array_equal(table.held_out, make_table().held_out)
+    contexts = [set(map(bytes, table.rows[part, :8])) for part in parts]
+    assert not contexts[0] & contexts[1]
+    assert not contexts[1] & contexts[2]
+
+
 def test_the_hash_never_changes():
     """Held-out rows of a shipped model must stay held out: these figures are part of the format."""
     rows = np.array([[2, 4, 8], [0, 0, 0], [255, 0, 1]], np.uint8)

@@ -10,7 +10,6 @@ import numpy as np
 from bestguess.command import UserError
 from bestguess.integers.config import CLASSES
 from bestguess.integers.oracle import Oracle
-from bestguess.integers.table import PHASES
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def recurrences(oracle: Oracle, terms: Sequence[int]) -> list[Recurrence]:
     sources, row = sources[kept], row[kept]
     family = table.source_family[sources]
     phase = np.array([one.phase for one in table.families]) - 1
-    weight = oracle.mixture[:PHASES][phase[family]] * table.source_prior[sources]
+    weight = oracle.mixture[phase[family]] * table.source_prior[sources]
     if not weight.sum() > 0:
         return []
     weight /= weight.sum()

@@ -321,7 +321,7 @@ FAMILIES: tuple[Family, ...] = (
         "alternation", 1, 1.0, (("x", range(128)), ("y", range(128))),
         Sequence((x, y), before_last),
         "a(n) = a(n−2), a(1) = {x}, a(2) = {y}",
-        "{x} and {y} in turn",
+        "in turn {x} and {y}",
         where=lambda x, y: x != y,
     ),
     Family(
@@ -375,13 +375,13 @@ FAMILIES: tuple[Family, ...] = (
         "periods", 2, 1.0, (("s", range(256)), ("d", _STEPS), ("k", range(2, 5))),
         explicit(Of(arithmetic(s, d), (n + k - 1) // k)),
         "a(n) = {s} {d:±}·⌊(n−1)/{k}⌋",
-        "{d:more} after every {k} terms",
+        "after every {k} terms {d:more}",
     ),
     Family(
         "mixed periods", 2, 1.0, (("s", range(256)), ("d", _STEPS), (("u", "v"), ((1, 2), (2, 1), (1, 3), (3, 1)))),
         explicit(Of(arithmetic(s, d), ((n - 1) // (u + v)) * 2 + ((n - 1) % (u + v) >= u) + 1)),
         "a(n) = a(n−1), or a(n−1) {d:±} after {u}, {v}, {u}, {v}, … terms, a(1) = {s}",
-        "{d:more} after {u} and {v} terms in turn",
+        "after {u} and {v} terms in turn {d:more}",
     ),
     # Phase 3: compositions, transformations, conditionals.
     Family(
@@ -402,14 +402,14 @@ FAMILIES: tuple[Family, ...] = (
         "floor of geometric", 3, 0.5, (("s", range(1, 256)), (("p", "q"), _FRACTIONS)),
         explicit(floor(s * p ** (n - 1), q ** (n - 1))),
         "a(n) = ⌊{s}·({p}/{q})^(n−1)⌋",
-        "{s} times the powers of {p}/{q}, rounded down",
+        "the powers of {p}/{q} times {s}, rounded down",
         where=_stays_small,
     ),
     Family(
         "ceiling of geometric", 3, 0.5, (("s", range(1, 256)), (("p", "q"), _FRACTIONS)),
         explicit(ceiling(s * p ** (n - 1), q ** (n - 1))),
         "a(n) = ⌈{s}·({p}/{q})^(n−1)⌉",
-        "{s} times the powers of {p}/{q}, rounded up",
+        "the powers of {p}/{q} times {s}, rounded up",
         where=_stays_small,
     ),
     Family(
@@ -422,13 +422,13 @@ FAMILIES: tuple[Family, ...] = (
         "by parity", 3, 1.0, (("s", range(256)), ("d", range(1, 9)), ("f", range(2, 4))),
         Sequence((s,), If(even(last), last + d, f * last)),
         "a(n) = a(n−1) {d:±} if a(n−1) is even, else {f}·a(n−1), a(1) = {s}",
-        "{d:more} after an even term, {f} times as much after an odd one",
+        "after an even term {d:more}, after an odd one {f} times as much",
     ),
     Family(
         "by the last two", 3, 1.0,
         (("s", range(256)), ("e", range(1, 5)), ("d", range(1, 7)), ("f", range(2, 4))),
         Sequence((s, s + e), If(even(last + before_last), last + d, f * last)),
         "a(n) = a(n−1) {d:±} if a(n−2) + a(n−1) is even, else {f}·a(n−1), a(1) = {s}, a(2) = a(1) {e:±}",
-        "{d:more} after two terms that are both even or both odd, else {f} times as much",
+        "after two even or two odd terms {d:more}, else {f} times as much",
     ),
 )  # fmt: skip
