@@ -36,12 +36,12 @@ def chart(models: dict[str, IntegerModel], contexts: np.ndarray) -> Grid:
     panels = []
     for name, model in models.items():
         for where, points in zip(("before", "after"), around_the_first_norm(model, contexts)):
-            told = f"{len(np.unique(np.round(points, 2), axis=0)):,} places to 0.01"
+            told = f"{len(np.unique(np.round(points, 2), axis=0)):,} places"
             if where == "after":
                 norm = model.decoder.blocks[0].attention_norm
                 assert isinstance(norm, LayerNorm)
                 bare = (points - np.asarray(norm.bias)) / np.asarray(norm.gain)
-                told += f"; {np.mean(np.abs(np.abs(bare) - 1).max(axis=1) < 0.01):.1%} of the tokens at two of them"
+                told = f"{np.mean(np.abs(np.abs(bare) - 1).max(axis=1) < 0.01):.0%} in two places"
             panels.append(
                 Chart(
                     f"{name}, {where}: {told}",
