@@ -35,7 +35,7 @@ class Command:
 
 _FILTERS = "bestguess.filters.config:", "bestguess.filters.commands:"
 _INTEGERS = "bestguess.integers.flags:", "bestguess.integers.answers:", "bestguess.integers.runs:"
-_SCRATCH = "bestguess.scratch.commands:"
+_SCRATCH = "bestguess.scratch.flags:", "bestguess.scratch.commands:"
 _EXPERIMENT = "bestguess.experiment.config:", "bestguess.experiment.commands:"
 _SWEEP = "bestguess.sweep.config:", "bestguess.sweep.commands:"
 
@@ -122,13 +122,43 @@ COMMANDS: dict[str, Command] = {
     ),
     "scratch check": Command(
         "prove every gradient of the NumPy engine, or watch a classic bug being caught",
-        _SCRATCH + "CheckFlags",
-        _SCRATCH + "check",
+        _SCRATCH[0] + "CheckFlags",
+        _SCRATCH[1] + "run_check",
+    ),
+    "scratch graph": Command(
+        "draw a computation graph with its values and gradients (SVG)",
+        _SCRATCH[0] + "GraphFlags",
+        _SCRATCH[1] + "run_graph",
     ),
     "scratch level1": Command(
         "memorise twelve strings beside the ceiling, in seconds",
-        _SCRATCH + "Level1Flags",
-        _SCRATCH + "level1",
+        _SCRATCH[0] + "Level1Flags",
+        _SCRATCH[1] + "run_level1",
+    ),
+    "scratch copilot": Command(
+        "learn to complete Python, memorised and never seen, in a minute",
+        _SCRATCH[0] + "CopilotFlags",
+        _SCRATCH[1] + "run_copilot",
+    ),
+    "scratch stdlib": Command(
+        "the copilot's second stage: learn the standard library's own source",
+        _SCRATCH[0] + "StdlibFlags",
+        _SCRATCH[1] + "run_stdlib",
+    ),
+    "scratch teach": Command(
+        "three ways to teach with a model that learns while the class watches",
+        _SCRATCH[0] + "TeachFlags",
+        _SCRATCH[1] + "run_teach",
+    ),
+    "scratch options": Command(
+        "train longer, an easier task, or other temperatures: what each changes",
+        _SCRATCH[0] + "OptionsFlags",
+        _SCRATCH[1] + "run_options",
+    ),
+    "scratch causes": Command(
+        "try four suspected causes of bad completions in controlled runs",
+        _SCRATCH[0] + "CausesFlags",
+        _SCRATCH[1] + "run_causes",
     ),
 }
 

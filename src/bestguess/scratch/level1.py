@@ -11,6 +11,8 @@ from bestguess.scratch.gpt import GPT, GPTConfig
 from bestguess.scratch.training import Curve, evaluate, fit
 
 CONFIG = GPTConfig(vocab=37, d_model=16, layers=1, heads=2, positions=8)
+STEPS = 2000
+"""At most; training ends once the ceiling is reached."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def complete(model: GPT, strings: Sequence[str]) -> tuple[str, ...]:
 
 def run(
     strings: Sequence[str],
-    steps: int = 2000,
+    steps: int = STEPS,
     seed: int = 0,
     lr: float = 1e-2,
     score_padding: bool = False,

@@ -230,7 +230,7 @@ def concatenate(tensors: Sequence[Like], axis: int = 0) -> Tensor:
 
 def check_index(name: str, index: npt.NDArray[np.integer], size: int) -> None:
     """Raise unless every integer of `index` is one of 0 … size − 1."""
-    if not np.issubdtype(index.dtype, np.integer):
+    if index.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices are integers, not {index.dtype}")
     # As unsigned numbers, negative ones are the largest: one pass tells both ends.
     if index.size and index.astype(np.int64, copy=False).view(np.uint64).max() >= size:

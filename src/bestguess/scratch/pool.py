@@ -34,6 +34,8 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     reference is the pool's own is free.
     """
     global _held
+    if prod(shape) * 4 < SMALLEST // 2:  # small in float64 too; asked first, as small models make many of these
+        return np.empty(shape, dtype)
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
     if size < SMALLEST:

@@ -17,6 +17,9 @@ Backward = Callable[[Array], Gradients]
 Like = Union["Tensor", Array, float, int]
 
 _recording = True
+_CHANGED = (
+    "backward: a tensor of shape {shape} that '{op}' saved has been changed in place since; run the forward pass again"
+)
 
 
 class GraphError(RuntimeError):
@@ -182,13 +185,11 @@ class Tensor:
         return calls
 
     def _check_saved(self) -> None:
-        changed = next((t for t, version in self._saved if t._version != version), None)
-        if changed is not None or (self._saves_itself and self._version):
-            shape = self.shape if changed is None else changed.shape
-            raise GraphError(
-                f"backward: a tensor of shape {shape} that '{self.op}' saved has been changed in place since;"
-                " run the forward pass again"
-            )
+        for t, version in self._saved:
+            if t._version != version:
+                raise GraphError(_CHANGED.format(shape=t.shape, op=self.op))
+        if self._saves_itself and self._version:
+            raise GraphError(_CHANGED.format(shape=self.shape, op=self.op))
 
     # Operations, as methods
 

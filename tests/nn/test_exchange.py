@@ -1,0 +1,108 @@
+"""The same weights, two engines: a GPT trained in NumPy becomes a JAX decoder and goes back, with equal logits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bestguess.nn.exchange import from_arrays, to_arrays
+from bestguess.scratch import checkpoint, stdlib
+from bestguess.scratch.gpt import GPT, GPTConfig
+from bestguess.scratch.training import fit
+
+CONFIG = GPTConfig(vocab=11, d_model=12, layers=3, heads=2, positions=17, position="rope", norm="rms", bias=False)
+
+
+@pytest.fixture(scope="module")
+def trained() -> GPT:
+    """A GPT some way from its start, so that gains are not 1."""
+    model = GPT(CONFIG, 0)
+    rng = np.random.default_rng(0)
+    index = rng.integers(1, 11, (7, 14))
+    fit(model, lambda _: (index[:, :-1], index[:, 1:]), 30, 1e-2)
+    return model
+
+
+def logits(model, index: np.ndarray) -> np.ndarray:
+    return np.asarray(jax.vmap(model)(jnp.asarray(index)))
+
+
+def test_a_gpt_trained_in_numpy_has_the_same_logits_in_jax(trained):
+    assert np.abs(trained.norm.gain.array - 1).max() > 0.01
+    index = np.random.default_rng(1).integers(0, 11, (5, 17))
+    ours = trained(index).array
+    theirs = logits(from_arrays(trained.state_dict(), heads=2), index)
+    assert np.abs(ours).max() > 1
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)
+
+
+def test_the_second_stage_s_checkpoint_goes_over(tmp_path):
+    checkpoint.save(tmp_path / "m.npz", GPT(stdlib.CONFIG, 5))
+    model, _ = checkpoint.load(tmp_path / "m.npz")
+    index = np.random.default_rng(1).integers(0, model.config.vocab, (2, 128))
+    there = from_arrays(model.state_dict(), model.config.heads)
+    np.testing.assert_allclose(logits(there, index), model(index).array, atol=1e-5)
+
+
+def test_gradients_agree_too(trained):
+    index = np.random.default_rng(2).integers(1, 11, (3, 14))
+    inputs, targets = index[:, :-1], index[:, 1:]
+    for p in trained.parameters():
+        p.grad = None
+    trained.loss(inputs, targets).backward()
+
+    def loss(model):
+        scores = jax.vmap(model)(jnp.asarray(inputs))
+        return optax.softmax_cross_entropy_with_integer_labels(scores, jnp.asarray(targets)).mean()
+
+    theirs = to_arrays(jax.grad(loss)(from_arrays(trained.state_dict(), heads=2)))
+    for name, p in trained.named_parameters():
+        np.testing.assert_allclose(theirs[name], p.grad, atol=2e-5, err_msg=name)
+
+
+def test_there_and_back_is_the_same_to_the_bit(trained):
+    state = trained.state_dict()
+    back = to_arrays(from_arrays(state, heads=2))
+    assert back.keys() == state.keys()
+    for name, array in state.items():
+        np.testing.assert_array_equal(back[name], array)
+    again = GPT(CONFIG, 1)
+    again.load_state_dict(back)
+    index = np.array([[3, 1, 4, 1, 5]])
+    np.testing.assert_array_equal(again(index).array, trained(index).array)
+
+
+def test_what_jax_changes_comes_back_too(trained):
+    model = from_arrays(trained.state_dict(), heads=2)
+    model = jax.tree.map(lambda leaf: 0.9 * leaf + 0.01, model)
+    back = GPT(CONFIG, 1)
+    back.load_state_dict(to_arrays(model))
+    index = np.random.default_rng(3).integers(0, 11, (2, 13))
+    np.testing.assert_allclose(back(index).array, logits(model, index), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [({"position": "learned"}, "position_embedding"), ({"norm": "layer"}, r"norm.bias"), ({"bias": True}, r"\.bias")],
+)
+def test_a_gpt_of_another_kind_is_told(change, name):
+    with pytest.raises(ValueError, match=f"{name}.*train the GPT with position='rope'"):
+        from_arrays(GPT(dataclasses.replace(CONFIG, **change)).state_dict(), heads=2)
+
+
+def test_arrays_that_do_not_fit_are_told(trained):
+    state = trained.state_dict()
+    for change, said in (
+        ({"head.weight": None}, r"missing \['head.weight'\]"),
+        ({"extra": np.ones(3)}, r"unknown \['extra'\]"),
+        ({"norm.gain": np.ones(5)}, r"norm.gain has shape \(5,\), wants \(12,\)"),
+        ({"token_embedding": None}, "not two matrices"),
+    ):
+        changed = {n: a for n, a in (state | change).items() if a is not None}
+        with pytest.raises(ValueError, match=said):
+            from_arrays(changed, heads=2)

@@ -1,0 +1,18 @@
+"""What several of the room's tests need."""
+
+from __future__ import annotations
+
+import pytest
+
+from bestguess.scratch import causes, copilot, data, options
+
+
+@pytest.fixture
+def few_snippets(monkeypatch) -> tuple[list[str], list[str]]:
+    """25 snippets to train on, the demos among them, and 5 held out: an untrained model is slow to score."""
+    train, held = data.split()
+    demos = [s for s in train if s.partition("\n")[0] in data.DEMOS]
+    few = demos + train[:20], held[:5]
+    for module in (data, copilot, options, causes):
+        monkeypatch.setattr(module, "split", lambda: few)
+    return few

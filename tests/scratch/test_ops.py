@@ -1,0 +1,266 @@
+"""Every operation against JAX, in float64: values and gradients, on shapes and broadcasts that hypothesis draws."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from bestguess.scratch import fused, ops, primitive
+from bestguess.scratch.check import relative_error
+from bestguess.scratch.tensor import Tensor
+
+KERNELS = {"fused": fused, "primitive": primitive}
+every_kernel = pytest.mark.parametrize("kernels", KERNELS)
+drawn = settings(max_examples=3, deadline=None)  # JAX compiles for each shape
+cheap = settings(max_examples=40, deadline=None)
+seeds = st.integers(0, 2**31)
+
+
+def agree(ours, theirs, *arrays: np.ndarray, seed: int = 0) -> None:
+    """Assert that value and every gradient equal JAX's, the value weighed with random numbers."""
+    tensors = [Tensor(a, requires_grad=True) for a in arrays]
+    y = ours(*tensors)
+    weights = np.random.default_rng(seed).normal(size=y.shape)
+    if y.requires_grad:
+        y.backward(weights)
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+        value, pullback = jax.vjp(theirs, *map(jnp.asarray, arrays))
+        gradients = pullback(jnp.asarray(weights))
+        np.testing.assert_allclose(y.array, value, rtol=1e-11, atol=1e-12)
+        for t, expected in zip(tensors, gradients, strict=True):
+            assert t.grad is not None
+            assert t.grad.shape == t.shape
+            np.testing.assert_allclose(t.grad, expected, rtol=1e-9, atol=1e-11)
+
+
+def normal(seed: int, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape) for shape in shapes]
+
+
+two_shapes = hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, min_side=1, max_side=4)
+shapes = hnp.array_shapes(max_dims=3, max_side=4)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (ops.add, jnp.add),
+        (ops.subtract, jnp.subtract),
+        (ops.multiply, jnp.multiply),
+        (lambda a, b: ops.divide(a, b * b + 0.5), lambda a, b: a / (b * b + 0.5)),
+    ],
+)
+@drawn
+@given(two_shapes, seeds)
+def test_two_values_that_broadcast(ours, theirs, drawn_shapes, seed):
+    agree(ours, theirs, *normal(seed, *drawn_shapes.input_shapes), seed=seed)
+
+
+@drawn
+@given(two_shapes, seeds)
+def test_where(drawn_shapes, seed):
+    mask = np.random.default_rng(seed).random(drawn_shapes.result_shape) < 0.5
+    agree(
+        lambda a, b: ops.where(mask, a, b),
+        lambda a, b: jnp.where(mask, a, b),
+        *normal(seed, *drawn_shapes.input_shapes),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (ops.exp, jnp.exp),
+        (ops.tanh, jnp.tanh),
+        (lambda a: ops.log(a * a + 0.5), lambda a: jnp.log(a * a + 0.5)),
+        (lambda a: ops.sqrt(a * a + 0.5), lambda a: jnp.sqrt(a * a + 0.5)),
+        (lambda a: a**3, lambda a: a**3),
+        (lambda a: (a * a + 0.5) ** -0.7, lambda a: (a * a + 0.5) ** -0.7),
+        (lambda a: 2.0 - a / 3.0, lambda a: 2.0 - a / 3.0),
+        (lambda a: 2.0 / (a * a + 1.0), lambda a: 2.0 / (a * a + 1.0)),
+    ],
+)
+@drawn
+@given(shapes, seeds)
+def test_one_value(ours, theirs, shape, seed):
+    agree(ours, theirs, *normal(seed, shape))
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max"])
+@drawn
+@given(shapes, seeds, st.data())
+def test_reductions(name, shape, seed, data):
+    axis = data.draw(st.one_of(st.none(), st.integers(-len(shape), len(shape) - 1)))
+    keepdims = data.draw(st.booleans())
+    if axis is not None and data.draw(st.booleans()) and len(shape) > 1:
+        axis = (axis % len(shape), (axis + 1) % len(shape))
+    agree(
+        lambda a: getattr(a, name)(axis, keepdims),
+        lambda a: getattr(jnp, name)(a, axis=axis, keepdims=keepdims),
+        *normal(seed, shape),
+    )
+
+
+@pytest.mark.parametrize(
+    "f", [ops.add, ops.subtract, ops.multiply, lambda a, b: ops.divide(a, b * b + 0.5), lambda a, b: (a - b) * b.exp()]
+)
+@cheap
+@given(two_shapes, seeds)
+def test_many_broadcasts_against_central_differences(f, drawn_shapes, seed):
+    assert relative_error(f, normal(seed, *drawn_shapes.input_shapes)) < 1e-7
+
+
+@cheap
+@given(hnp.mutually_broadcastable_shapes(signature="(n,k),(k,m)->(n,m)", max_dims=2, max_side=4, min_side=1), seeds)
+def test_many_products_against_central_differences(drawn_shapes, seed):
+    assert relative_error(ops.matmul, normal(seed, *drawn_shapes.input_shapes)) < 1e-7
+
+
+def test_max_shares_the_gradient_between_equal_values():
+    a = Tensor(np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]), requires_grad=True)
+    a.max(axis=1).backward(np.array([1.0, 3.0]))
+    assert a.grad.tolist() == [[0, 0.5, 0.5], [1, 1, 1]]
+
+
+@drawn
+@given(hnp.mutually_broadcastable_shapes(signature="(n,k),(k,m)->(n,m)", max_dims=2, max_side=4, min_side=1), seeds)
+def test_matmul(drawn_shapes, seed):
+    agree(ops.matmul, jnp.matmul, *normal(seed, *drawn_shapes.input_shapes))
+
+
+@drawn
+@given(shapes, seeds, st.data())
+def test_reshape_and_transpose(shape, seed, data):
+    axes = tuple(data.draw(st.permutations(range(len(shape)))))
+    agree(lambda a: a.transpose(*axes), lambda a: a.transpose(axes), *normal(seed, shape))
+    agree(lambda a: a.reshape(-1), lambda a: a.reshape(-1), *normal(seed, shape))
+
+
+@drawn
+@given(shapes, seeds, st.data())
+def test_slices(shape, seed, data):
+    index = data.draw(hnp.basic_indices(shape, allow_ellipsis=True, allow_newaxis=True))
+    if np.empty(shape)[index].size:
+        agree(lambda a: a[index], lambda a: a[index], *normal(seed, shape))
+    rows = data.draw(hnp.arrays(np.int64, st.integers(1, 7), elements=st.integers(-shape[0], shape[0] - 1)))
+    agree(lambda a: a[rows], lambda a: a[rows], *normal(seed, shape))  # some are taken twice
+
+
+@drawn
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 2), seeds)
+def test_concatenate(sizes, axis, seed):
+    parts = [(*(2, 3, 5)[:axis], n, *(2, 3, 5)[axis + 1 :]) for n in sizes]
+    agree(lambda *a: ops.concatenate(a, axis), lambda *a: jnp.concatenate(a, axis), *normal(seed, *parts))
+
+
+@every_kernel
+@pytest.mark.parametrize("rows", [5, 300])  # a product with one-hot rows, and one row at a time
+def test_embedding(kernels, rows):
+    index = np.random.default_rng(0).integers(0, 5, (3, 7))
+    agree(lambda t: KERNELS[kernels].embedding(t, index), lambda t: t[index], *normal(1, (rows, 2)))
+
+
+@every_kernel
+@pytest.mark.parametrize("index", [[[0, 5]], [[-1, 2]]])
+def test_a_token_outside_the_table_is_an_error(kernels, index):
+    with pytest.raises(IndexError, match="into 5 rows"):
+        KERNELS[kernels].embedding(Tensor(np.zeros((5, 2))), np.array(index))
+    with pytest.raises(TypeError, match="integers"):
+        KERNELS[kernels].embedding(Tensor(np.zeros((5, 2))), np.array([0.5]))
+
+
+# Layers
+
+
+@every_kernel
+@drawn
+@given(hnp.array_shapes(min_dims=0, max_dims=2, max_side=4), seeds)
+def test_linear(kernels, leading, seed):
+    x, w, b = normal(seed, (*leading, 3) if leading else (1, 3), (3, 5), (5,))
+    agree(KERNELS[kernels].linear, lambda x, w, b: x @ w + b, x, w, b)
+    agree(KERNELS[kernels].linear, lambda x, w: x @ w, x, w)
+
+
+@every_kernel
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_norms_and_gelu(kernels, scale):
+    x, g, b = normal(3, (2, 3, 7), (7,), (7,))
+
+    def layer_norm(x, g, b):
+        return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5) * g + b
+
+    agree(KERNELS[kernels].layer_norm, layer_norm, scale * x, g, b)
+    agree(
+        KERNELS[kernels].rms_norm,
+        lambda x, g: x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * g,
+        scale * x,
+        g,
+    )
+    agree(KERNELS[kernels].gelu, lambda x: jax.nn.gelu(x, approximate=True), 3 * x)
+
+
+def test_gelu_far_out_is_the_line_and_zero():
+    x = Tensor([-1e4, -30.0, 30.0, 1e4], requires_grad=True)
+    y = fused.gelu(x)
+    y.backward(np.ones(4, np.float32))
+    assert y.array.tolist() == [0, 0, 30, 1e4]
+    assert x.grad.tolist() == [0, 0, 1, 1]
+
+
+def attention(x: jax.Array, heads: int) -> jax.Array:
+    B, T, E = x.shape
+    q, k, v = jnp.moveaxis(x.reshape(B, T, 3, heads, -1), 2, 0)
+    return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation="xla").reshape(B, T, E // 3)
+
+
+@every_kernel
+@pytest.mark.parametrize("scale", [1.0, 30.0])  # large scores are shifted before the exponential
+@pytest.mark.parametrize(("B", "T", "heads", "K"), [(2, 5, 3, 7), (1, 1, 2, 3), (2, 32, 1, 5), (3, 67, 2, 5)])
+def test_attention(kernels, B, T, heads, K, scale):
+    (x,) = normal(T, (B, T, 3 * heads * K))
+    with jax.enable_x64(True):
+        # JAX computes the softmax in float32 unless told, so the product form stands beside it.
+        np.testing.assert_allclose(
+            KERNELS[kernels].causal_attention(Tensor(x), heads).array, attention(jnp.asarray(x), heads), atol=2e-5
+        )
+
+    def written_out(x):
+        q, k, v = jnp.transpose(x.reshape(B, T, 3, heads, K), (2, 0, 3, 1, 4))
+        scores = jnp.where(jnp.tril(jnp.ones((T, T), bool)), q @ k.swapaxes(-1, -2) / jnp.sqrt(K), -jnp.inf)
+        return (jax.nn.softmax(scores) @ v).transpose(0, 2, 1, 3).reshape(B, T, -1)
+
+    agree(lambda x: KERNELS[kernels].causal_attention(x, heads), written_out, scale * x)
+
+
+@every_kernel
+@drawn
+@given(seeds, st.floats(0.1, 60), st.integers(0, 5))
+def test_cross_entropy(kernels, seed, scale, padded):
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(1, 7, (2, 3))
+    targets.ravel()[:padded] = 0
+    kept = targets.ravel() != 0
+
+    def theirs(z):
+        log_p = jax.nn.log_softmax(z.reshape(-1, 7))
+        return -log_p[np.arange(6), targets.ravel()][kept].mean()
+
+    agree(lambda z: KERNELS[kernels].cross_entropy(z, targets, 0), theirs, scale * rng.normal(size=(2, 3, 7)))
+
+
+@every_kernel
+def test_cross_entropy_says_what_is_off(kernels):
+    z = Tensor(np.zeros((2, 3, 5)))
+    f = KERNELS[kernels].cross_entropy
+    with pytest.raises(ValueError, match=r"\(2, 2\) for logits of \(2, 3, 5\)"):
+        f(z, np.zeros((2, 2), int))
+    with pytest.raises(ValueError, match="nothing to score"):
+        f(z, np.zeros((2, 3), int), 0)
+    with pytest.raises(IndexError, match="cross_entropy"):
+        f(z, np.full((2, 3), 5))
