@@ -105,7 +105,7 @@ def test_the_shipped_model_is_small_and_predicts(capsys):
     assert result["next"][0]["value"] == result["oracle"][0]["value"] == 11
     for guess in (*result["next"], *result["oracle"]):
         assert set(guess) == {"value", "probability"}
-    assert result["next"][0]["probability"] > 0.9
+    assert result["next"][0]["probability"] > 0.5
 
 
 def test_predict_says_where_both_differ_and_where_nothing_fits(capsys, tmp_path):

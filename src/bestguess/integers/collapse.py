@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bestguess.integers.model import IntegerModel
+from bestguess.nn.normalisation import LayerNorm
 from bestguess.report.charts import Chart, Grid, Points
 
 
@@ -17,8 +18,8 @@ def around_the_first_norm(model: IntegerModel, contexts: np.ndarray) -> tuple[np
     whatever went in. What tells 256 numbers apart at 8 positions is one bit behind it.
     """
     block = model.decoder.blocks[0]
-    if block.norm_place != "post":
-        raise ValueError(f"a {block.norm_place}-norm model has no norm on its stream")
+    if block.norm_place != "post" or not isinstance(block.attention_norm, LayerNorm):
+        raise ValueError(f"only post-norm with LayerNorm: this is {block.norm_place}-norm")
 
     def of_one(term_T):
         x_TD = model.decoder.enter(model.embedding(term_T))
@@ -35,10 +36,15 @@ def chart(models: dict[str, IntegerModel], contexts: np.ndarray) -> Grid:
     panels = []
     for name, model in models.items():
         for where, points in zip(("before", "after"), around_the_first_norm(model, contexts)):
-            distinct = len(np.unique(np.round(points, 2), axis=0))
+            told = f"{len(np.unique(np.round(points, 2), axis=0)):,} places"
+            if where == "after":
+                norm = model.decoder.blocks[0].attention_norm
+                assert isinstance(norm, LayerNorm)
+                bare = (points - np.asarray(norm.bias)) / np.asarray(norm.gain)
+                told = f"{np.mean(np.abs(np.abs(bare) - 1).max(axis=1) < 0.01):.0%} in two places"
             panels.append(
                 Chart(
-                    f"{name}: {where} ({distinct:,} points that differ by 0.01)",
+                    f"{name}, {where}: {told}",
                     "feature 1",
                     "feature 2",
                     [Points(points[:, 0], points[:, 1], role="data" if where == "before" else "model")],
