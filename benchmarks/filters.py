@@ -30,23 +30,30 @@ in DIR.
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
 import dataclasses
 import datetime
-import glob
-import gzip
-import importlib.metadata
-import json
 import os
-import platform
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from side_by_side import (
+    compare_rates,
+    device_name,
+    error_line,
+    memory_of,
+    one_device,
+    print_table,
+    profile,
+    save,
+    take_turns,
+    torch_device,
+    versions,
+)
 
 TARGETS = {"bestguess, 1 run": 1.15, "bestguess, 16 runs": 1.45}
 ROLLOUT_TARGET = 5.0
@@ -115,62 +122,12 @@ def main() -> None:
     if args.rollout:
         parts.append(rollouts)
     if args.profile:
-        parts.append(profile)
+        parts.append(profile_all)
     for part in parts:
         started = time.perf_counter()
         part(args, result)
         print(f"({part.__name__}: {time.perf_counter() - started:.0f} s in all)\n", flush=True)
         save(args, result)
-
-
-def save(args: argparse.Namespace, result: dict[str, Any]) -> None:
-    """Write the figures so far, if a file was asked for."""
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-
-
-def device_name() -> str:
-    """Return what the chip is called."""
-    import jax
-
-    device = jax.devices()[0]
-    if device.platform != "cpu":
-        return device.device_kind
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that speed depends on."""
-    found = {"python": platform.python_version()}
-    for package in (
-        "jax",
-        "jaxlib",
-        "equinox",
-        "optax",
-        "torch",
-        "triton",
-        "nvidia-cudnn-cu12",
-        "nvidia-cudnn-cu13",
-    ):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        found["commit"] = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    return found
-
-
-def error_line(error: BaseException) -> str:
-    """Return what went wrong, in one line."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text}"[:300]
 
 
 # ---- what is trained
@@ -255,19 +212,6 @@ def common_problem(config, forecaster, task):
         weight_decay=train.weight_decay,
         clip_norm=train.clip_norm,
     )
-
-
-def torch_device(args: argparse.Namespace) -> str:
-    """Return PyTorch's name of the device."""
-    import torch
-
-    if args.device == "cpu":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    if args.tiny:
-        return "cpu"
-    raise RuntimeError("PyTorch sees no CUDA device")
 
 
 # ---- equality
@@ -359,13 +303,6 @@ _KEPT: list[Ours] = []
 """The variant of all runs, once made: `profile` need not compile it again."""
 
 
-def one_device() -> list:
-    """Return the one device that is measured."""
-    import jax
-
-    return jax.devices()[:1]
-
-
 def makers(args: argparse.Namespace) -> dict[str, Any]:
     """Return, by name, what makes each variant."""
     torch_forms: dict[str, dict[str, Any]]
@@ -438,38 +375,8 @@ def training(args: argparse.Namespace, result: dict[str, Any]) -> None:
             import torch
 
             torch.set_float32_matmul_precision("high")  # TF32, as XLA does by default
-    figures: dict[str, Any] = {}
-    result["training"] = figures
-    live: dict[str, Any] = {}
-    for name, make in makers(args).items():
-        started = time.perf_counter()
-        try:
-            live[name] = make()
-            figures[name] = {
-                "runs": live[name].runs,
-                "setup_seconds": time.perf_counter() - started,
-                "rates": [],
-            }
-            print(f"{name}: ready after {figures[name]['setup_seconds']:.1f} s", flush=True)
-        except Exception as error:
-            figures[name] = {"error": error_line(error)}
-            print(f"{name}: FAILED: {error_line(error)}", flush=True)
-        save(args, result)
-    for round_ in range(-1, args.rounds):
-        for name in list(live):
-            try:
-                started = time.perf_counter()
-                loss = live[name].run(live[name].turn)
-                seconds = time.perf_counter() - started
-            except Exception as error:
-                figures[name]["error"] = error_line(error)
-                del live[name]
-                print(f"{name}: FAILED: {error_line(error)}", flush=True)
-                continue
-            figures[name]["last_loss"] = loss
-            if round_ >= 0:
-                figures[name]["rates"].append(live[name].runs * live[name].turn / seconds)
-        save(args, result)
+    result["training"] = {}
+    live = take_turns(makers(args), args.rounds, result["training"], lambda: save(args, result))
     summarise(args, result)
     ours = [variant for variant in live.values() if isinstance(variant, Ours) and variant.runs == args.runs]
     _KEPT.extend(ours)
@@ -478,19 +385,13 @@ def training(args: argparse.Namespace, result: dict[str, Any]) -> None:
 def summarise(args: argparse.Namespace, result: dict[str, Any]) -> None:
     """Work out medians and ratios, and print the table."""
     figures = result["training"]
-    timed = {name: f for name, f in figures.items() if "error" not in f and f["rates"]}
+    timed = compare_rates(figures, None)
     flops = operations(configuration(args, 1))
     result["operations_per_step"] = flops
     for f in timed.values():
-        f["steps_per_second"] = statistics.median(f["rates"])
         f["tflops"] = f["steps_per_second"] * flops / 1e12
-    rivals = [name for name in timed if name.startswith("PyTorch")]
-    best = max(rivals, key=lambda name: timed[name]["steps_per_second"], default=None)
+    best = next((f["rival"] for f in timed.values() if "rival" in f), None)
     result["best_pytorch"] = best
-    if best is not None:
-        for f in timed.values():
-            ratios = [a / b for a, b in zip(f["rates"], timed[best]["rates"], strict=True)]
-            f["ratio"], f["ratio_range"] = statistics.median(ratios), [min(ratios), max(ratios)]
     shape = configuration(args, 1)
     print(
         f"\n{shape.train.batch_size} × {shape.task.length}, {shape.model.layers} layers, {shape.model.d_model} wide, "
@@ -513,17 +414,6 @@ def summarise(args: argparse.Namespace, result: dict[str, Any]) -> None:
             if name in timed:
                 reached = "reached" if timed[name]["ratio"] >= target else "missed"
                 print(f"{name}: {timed[name]['ratio']:.2f}×, target {target}×: {reached}")
-
-
-def print_table(rows: list[tuple]) -> None:
-    """Print rows of text under their heads, the first column to the left."""
-    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = [
-            str(c).ljust(w) if i == 0 else str(c).rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
-    print(flush=True)
 
 
 def rollouts(args: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -576,148 +466,9 @@ def rollouts(args: argparse.Namespace, result: dict[str, Any]) -> None:
 # ---- what the compiled chunk does
 
 
-def memory_of(compiled) -> dict[str, int]:
-    """Return XLA's own account of a program's memory (bytes)."""
-    analysis = compiled.memory_analysis()
-    names = [name for name in dir(analysis) if name.endswith("_in_bytes") and not name.startswith("_")]
-    return {name: int(getattr(analysis, name)) for name in names}
-
-
-def profile(args: argparse.Namespace, result: dict[str, Any]) -> None:
-    """Report XLA's analyses of one chunk of all runs, and the kernels that took longest in one."""
-    found: dict[str, Any] = {}
-    result["profile"] = found
-    try:
-        import jax
-
-        variant = _KEPT[0] if _KEPT else Ours(args, args.runs)
-        found["memory"] = memory_of(variant.compiled)
-        cost = variant.compiled.cost_analysis() or {}
-        cost = cost[0] if isinstance(cost, list) else cost
-        found["cost"] = {k: v for k, v in cost.items() if k in ("flops", "transcendentals", "bytes accessed")}
-        print(f"XLA's account of a chunk of {args.steps} steps of {args.runs} runs (a loop's body counts once):")
-        for name, value in found["cost"].items():
-            print(f"  {name}: {value:.4g}")
-        for name, size in found["memory"].items():
-            print(f"  {name.removesuffix('_in_bytes')}: {size / 2**20:.1f} MiB")
-        variant.run(args.steps)
-        before = set(traces(args.profile))
-        started = time.perf_counter()
-        with jax.profiler.trace(args.profile):
-            variant.run(args.steps)
-        print(f"traced a chunk ({time.perf_counter() - started:.1f} s with the trace's own work)", flush=True)
-        events = read_events([path for path in traces(args.profile) if path not in before])
-    except Exception as error:
-        found["error"] = error_line(error)
-        print(f"profile: FAILED: {error_line(error)}", flush=True)
-        return
-    if not events:
-        found["error"] = "no kernels in the trace"
-        print("profile: no kernels in the trace")
-        return
-    totals: dict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0])
-    operation: dict[str, str] = {}
-    for name, _, duration, told in events:
-        totals[name][0] += duration
-        totals[name][1] += 1
-        operation.setdefault(name, told)
-    busy = sum(total for total, _ in totals.values())
-    span = max(start + duration for _, start, duration, _ in events) - min(start for _, start, _, _ in events)
-    run_steps = args.steps * args.runs
-    found |= {"busy_seconds": busy, "span_seconds": span, "kernels": len(events), "run_steps": run_steps}
-    print(
-        f"kernels: {len(events):,}, {1e3 * busy:.1f} ms of work within {1e3 * span:.1f} ms "
-        f"({busy / span:.1%}); {1e6 * busy / run_steps:.1f} µs of work a run-step"
-    )
-    top = sorted(totals.items(), key=lambda item: -item[1][0])[:25]
-    found["top"] = [
-        {
-            "kernel": name,
-            "seconds": total,
-            "calls": calls,
-            "share": total / busy,
-            "operation": operation[name],
-        }
-        for name, (total, calls) in top
-    ]
-    rows: list[tuple] = [("kernel", "ms", "share", "calls", "µs each", "for example")]
-    for name, (total, calls) in top:
-        share, each = f"{total / busy:.1%}", f"{1e6 * total / calls:.1f}"
-        rows.append((name[:70], f"{1e3 * total:.2f}", share, calls, each, operation[name][-60:]))
-    print_table(rows)
-
-
-def traces(folder: str) -> list[str]:
-    """Return the trace files under a folder, those of the richer format first."""
-    return [
-        path
-        for ending in ("*.xplane.pb", "*.trace.json.gz")
-        for path in sorted(glob.glob(f"{folder}/**/{ending}", recursive=True))
-    ]
-
-
-Event = tuple[str, float, float, str]
-"""A kernel's name, start and duration (seconds), and the operation that it belongs to, where the trace tells."""
-
-
-def read_events(paths: list[str]) -> list[Event]:
-    """Return the kernels of the first trace that can be read and holds any."""
-    for path in paths:
-        try:
-            events = _of_xplane(path) if path.endswith(".xplane.pb") else _of_chrome(path)
-        except Exception as error:
-            print(f"{Path(path).name}: cannot be read: {error_line(error)}")
-            continue
-        if events:
-            return events
-    return []
-
-
-def _of_xplane(path: str) -> list[Event]:
-    """Return the events on the streams of a GPU, or on XLA's threads where there is none."""
-    import jax
-
-    planes = list(jax.profiler.ProfileData.from_file(path).planes)
-    on_gpu = [plane for plane in planes if plane.name.startswith("/device:GPU")]
-    events = []
-    for plane in on_gpu or planes:
-        for line in plane.lines:
-            if not line.name.startswith("Stream" if on_gpu else "tf_XLA"):
-                continue
-            for event in line.events:
-                stats = dict(event.stats)
-                told = str(stats.get("tf_op") or stats.get("name") or stats.get("hlo_op") or "")
-                if on_gpu or ("hlo_op" in stats and not _holds_others(event.name)):
-                    events.append((event.name, event.start_ns / 1e9, event.duration_ns / 1e9, told))
-    return events
-
-
-def _of_chrome(path: str) -> list[Event]:
-    """Return the same from a trace in Chrome's format."""
-    with gzip.open(path, "rt") as file:
-        entries = json.load(file)["traceEvents"]
-    meta = [e for e in entries if e.get("ph") == "M"]
-    process = {e["pid"]: e["args"].get("name", "") for e in meta if e.get("name") == "process_name"}
-    thread = {(e["pid"], e["tid"]): e["args"].get("name", "") for e in meta if e.get("name") == "thread_name"}
-    on_gpu = {pid for pid, name in process.items() if "GPU" in name}
-    events = []
-    for e in entries:
-        if e.get("ph") != "X":
-            continue
-        track, told = thread.get((e["pid"], e["tid"]), ""), e.get("args", {})
-        if on_gpu:
-            counts = e["pid"] in on_gpu and track.startswith("Stream")
-        else:
-            counts = "hlo_op" in told and not _holds_others(e["name"])
-        if counts:
-            operation = str(told.get("tf_op") or told.get("hlo_op") or "")
-            events.append((e["name"], e["ts"] / 1e6, e.get("dur", 0) / 1e6, operation))
-    return events
-
-
-def _holds_others(name: str) -> bool:
-    """Return whether an operation's time is that of operations which are in the trace themselves."""
-    return name.startswith(("while", "call", "conditional"))
+def profile_all(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Report what XLA made of one chunk of all runs."""
+    result["profile"] = profile(lambda: _KEPT[0] if _KEPT else Ours(args, args.runs), args.profile)
 
 
 if __name__ == "__main__":

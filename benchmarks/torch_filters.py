@@ -27,19 +27,11 @@ _BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTE
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What both frameworks are given: the model's shape and weights, the data, the optimiser."""
+class Recipe:
+    """What both frameworks are given of every family: weights, and how they are trained."""
 
-    layers: int
-    heads: int
-    rope_base: float
-    eps: float
     weights: dict[str, np.ndarray]
     """By name; products are `x @ w`. Those of the blocks compute in the benchmark's dtype."""
-    factor: np.ndarray
-    """L, (T·m, T·m): a sequence is L z."""
-    scale: np.ndarray
-    floor: float
     batch: int
     steps: int
     warmup: int
@@ -60,6 +52,20 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Problem(Recipe):
+    """The model's shape, and the data."""
+
+    layers: int
+    heads: int
+    rope_base: float
+    eps: float
+    factor: np.ndarray
+    """L, (T·m, T·m): a sequence is L z."""
+    scale: np.ndarray
+    floor: float
+
+
+@dataclass(frozen=True)
 class Form:
     """How PyTorch runs the step."""
 
@@ -75,24 +81,12 @@ class Form:
     """CPU threads within an operation."""
 
 
-class Loss(nn.Module):
-    """From normal numbers (B, T·m) to the batch's normalised loss."""
+class Weights(nn.Module):
+    """Parameters, each in a tensor of its own or all in three flat ones."""
 
-    def __init__(self, problem: Problem, dtype: torch.dtype, attention: AttentionName, flat: bool):
+    def __init__(self, problem: Recipe, dtype: torch.dtype, flat: bool):
         super().__init__()
-        self.problem, self.dtype, self.attention, self.flat = problem, dtype, attention, flat
-        self.m = len(problem.scale)
-        length = problem.factor.shape[0] // self.m
-        half = problem.weights["0.qkv"].shape[0] // problem.heads // 2
-        frequency = problem.rope_base ** (-np.arange(half, dtype=np.float64) / half)
-        angle = (np.arange(length)[:, None] * frequency)[:, None, None]
-        for name, value in {
-            "factor_t": np.ascontiguousarray(problem.factor.T),
-            "scale": problem.scale,
-            "cos": np.cos(angle),
-            "sin": np.sin(angle),
-        }.items():
-            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
+        self.dtype, self.flat = dtype, flat
         # Block matrices (computed in `dtype`), other matrices, vectors.
         kinds: tuple[list[str], ...] = ([], [], [])
         for name, value in problem.weights.items():
@@ -123,6 +117,30 @@ class Loss(nn.Module):
             for name, shape, part in zip(names, shapes, parts, strict=True):
                 found[name] = part.view(shape)
         return found
+
+
+class Loss(Weights):
+    """From normal numbers (B, T·m) to the batch's normalised loss."""
+
+    def __init__(self, problem: Problem, dtype: torch.dtype, attention: AttentionName, flat: bool):
+        super().__init__(problem, dtype, flat)
+        self.problem, self.attention = problem, attention
+        self.m = len(problem.scale)
+        length = problem.factor.shape[0] // self.m
+        half = problem.weights["0.qkv"].shape[0] // problem.heads // 2
+        frequency = problem.rope_base ** (-np.arange(half, dtype=np.float64) / half)
+        angle = (np.arange(length)[:, None] * frequency)[:, None, None]
+        for name, value in {
+            "factor_t": np.ascontiguousarray(problem.factor.T),
+            "scale": problem.scale,
+            "cos": np.cos(angle),
+            "sin": np.sin(angle),
+        }.items():
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
+
+    def draw(self) -> torch.Tensor:
+        """Return what a batch is made of."""
+        return torch.randn(self.problem.batch, self.problem.factor.shape[0], device=self.factor_t.device)
 
     def forecast(self, y_BTm: torch.Tensor) -> torch.Tensor:
         """Return the prediction of each next step (units of y)."""
@@ -165,11 +183,11 @@ class Loss(nn.Module):
 class Trainer:
     """Training steps of one form. Making one compiles, captures and warms up."""
 
-    def __init__(self, problem: Problem, form: Form, device: str, dtype: str):
+    def __init__(self, problem: Recipe, form: Form, device: str, dtype: str, loss: type = Loss):
         self.problem, self.form, self.device = problem, form, torch.device(device)
         self.taken = 0
         self._use_threads()
-        self.loss = Loss(problem, getattr(torch, dtype), form.attention, form.flat).to(self.device)
+        self.loss = loss(problem, getattr(torch, dtype), form.attention, form.flat).to(self.device)
         pairs = list(zip(self.loss.stored, self.loss.decays, strict=True))
         groups = [
             {"params": [p for p, decays in pairs if decays], "weight_decay": problem.weight_decay},
@@ -218,8 +236,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if self.form.compile == "reduce-overhead":
             torch.compiler.cudagraph_mark_step_begin()
-        z = torch.randn(self.problem.batch, self.problem.factor.shape[0], device=self.device)
-        loss = self.of_batch(z)
+        loss = self.of_batch(self.loss.draw())
         loss.backward()
         nn.utils.clip_grad_norm_(self.loss.parameters(), self.problem.clip_norm, foreach=True)
         self.optimizer.step()
@@ -248,12 +265,17 @@ def forecast_and_gradient(
     loss = Loss(problem, getattr(torch, dtype), attention, flat).to(device)
     forecast = loss.forecast(torch.tensor(y, device=device))
     forecast.square().mean().backward()
+    return forecast.detach().cpu().numpy(), gradients(loss)
+
+
+def gradients(loss: Weights) -> dict[str, np.ndarray]:
+    """Return the gradient of every weight by name."""
     gradient: dict[str, np.ndarray] = {}
-    names = [[name] for names in loss.kinds for name in names] if not flat else loss.kinds
+    names = loss.kinds if loss.flat else [[name] for names in loss.kinds for name in names]
     for parameter, group in zip(loss.stored, names, strict=True):
         assert parameter.grad is not None
         values = parameter.grad.reshape(-1).cpu().numpy()
         for name in group:
-            shape = problem.weights[name].shape
+            shape = loss.shapes[name]
             gradient[name], values = values[: math.prod(shape)].reshape(shape), values[math.prod(shape) :]
-    return forecast.detach().cpu().numpy(), gradient
+    return gradient

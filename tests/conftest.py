@@ -23,4 +23,7 @@ for name in ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_T
     os.environ.setdefault(name, "1")
 
 # Shapes in signatures are enforced here, and only here.
-install_import_hook(["bestguess.task", "bestguess.nn", "bestguess.train", "bestguess.filters"], "beartype.beartype")
+install_import_hook(
+    ["bestguess.task", "bestguess.nn", "bestguess.train", "bestguess.filters", "bestguess.integers"],
+    "beartype.beartype",
+)

@@ -23,7 +23,8 @@ class Command:
 
     `flags` and `run` are `module:name`, so that listing commands imports none of them. The
     dataclass has a field `json: bool`, and may have a method `presets() -> dict[str, instance]`
-    beside a field `preset`; with a field `resume` it lists in WITH_RESUME
+    beside a field `preset`, and on those instances a method `designs() -> dict[str, instance]` beside a field
+    `design`: a second choice, made within the first; with a field `resume` it lists in WITH_RESUME
     the flags that may stand beside it. The function takes (flags, console) and returns one JSON-able dict.
     """
 
@@ -33,6 +34,7 @@ class Command:
 
 
 _FILTERS = "bestguess.filters.config:", "bestguess.filters.commands:"
+_INTEGERS = "bestguess.integers.flags:", "bestguess.integers.answers:", "bestguess.integers.runs:"
 _SCRATCH = "bestguess.scratch.flags:", "bestguess.scratch.commands:"
 _EXPERIMENT = "bestguess.experiment.config:", "bestguess.experiment.commands:"
 _SWEEP = "bestguess.sweep.config:", "bestguess.sweep.commands:"
@@ -62,6 +64,46 @@ COMMANDS: dict[str, Command] = {
         "write the page and the figures again",
         _FILTERS[0] + "ReportFlags",
         _FILTERS[1] + "report_run",
+    ),
+    "integers train": Command(
+        "train an ensemble on sequences that follow recurrences",
+        "bestguess.integers.config:TrainFlags",
+        "bestguess.integers.commands:train",
+    ),
+    "integers evaluate": Command(
+        "measure accuracy and regret beside the oracle, on seen and held-out rows",
+        _INTEGERS[0] + "EvaluateFlags",
+        _INTEGERS[2] + "evaluate_run",
+    ),
+    "integers report": Command(
+        "write the page and the figures again",
+        _INTEGERS[0] + "ReportFlags",
+        _INTEGERS[2] + "report_run",
+    ),
+    "integers generate": Command(
+        "go on with a sequence, term after term, beside the oracle",
+        _INTEGERS[0] + "GenerateFlags",
+        _INTEGERS[2] + "generate_run",
+    ),
+    "integers export": Command(
+        "write one run's model as one small file for integers predict",
+        _INTEGERS[0] + "ExportFlags",
+        _INTEGERS[2] + "export_run",
+    ),
+    "integers memory": Command(
+        "say what memory a training needs: a formula beside XLA's own figure",
+        _INTEGERS[0] + "MemoryFlags",
+        "bestguess.integers.memory:memory",
+    ),
+    "integers predict": Command(
+        "ask the model that lies in the package what comes next: no training needed",
+        _INTEGERS[0] + "PredictFlags",
+        _INTEGERS[1] + "predict",
+    ),
+    "integers explain": Command(
+        "say which recurrences a sequence may be, and what comes next (no model)",
+        _INTEGERS[0] + "ExplainFlags",
+        _INTEGERS[1] + "explain",
     ),
     "sweep": Command(
         "train all runs of a W&B sweep YAML, or go on with a sweep by its ID",
@@ -122,6 +164,7 @@ COMMANDS: dict[str, Command] = {
 
 FAMILIES: dict[str, str] = {
     "filters": "Linear state-space sequences beside the Kalman filter:",
+    "integers": "Integer sequences beside an exact Bayes predictor:",
     "sweep": "Many runs, and the proof that all of them are done:",
     "experiment": "Questions with hypotheses, and their verdicts:",
     "scratch": "A NumPy-only autograd engine and GPT:",
@@ -222,17 +265,22 @@ def _refuse_beside_resume(flags: Any, args: list[str]) -> None:
 
 
 def _preset(cls: Any, args: list[str]) -> Any:
-    """The preset that `args` names sets the defaults; other flags then change single values of it."""
+    """The preset that `args` names sets the defaults, and so does a design; other flags then change single values."""
+    preset = _named("preset", cls.presets(), args)
+    return _named("design", preset.designs(), args) if hasattr(preset, "designs") else preset
+
+
+def _named(flag: str, known: dict[str, Any], args: list[str]) -> Any:
+    """Return the one of `known` that the flag names in `args`, or else the one named default."""
     name = "default"
     for i, arg in enumerate(args):
-        if arg == "--preset" and i + 1 < len(args):
+        if arg == f"--{flag}" and i + 1 < len(args):
             name = args[i + 1]
-        elif arg.startswith("--preset="):
+        elif arg.startswith(f"--{flag}="):
             name = arg.partition("=")[2]
-    presets = cls.presets()
-    if name not in presets:
-        raise UserError(f"--preset {name}: unknown{nearest(name, presets)} (choose from {', '.join(presets)})")
-    return presets[name]
+    if name not in known:
+        raise UserError(f"--{flag} {name}: unknown{nearest(name, known)} (choose from {', '.join(known)})")
+    return known[name]
 
 
 def _one_line(box: str) -> str:

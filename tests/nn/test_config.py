@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import pytest
 
 from bestguess.command import UserError
-from bestguess.nn.config import DecoderConfig
+from bestguess.nn.config import DecoderConfig, DesignConfig
 from bestguess.nn.decoder import Decoder
 
 nan = float("nan")
@@ -60,3 +62,25 @@ def test_an_impossible_shape_is_named_in_one_line(values, message):
 )
 def test_a_possible_shape_passes(values):
     DecoderConfig(**values).check()
+
+
+def test_a_decoder_asks_its_user_for_no_more_than_it_did():
+    """What `DesignConfig` makes flags of is fixed for other families: pre-norm, RMSNorm, RoPE, no biases."""
+    added = {f.name for f in dataclasses.fields(DesignConfig)} - {f.name for f in dataclasses.fields(DecoderConfig)}
+    assert added == {"norm", "norm_place", "positions", "bias", "dropout"}
+    assert all(getattr(DecoderConfig(), name) == getattr(DesignConfig(), name) for name in added)
+
+
+def test_heads_of_any_size_where_nothing_is_rotated():
+    DesignConfig(d_model=2, heads=2, positions="learned").check()
+    DesignConfig(d_model=15, heads=3, positions="none").check()
+    with pytest.raises(UserError, match="head size 1, which is odd"):
+        DesignConfig(d_model=2, heads=2).check()
+    with pytest.raises(UserError, match=r"--heads 2: does not divide --d-model 7; choose from \[1, 7\]"):
+        DesignConfig(d_model=7, heads=2, positions="none").check()
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, nan])
+def test_dropout_is_a_share(rate):
+    with pytest.raises(UserError, match="--dropout"):
+        DesignConfig(dropout=rate).check()

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float
 
 from bestguess.task import Task
 from bestguess.train.ensemble import Ensemble, Member, Problem, make_mesh, member_key
-from bestguess.train.optimizer import learning_rate
-from tests.train.toy import ToyProblem, batch_keys, close, config, key_of, members, run_chunks, run_of, same
+from bestguess.train.optimizer import learning_rate, make_optimizer
+from tests.train.toy import D, T, ToyProblem, batch_keys, close, config, key_of, members, run_chunks, run_of, same
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +301,82 @@ def test_with_members_shares_programs_only_where_shapes_are_equal(ensemble):
 def test_mesh_of_one_device():
     mesh = make_mesh(3, 8)
     assert dict(mesh.shape) == {"run": 1, "batch": 1}
+
+
+# ------------------------------------------------------- optimisers, schedules; draws ahead of the steps
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "theirs"),
+    [
+        ("adam", lambda rate, mask: optax.chain(optax.add_decayed_weights(0.01, mask), optax.adam(rate))),
+        ("sgd", lambda rate, mask: optax.chain(optax.add_decayed_weights(0.01, mask), optax.sgd(rate, momentum=0.9))),
+    ],
+)
+def test_other_optimisers_are_optax_s_own(optimizer, theirs):
+    """Decay is part of the gradient there, of matrices only; gradients are clipped by value, then by norm."""
+    cfg = config(optimizer=optimizer, clip_value=0.5, clip_norm=1.0)
+    mask = lambda p: jax.tree.map(lambda leaf: leaf.ndim == 2, p)  # noqa: E731
+    clip = lambda g: jax.tree.map(lambda leaf: jnp.clip(leaf, -0.5, 0.5), g)  # noqa: E731
+    ours, reference = make_optimizer(cfg), theirs(1.0, mask)
+    model = {"matrix": jnp.asarray([[1.0, -2.0]]), "vector": jnp.asarray([3.0])}
+    state, their_state = ours.init(model), reference.init(model)
+    for seed in range(4):
+        key = jax.random.key(seed)
+        gradient = {"matrix": jax.random.normal(key, (1, 2)), "vector": jax.random.normal(key, (1,)) - 3}
+        clipped = clip(gradient)
+        norm = float(optax.tree.norm(clipped))
+        clipped = jax.tree.map(lambda g, norm=norm: g / max(1.0, norm), clipped)
+        direction, state = ours.update(gradient, state, model)
+        expected, their_state = reference.update(clipped, their_state, model)
+        close(direction, jax.tree.map(jnp.negative, expected), 1e-5)
+
+
+def test_schedules_by_hand():
+    rates = {}
+    for schedule in ("constant", "exponential", "step"):
+        cfg = config(steps=23, warmup_steps=3, schedule=schedule, final_learning_rate=0.01, learning_rate_drops=4)
+        rates[schedule] = np.asarray([learning_rate(cfg, jnp.asarray(2.0), jnp.asarray(s)) for s in range(23)])
+        np.testing.assert_allclose(rates[schedule][:3], [2 / 3, 4 / 3, 2], rtol=1e-6)
+    done = (np.arange(23) + 1 - 3)[2:] / 20
+    np.testing.assert_allclose(rates["constant"][2:], 2)
+    np.testing.assert_allclose(rates["exponential"][2:], 2 * 0.01**done, rtol=1e-5)
+    stairs = np.repeat(2 * 0.01 ** (np.arange(5) / 4), 4)  # 20 steps in 5 stairs, the last at the final share
+    np.testing.assert_allclose(rates["step"][2:], [*stairs, stairs[-1]], rtol=1e-5)
+
+
+class SharedTableProblem(ToyProblem):
+    """Sequences are rows of a table that all runs share; which, is drawn ahead and depends on the progress."""
+
+    rows: Float[Array, "N T D"]
+
+    def draw(self, task, key, progress):
+        # The first row until half of the steps are done, any other after that.
+        return jnp.where(progress < 0.5, 0, 1 + jax.random.randint(key, (), 0, self.rows.shape[0] - 1))
+
+    def loss(self, model, task, place):
+        x = self.rows[place]
+        guess = jnp.tanh(x @ model.first + model.bias[None]) @ model.second
+        return jnp.sum((guess - x @ task.map) ** 2), jnp.asarray(float(T))
+
+
+def test_a_shared_table_is_an_argument_and_draws_follow_progress_seed_and_step():
+    cfg = config(steps=6, batch_size=4, warmup_steps=0, validate_every=1)
+    tables = [np.random.default_rng(n).normal(size=(5, T, D)).astype(np.float32) for n in (0, 1)]
+    ensembles = [Ensemble(SharedTableProblem(jnp.asarray(rows)), cfg, members()) for rows in tables]
+    ensembles[1]._compiled = ensembles[0]._compiled  # the very same program is given the other table
+    for ensemble in ensembles:
+        start = jax.device_get(ensemble.start())
+        model, task = jax.tree.map(jnp.asarray, run_of(start.model, 1)), run_of(members(), 1).task
+        for step in (0, 4):
+            keys = batch_keys(6, step, 4)
+            places = [0 if step == 0 else 1 + jax.random.randint(key, (), 0, 4) for key in keys]
+            losses = [ensemble.problem.loss(model, task, jnp.asarray(place))[0] / T for place in places]
+            _, told = ensemble.chunk(ensemble.place(start), step, 1)
+            np.testing.assert_allclose(told["train_loss"][1], np.mean(losses), rtol=1e-5)
+
+
+def test_a_table_is_no_constant_of_the_program():
+    rows = np.zeros((4001, T, D), np.float32)
+    ensemble = Ensemble(SharedTableProblem(jnp.asarray(rows)), config(batch_size=4), members())
+    assert ensemble.compile(5).memory_analysis().argument_size_in_bytes > rows.nbytes

@@ -30,7 +30,7 @@ from bestguess.filters.evaluate import (
 )
 from bestguess.filters.problem import FilterProblem, make_members
 from bestguess.filters.report import write_report
-from bestguess.report.progress import TrainingProgress, results_table, with_error
+from bestguess.report.progress import PartsProgress, results_table, with_error
 from bestguess.report.trackers import METRICS_FILE, open_trackers, read_metrics
 from bestguess.train.checkpoint import lock
 from bestguess.train.config import from_dict, to_dict
@@ -183,22 +183,13 @@ def _train(folder: Path, config: FiltersConfig, track: tuple[str, ...], *, resum
     say = lambda line: console.print(f"[dim]{line}[/dim]")  # noqa: E731
     problem = FilterProblem(config.model)
     resumed = resumed_steps(problem, config.train, members, folder / CHECKPOINTS) if resume else None
-    with open_trackers(track, folder, to_dict(config), own, resumed) as trackers:
-        progress: TrainingProgress | None = None
+    with (
+        open_trackers(track, folder, to_dict(config), own, resumed) as trackers,
+        PartsProgress(console, config.train.steps, len(runs), resumed=resumed or ()) as progress,
+    ):
         faults: set[int] = set()
-        part: range | None = None
 
         def on_chunk(part_runs: range, step: int, metrics: dict[str, np.ndarray]) -> None:
-            nonlocal progress, part
-            if part != part_runs:
-                if progress is not None:
-                    progress.__exit__(None, None, None)
-                start = 0 if resumed is None else resumed[part_runs.start]
-                label = "training" if len(part_runs) == len(runs) else f"runs {part_runs.start}–{part_runs.stop - 1}"
-                progress = TrainingProgress(
-                    console, config.train.steps, len(part_runs), label, start_step=start
-                ).__enter__()
-                part = part_runs
             for i, run in enumerate(part_runs):
                 fault = int(metrics["fault_step"][i])
                 if fault >= 0 and run not in faults:
@@ -207,18 +198,9 @@ def _train(folder: Path, config: FiltersConfig, track: tuple[str, ...], *, resum
                 names = ("train_loss", "normalised_loss", "skill", "gradient_norm", "learning_rate")
                 values = {name: float(metrics[name][i]) for name in names}
                 trackers.log(step, run, {"sequences": step * config.train.batch_size, **values})
-            assert progress is not None
-            progress.update(
-                step,
-                float(np.nanmean(metrics["train_loss"])) if np.isfinite(metrics["train_loss"]).any() else float("nan"),
-                float(np.nanmean(metrics["normalised_loss"])),
-            )
+            progress.update(part_runs, step, metrics["train_loss"], metrics["normalised_loss"])
 
-        try:
-            fitted = fit(problem, config.train, members, folder / CHECKPOINTS, on_chunk=on_chunk, say=say)
-        finally:
-            if progress is not None:
-                progress.__exit__(None, None, None)
+        fitted = fit(problem, config.train, members, folder / CHECKPOINTS, on_chunk=on_chunk, say=say)
         trackers.finish(
             [
                 {"best_normalised_loss": float(fitted.best_score[i]), "best_step": int(fitted.best_step[i])}

@@ -1,4 +1,4 @@
-"""Causal multi-head self-attention with rotary positions and a key-value cache.
+"""Causal multi-head self-attention with a key-value cache, and rotary positions unless it is told otherwise.
 
 Shapes in names: T tokens of this call, S tokens of the cache, D model width, H heads, K head size.
 """
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from bestguess.nn.config import AttentionKernel, DecoderConfig
 from bestguess.nn.init import scaled_normal
-from bestguess.nn.linear import linear
+from bestguess.nn.linear import affine
 
 
 class KVCache(eqx.Module):
@@ -65,22 +65,27 @@ unpack.defvjp(_unpack_forward, _unpack_backward)
 
 
 class Attention(eqx.Module):
-    """Causal multi-head self-attention (Vaswani et al., 2017, §3.2) with RoPE and packed q, k, v."""
+    """Causal multi-head self-attention (Vaswani et al., 2017, §3.2) with packed q, k, v."""
 
     qkv: Float[Array, "D E"]
+    qkv_bias: Float[Array, "E"] | None
     out: Float[Array, "D D"]
+    out_bias: Float[Array, "D"] | None
     heads: int = eqx.field(static=True)
-    rope_base: float = eqx.field(static=True)
+    rope_base: float | None = eqx.field(static=True)
+    """None: queries and keys are not turned."""
     kernel: AttentionKernel = eqx.field(static=True)
 
     def __init__(self, config: DecoderConfig, *, key: Key[Array, ""]):
         qkv_key, out_key = jax.random.split(key)
         d = config.d_model
         self.qkv = scaled_normal(qkv_key, (d, 3 * d))
+        self.qkv_bias = jnp.zeros(3 * d) if config.bias else None
         # The residual stream adds 2 branches a block; this keeps its variance near 1 at the start.
         self.out = scaled_normal(out_key, (d, d), gain=(2 * config.layers) ** -0.5)
+        self.out_bias = jnp.zeros(d) if config.bias else None
         self.heads = config.heads
-        self.rope_base = config.rope_base
+        self.rope_base = config.rope_base if config.positions == "rope" else None
         self.kernel = config.attention
 
     def __call__(
@@ -100,7 +105,7 @@ class Attention(eqx.Module):
             position_T = cache.length - T + jnp.arange(T)
             allowed_TS = jnp.arange(k.shape[0])[None] <= position_T[:, None]
             read_THK = jax.nn.dot_product_attention(q, k, v, mask=allowed_TS[None], implementation="xla")
-        return linear(read_THK.reshape(T, D), self.out), cache
+        return affine(read_THK.reshape(T, D), self.out, self.out_bias), cache
 
     def weights(self, x_TD: Float[Array, "T D"]) -> Float[Array, "H T T"]:
         """Return the attention weights (rows: queries; each row sums to 1), in float32."""
@@ -118,8 +123,11 @@ class Attention(eqx.Module):
         """Return queries, keys, values (of cache and tokens) and the cache that now holds the tokens."""
         T, D = x_TD.shape
         start = 0 if cache is None else cache.length
-        qkv_T3HK = linear(x_TD, self.qkv).reshape(T, 3, self.heads, D // self.heads)
-        q, k, v = unpack(qkv_T3HK, start + jnp.arange(T), self.rope_base)
+        qkv_T3HK = affine(x_TD, self.qkv, self.qkv_bias).reshape(T, 3, self.heads, D // self.heads)
+        if self.rope_base is None:
+            q, k, v = qkv_T3HK[:, 0], qkv_T3HK[:, 1], qkv_T3HK[:, 2]
+        else:
+            q, k, v = unpack(qkv_T3HK, start + jnp.arange(T), self.rope_base)
         if cache is None:
             return q, k, v, None
         k = jax.lax.dynamic_update_slice_in_dim(cache.key, k, start, axis=0)

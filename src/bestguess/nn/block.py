@@ -1,16 +1,18 @@
-"""One transformer block: attention, then feed-forward, each behind a norm and added to the stream."""
+"""One transformer block: attention, then feed-forward, each added to the stream."""
 
 from __future__ import annotations
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from bestguess.nn.attention import Attention, KVCache
-from bestguess.nn.config import Activation, DecoderConfig
+from bestguess.nn.config import Activation, DecoderConfig, NormPlace
+from bestguess.nn.dropout import dropout
 from bestguess.nn.init import scaled_normal
-from bestguess.nn.linear import linear
-from bestguess.nn.normalisation import RMSNorm
+from bestguess.nn.linear import affine
+from bestguess.nn.normalisation import FeatureNorm, NoNorm, make_norm
 
 # Backwards from the input alone: left to itself, differentiation keeps three arrays of the hidden layer's size
 # for a gelu, and reading and writing them costs a GPU more than computing them again.
@@ -30,47 +32,75 @@ class FeedForward(eqx.Module):
     """Two matrices around a nonlinearity, or three for SwiGLU (Shazeer, 2020, eq. 6)."""
 
     up: Float[Array, "D F"]
+    up_bias: Float[Array, "F"] | None
     gate: Float[Array, "D F"] | None
+    gate_bias: Float[Array, "F"] | None
     down: Float[Array, "F D"]
+    down_bias: Float[Array, "D"] | None
     activation: Activation = eqx.field(static=True)
 
     def __init__(self, config: DecoderConfig, *, key: Key[Array, ""]):
         up_key, gate_key, down_key = jax.random.split(key, 3)
         d, f = config.d_model, config.hidden_dim
+        gated = config.activation == "swiglu"
         self.up = scaled_normal(up_key, (d, f))
-        self.gate = scaled_normal(gate_key, (d, f)) if config.activation == "swiglu" else None
+        self.up_bias = jnp.zeros(f) if config.bias else None
+        self.gate = scaled_normal(gate_key, (d, f)) if gated else None
+        self.gate_bias = jnp.zeros(f) if config.bias and gated else None
         self.down = scaled_normal(down_key, (f, d), gain=(2 * config.layers) ** -0.5)
+        self.down_bias = jnp.zeros(d) if config.bias else None
         self.activation = config.activation
 
     def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
         """Return the layer's output for each token on its own."""
-        hidden_TF = linear(x_TD, self.up)
+        hidden_TF = affine(x_TD, self.up, self.up_bias)
         if self.gate is None:
             hidden_TF = _ACTIVATIONS[self.activation](hidden_TF)
         else:
-            hidden_TF = _gated(linear(x_TD, self.gate), hidden_TF)
-        return linear(hidden_TF, self.down)
+            hidden_TF = _gated(affine(x_TD, self.gate, self.gate_bias), hidden_TF)
+        return affine(hidden_TF, self.down, self.down_bias)
 
 
 class Block(eqx.Module):
-    """A pre-norm transformer block (Xiong et al., 2020)."""
+    """Attention and feed-forward, each added to the stream; where it normalises, the config says.
 
-    attention_norm: RMSNorm
+    pre: x + f(norm(x)) (Xiong et al., 2020); post: norm(x + f(x)) (Vaswani et al., 2017); none: x + f(x).
+    """
+
+    attention_norm: FeatureNorm
     attention: Attention
-    feed_forward_norm: RMSNorm
+    feed_forward_norm: FeatureNorm
     feed_forward: FeedForward
+    norm_place: NormPlace = eqx.field(static=True)
+    dropout: float = eqx.field(static=True)
 
     def __init__(self, config: DecoderConfig, *, key: Key[Array, ""]):
         attention_key, feed_forward_key = jax.random.split(key)
-        self.attention_norm = RMSNorm(config.d_model)
+        self.attention_norm = _norm(config)
         self.attention = Attention(config, key=attention_key)
-        self.feed_forward_norm = RMSNorm(config.d_model)
+        self.feed_forward_norm = _norm(config)
         self.feed_forward = FeedForward(config, key=feed_forward_key)
+        self.norm_place = config.norm_place
+        self.dropout = config.dropout
 
     def __call__(
-        self, x_TD: Float[Array, "T D"], cache: KVCache | None = None
+        self, x_TD: Float[Array, "T D"], cache: KVCache | None = None, key: Key[Array, ""] | None = None
     ) -> tuple[Float[Array, "T D"], KVCache | None]:
-        """Return the stream after this block, and the cache that now holds these tokens."""
-        read_TD, cache = self.attention(self.attention_norm(x_TD), cache)
-        x_TD = x_TD + read_TD
-        return x_TD + self.feed_forward(self.feed_forward_norm(x_TD)), cache
+        """Return the stream after this block, and the cache that now holds these tokens. key: for dropout."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        read_TD, cache = self.attention(self.attention_input(x_TD), cache)
+        x_TD = self._add(x_TD, read_TD, self.attention_norm, keys[0])
+        inner_TD = self.feed_forward_norm(x_TD) if self.norm_place == "pre" else x_TD
+        return self._add(x_TD, self.feed_forward(inner_TD), self.feed_forward_norm, keys[1]), cache
+
+    def attention_input(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
+        """Return what attention reads of the stream."""
+        return self.attention_norm(x_TD) if self.norm_place == "pre" else x_TD
+
+    def _add(self, x_TD, branch_TD, norm: FeatureNorm, key):
+        x_TD = x_TD + dropout(branch_TD, self.dropout, key)
+        return norm(x_TD) if self.norm_place == "post" else x_TD
+
+
+def _norm(config: DecoderConfig) -> FeatureNorm:
+    return NoNorm() if config.norm_place == "none" else make_norm(config.norm, config.d_model)

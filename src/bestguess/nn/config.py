@@ -10,11 +10,18 @@ from bestguess.command import UserError
 Activation = Literal["gelu", "relu", "silu", "swiglu"]
 Dtype = Literal["float32", "bfloat16"]
 AttentionKernel = Literal["auto", "xla", "cudnn"]
+Norm = Literal["rms", "layer"]
+NormPlace = Literal["pre", "post", "none"]
+Positions = Literal["rope", "learned", "none"]
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The transformer."""
+    """The transformer.
+
+    A pre-norm decoder with RMSNorm and rotary positions: what most families want, so that their users are
+    not asked. `DesignConfig` makes the properties `norm`, `norm_place`, `positions`, `bias` and `dropout` flags.
+    """
 
     layers: int = 4
     """Number of blocks, each attention then feed-forward."""
@@ -33,6 +40,31 @@ for swiglu, which has three matrices instead of two."""
     """What blocks compute in; parameters, optimiser, outputs and loss stay float32."""
     attention: AttentionKernel = "auto"
     """Attention kernel; auto takes cudnn on a GPU in bfloat16 and xla elsewhere."""
+
+    @property
+    def norm(self) -> Norm:
+        """Normalisation of features."""
+        return "rms"
+
+    @property
+    def norm_place(self) -> NormPlace:
+        """Where blocks normalise."""
+        return "pre"
+
+    @property
+    def positions(self) -> Positions:
+        """How tokens know where they stand."""
+        return "rope"
+
+    @property
+    def bias(self) -> bool:
+        """Whether the matrices of blocks have a bias beside them."""
+        return False
+
+    @property
+    def dropout(self) -> float:
+        """Share of features set to 0 in training."""
+        return 0.0
 
     @property
     def head_dim(self) -> int:
@@ -54,16 +86,37 @@ for swiglu, which has three matrices instead of two."""
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be positive")
+        turns = self.positions == "rope"
         if self.d_model % self.heads:
-            fits = [h for h in range(1, self.d_model + 1) if self.d_model % h == 0 and self.d_model // h % 2 == 0]
+            sizes = [(h, self.d_model // h) for h in range(1, self.d_model + 1) if self.d_model % h == 0]
+            fits = [heads for heads, size in sizes if not (turns and size % 2)]
             raise UserError(
                 f"--heads {self.heads}: does not divide --d-model {self.d_model}; "
                 f"choose from {fits or 'an even --d-model'}"
             )
-        if self.head_dim % 2:
+        if turns and self.head_dim % 2:
             raise UserError(
                 f"--d-model {self.d_model} over --heads {self.heads} gives head size {self.head_dim}, which is odd; "
                 "RoPE turns pairs of features, so make it even"
             )
         if self.attention == "cudnn" and (self.dtype != "bfloat16" or self.head_dim % 8):
             raise UserError("--attention cudnn: needs --dtype bfloat16 and a head size that is a multiple of 8")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"--dropout {self.dropout:g}: a share of features, at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class DesignConfig(DecoderConfig):
+    """A transformer whose every design decision is a flag."""
+
+    norm: Norm = "rms"
+    """Normalisation of features: over their root mean square, or LayerNorm (mean out, over the deviation)."""
+    norm_place: NormPlace = "pre"
+    """Where blocks normalise: what a sub-layer reads, what the stream is after one has been added, or nowhere."""
+    positions: Positions = "rope"
+    """How tokens know where they stand: rotated queries and keys, a learned vector added to each position, not at \
+all (a causal mask alone still tells the first token)."""
+    bias: bool = False
+    """Add a learned bias to what each matrix of a block gives."""
+    dropout: float = 0.0
+    """Share of the embedding's and each sub-layer's features that training sets to 0."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from bestguess.nn.config import DecoderConfig
+from bestguess.nn.config import DesignConfig
 from bestguess.nn.decoder import Decoder
 from bestguess.nn.init import scaled_normal
 
@@ -23,10 +23,10 @@ class LanguageModel(eqx.Module):
     decoder: Decoder
     head: Float[Array, "D V"]
 
-    def __init__(self, config: DecoderConfig, vocab: int, *, key: Key[Array, ""]):
+    def __init__(self, config: DesignConfig, vocab: int, *, key: Key[Array, ""], context: int | None = None):
         embedding_key, decoder_key, head_key = jax.random.split(key, 3)
         self.embedding = jax.random.normal(embedding_key, (vocab, config.d_model))
-        self.decoder = Decoder(config, key=decoder_key)
+        self.decoder = Decoder(config, key=decoder_key, context=context)
         self.head = scaled_normal(head_key, (config.d_model, vocab))
 
     def __call__(self, index_T: Int[Array, "T"]) -> Float[Array, "T V"]:
@@ -38,23 +38,26 @@ class LanguageModel(eqx.Module):
 def from_arrays(arrays: Mapping[str, np.ndarray], heads: int) -> LanguageModel:
     """Return the model whose weights are `arrays`, named as `to_arrays` and the scratch GPT's `state_dict` name them.
 
-    The GPT must be of the decoder's kind: pre-norm with RMSNorm, rotary positions and no biases. One that
-    is not, and arrays that do not fit together, are a ValueError that names what is off.
+    What there is tells the GPT's kind: positions learned or rotary, LayerNorm or RMSNorm, with or without
+    biases. Arrays that do not fit together are a ValueError that names what is off.
     """
-    foreign = sorted(n for n in arrays if n == "position_embedding" or n.endswith(".bias"))
-    if foreign:
-        raise ValueError(
-            f"{foreign[0]}: the decoder has rotary positions, RMSNorm and no biases; "
-            "train the GPT with position='rope', norm='rms', bias=False"
-        )
     try:
         vocab, d_model = arrays["token_embedding"].shape
         d_ff = arrays["blocks.0.feed_forward.up.weight"].shape[1]
     except (KeyError, ValueError, IndexError):
         raise ValueError("token_embedding and blocks.0.feed_forward.up.weight: not two matrices of a GPT") from None
     layers = sum(name.endswith(".attention.qkv.weight") for name in arrays)
-    config = DecoderConfig(layers=layers, d_model=d_model, heads=heads, d_ff=d_ff)
-    model = LanguageModel(config, vocab, key=jax.random.key(0))
+    position = arrays.get("position_embedding")
+    config = DesignConfig(
+        layers=layers,
+        d_model=d_model,
+        heads=heads,
+        d_ff=d_ff,
+        norm="layer" if "norm.bias" in arrays else "rms",
+        positions="rope" if position is None else "learned",
+        bias="blocks.0.attention.qkv.bias" in arrays,
+    )
+    model = LanguageModel(config, vocab, key=jax.random.key(0), context=None if position is None else len(position))
     own = _named(model)
     if own.keys() != arrays.keys():
         missing, unknown = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
@@ -73,14 +76,27 @@ def to_arrays(model: LanguageModel) -> dict[str, np.ndarray]:
 
 def _named(model: Any) -> dict[str, Any]:
     """Return every leaf of a language model by its name, whatever the leaves are (Equinox wraps them to find them)."""
-    named = {"token_embedding": model.embedding}
-    for i, block in enumerate(model.decoder.blocks):
+    decoder = model.decoder
+    named = {"token_embedding": model.embedding, "position_embedding": decoder.position}
+    for i, block in enumerate(decoder.blocks):
+        attention, feed_forward, at = block.attention, block.feed_forward, f"blocks.{i}."
+        named |= _norm(at + "attention_norm", block.attention_norm)
         named |= {
-            f"blocks.{i}.attention_norm.gain": block.attention_norm.gain,
-            f"blocks.{i}.attention.qkv.weight": block.attention.qkv,
-            f"blocks.{i}.attention.out.weight": block.attention.out,
-            f"blocks.{i}.feed_forward_norm.gain": block.feed_forward_norm.gain,
-            f"blocks.{i}.feed_forward.up.weight": block.feed_forward.up,
-            f"blocks.{i}.feed_forward.down.weight": block.feed_forward.down,
+            at + "attention.qkv.weight": attention.qkv,
+            at + "attention.qkv.bias": attention.qkv_bias,
+            at + "attention.out.weight": attention.out,
+            at + "attention.out.bias": attention.out_bias,
         }
-    return named | {"norm.gain": model.decoder.norm.gain, "head.weight": model.head}
+        named |= _norm(at + "feed_forward_norm", block.feed_forward_norm)
+        named |= {
+            at + "feed_forward.up.weight": feed_forward.up,
+            at + "feed_forward.up.bias": feed_forward.up_bias,
+            at + "feed_forward.down.weight": feed_forward.down,
+            at + "feed_forward.down.bias": feed_forward.down_bias,
+        }
+    named |= _norm("norm", decoder.norm) | {"head.weight": model.head}
+    return {name: leaf for name, leaf in named.items() if leaf is not None}
+
+
+def _norm(at: str, norm: Any) -> dict[str, Any]:
+    return {at + ".gain": norm.gain, at + ".bias": getattr(norm, "bias", None)}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from bestguess.nn.config import Norm
 
 
 class RMSNorm(eqx.Module):
@@ -22,3 +25,42 @@ class RMSNorm(eqx.Module):
         x = x_TD.astype(jnp.float32)
         scale = 1 / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + self.eps)
         return (x * scale * self.gain[None]).astype(x_TD.dtype)
+
+
+class LayerNorm(eqx.Module):
+    """Features less their mean, over their standard deviation, times a gain, plus a bias (Ba et al., 2016).
+
+    Over two features that is a sign: (a, b) becomes ±(1, −1), whatever a and b are.
+    """
+
+    gain: Float[Array, "D"]
+    bias: Float[Array, "D"]
+    eps: float = eqx.field(static=True)
+
+    def __init__(self, dim: int, eps: float = 1e-5):
+        self.gain = jnp.ones(dim)
+        self.bias = jnp.zeros(dim)
+        self.eps = eps
+
+    def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
+        """Return (x − mean) / deviation · gain + bias, computed in float32, in the dtype of `x_TD`."""
+        x = x_TD.astype(jnp.float32)
+        x = x - jnp.mean(x, axis=-1, keepdims=True)
+        scale = jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + self.eps)
+        return (x * scale * self.gain[None] + self.bias[None]).astype(x_TD.dtype)
+
+
+class NoNorm(eqx.Module):
+    """Features as they are."""
+
+    def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
+        """Return x."""
+        return x_TD
+
+
+FeatureNorm = RMSNorm | LayerNorm | NoNorm
+
+
+def make_norm(norm: Norm, dim: int) -> RMSNorm | LayerNorm:
+    """Return the normalisation of that name over `dim` features."""
+    return RMSNorm(dim) if norm == "rms" else LayerNorm(dim)

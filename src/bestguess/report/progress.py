@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -65,12 +65,14 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, step: int, loss: float, normalised_loss: float | None = None) -> None:
-        """Show that `step` steps are done, the loss then and, where a floor is known, loss over floor."""
+    def update(
+        self, step: int, loss: float, normalised_loss: float | None = None, accuracy: float | None = None
+    ) -> None:
+        """Show that `step` steps are done, the loss then and, where there is one, loss over floor, or an accuracy."""
         self._measure(step)
         # On 80 columns the bar needs the room that the longer words take.
         short = self._bar is not None and self._console.width < 100
-        figures = "  ".join(self._figures(loss, normalised_loss, "norm" if short else "normalised"))
+        figures = "  ".join(self._figures(loss, normalised_loss, "norm" if short else "normalised", accuracy))
         if self._bar is not None:
             self._bar.update(self._task, completed=step, figures=figures)
         elif step >= self._total or (step - self._printed) * 10 >= self._total:
@@ -88,15 +90,67 @@ class TrainingProgress:
             self._seconds_per_step = latest if before is None else 0.7 * before + 0.3 * latest
         self._when, self._step = now, step
 
-    def _figures(self, loss: float, normalised_loss: float | None, word: str) -> list[str]:
+    def _figures(self, loss: float, normalised_loss: float | None, word: str, accuracy: float | None) -> list[str]:
         figures = [f"loss {loss:.4f}"]
         if normalised_loss is not None:
             figures.append(f"{word} {normalised_loss:.4f}")
+        if accuracy is not None:
+            figures.append(f"accuracy {accuracy:.1%}")
         if self._seconds_per_step:
             rate = self._runs / self._seconds_per_step
             figures.append(f"{_short(rate)} {'run-steps/s' if self._runs > 1 else 'steps/s'}")
             figures.append(f"{_duration((self._total - self._step) * self._seconds_per_step)} left")
         return figures
+
+
+class PartsProgress:
+    """A progress bar for each part of an ensemble that was split, one after the other; a context manager.
+
+    resumed: the step that each run goes on from. It shows means over the part's runs that are finite.
+    """
+
+    def __init__(
+        self, console: Console, total_steps: int, n_runs: int, label: str = "training", resumed: Sequence[int] = ()
+    ) -> None:
+        self._console, self._total, self._runs, self._label = console, total_steps, n_runs, label
+        self._resumed = resumed
+        self._part: range | None = None
+        self._progress: TrainingProgress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(kind, error, trace)
+        self._progress = None
+
+    def update(
+        self,
+        part: range,
+        step: int,
+        loss: Iterable[float],
+        normalised_loss: Iterable[float] | None = None,
+        accuracy: Iterable[float] | None = None,
+    ) -> None:
+        """Show what the runs of `part` have reached; each figure has one value for each of them."""
+        if part != self._part:
+            self.__exit__(None, None, None)
+            label = self._label if len(part) == self._runs else f"runs {part.start}–{part.stop - 1}"
+            start = self._resumed[part.start] if self._resumed else 0
+            self._progress = TrainingProgress(self._console, self._total, len(part), label, start_step=start)
+            self._progress.__enter__()
+            self._part = part
+        assert self._progress is not None
+        others = (None if values is None else _mean(values) for values in (normalised_loss, accuracy))
+        self._progress.update(step, _mean(loss), *others)
+
+
+def _mean(values: Iterable[float]) -> float:
+    finite = [float(value) for value in values if math.isfinite(value)]
+    return math.fsum(finite) / len(finite) if finite else math.nan
 
 
 def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bestguess.report.progress import TrainingProgress
+from bestguess.report.progress import PartsProgress
 from bestguess.report.trackers import METRICS_FILE, Trackers, open_trackers, read_metrics
 from bestguess.sweep.family import VALIDATION, Family
 from bestguess.sweep.ledger import not_finite
@@ -68,19 +68,18 @@ def train_runs(
             (folder / METRICS_FILE).unlink(missing_ok=True)  # of an attempt that died before its first checkpoint
         trackers = open_trackers(track, folder, {}, own, resumed)
     with trackers:
-        bar = _Bar(console, train.steps, label, resumed)
+        bar = PartsProgress(console, train.steps, len(configs), label, resumed or ())
 
         def on_chunk(part: range, step: int, metrics: dict[str, np.ndarray]) -> None:
             still_ours()
             for i, run in enumerate(part):
                 values = {name: float(metrics[name][i]) for name in metrics if name not in ("stopped", "fault_step")}
                 trackers.log(step, run, values)
-            bar.update(part, step, metrics)
+            if distributed.is_first():
+                bar.update(part, step, metrics["train_loss"], metrics["score"])
 
-        try:
+        with bar:
             fitted = fit(problem, train, members, folder / CHECKPOINTS, on_chunk=on_chunk, say=say)
-        finally:
-            bar.close()
         distributed.wait("metrics are written")
         curves: list[list[dict[str, Any]]] = [[] for _ in configs]
         for line in read_metrics(folder / METRICS_FILE):
@@ -116,37 +115,6 @@ def _judge(
 def slice_of(stacked: Any, index: int) -> Any:
     """Return one run's slice of a tree with a leading run axis, as JAX's arrays."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), stacked)
-
-
-class _Bar:
-    """A progress bar for each part of an ensemble that was split."""
-
-    def __init__(self, console: Console, steps: int, label: str, resumed: list[int] | None) -> None:
-        self.console, self.steps, self.label, self.resumed = console, steps, label, resumed
-        self.part: range | None = None
-        self.progress: TrainingProgress | None = None
-
-    def update(self, part: range, step: int, metrics: dict[str, np.ndarray]) -> None:
-        if not distributed.is_first():
-            return
-        if part != self.part:
-            self.close()
-            start = self.resumed[part.start] if self.resumed else 0
-            self.progress = TrainingProgress(self.console, self.steps, len(part), self.label, start_step=start)
-            self.progress.__enter__()
-            self.part = part
-        assert self.progress is not None
-        self.progress.update(step, _mean(metrics["train_loss"]), _mean(metrics["score"]))
-
-    def close(self) -> None:
-        if self.progress is not None:
-            self.progress.__exit__(None, None, None)
-        self.progress = None
-
-
-def _mean(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else math.nan
 
 
 def explain(error: Exception) -> tuple[str, str]:

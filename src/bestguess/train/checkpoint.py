@@ -49,7 +49,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def save_checkpoint(folder: Path, step: int, tree: PyTree, about: dict[str, Any], keep: int = 2) -> Path:
     """Write the arrays of `tree` and the JSON-able `about`; return the file. Keeps the newest `keep` files."""
-    arrays = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in _named(tree)}
+    arrays = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in named_leaves(tree)}
     header = {"about": json.dumps(about), "step": str(step)}
     header["sha256"] = _digest(header, arrays)
     path = folder / f"step-{step:08d}.safetensors"
@@ -80,7 +80,7 @@ def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
             raise DamagedCheckpoint(f"{path}: its contents do not match the checksum that it was written with")
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedCheckpoint(f"{path}: not a whole checkpoint ({error})") from error
-    named = _named(like)
+    named = named_leaves(like)
     for name, leaf in named:
         found = arrays.get(name)
         if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
@@ -119,7 +119,8 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def _named(tree: PyTree) -> list[tuple[str, Any]]:
+def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
+    """Return every leaf with the path to it, such as `decoder/blocks/0/attention/qkv`."""
     leaves, _ = jax.tree.flatten_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
 

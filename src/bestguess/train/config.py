@@ -6,11 +6,13 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from bestguess.command import UserError, nearest
 
 C = TypeVar("C")
+Optimizer = Literal["adamw", "adam", "sgd"]
+Schedule = Literal["cosine", "constant", "step", "exponential"]
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,25 @@ class TrainConfig:
     """The first seed; the others count up from it."""
     warmup_steps: int = 500
     """Steps over which the learning rate rises linearly from 0 to its peak."""
+    schedule: Schedule = "cosine"
+    """How the learning rate falls after warm-up: as half a cosine, not at all, in stairs, exponentially."""
     final_learning_rate: float = 0.0
-    """Learning rate at the end of the cosine (share of the peak)."""
+    """Learning rate at the end (share of the peak); a constant one does not heed it."""
+    learning_rate_drops: int = 3
+    """Drops of the schedule `step`, all by the same factor, between parts of equal length."""
+    optimizer: Optimizer = "adamw"
+    """Adam with decoupled decay, Adam, or gradient descent with momentum; the last two add their decay to the \
+gradient."""
     beta1: float = 0.9
-    """AdamW: decay of the gradient's mean."""
+    """Decay of the gradient's mean; the momentum of sgd."""
     beta2: float = 0.999
-    """AdamW: decay of the gradient's square."""
+    """Decay of the gradient's square; sgd has none."""
     weight_decay: float = 0.01
-    """AdamW: decoupled decay of matrices, times the learning rate (1/step)."""
+    """Decay of matrices (1/step, times the learning rate)."""
     clip_norm: float = 1.0
     """Global norm that gradients are clipped to; inf means never."""
+    clip_value: float = float("inf")
+    """Largest size that a gradient's entries are clipped to, before their norm is; inf means never."""
     accumulate: int = 1
     """Micro-batches that a batch is split into to save memory; the gradient is that of the whole batch."""
     validate_every: int = 100
@@ -55,6 +66,7 @@ class TrainConfig:
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
         positive = ["steps", "batch_size", "seeds", "accumulate", "validate_every", "validation_sequences", "clip_norm"]
+        positive += ["learning_rate_drops", "clip_value"]
         not_negative = "first_seed warmup_steps final_learning_rate weight_decay patience min_delta checkpoint_every"
         for name in positive:
             if not getattr(self, name) > 0:
@@ -74,6 +86,11 @@ class TrainConfig:
                 raise UserError(f"{flag(name)} {getattr(self, name)}: must lie in [0, 1)")
         if self.final_learning_rate > 1:
             raise UserError(f"--final-learning-rate {self.final_learning_rate}: a share of the peak, at most 1")
+        if self.schedule in ("step", "exponential") and not self.final_learning_rate:
+            raise UserError(
+                f"--schedule {self.schedule}: multiplies the rate and never reaches --final-learning-rate 0; "
+                "give it a share of the peak, such as 0.01"
+            )
         if self.warmup_steps >= self.steps:
             raise UserError(
                 f"--warmup-steps {self.warmup_steps}: must be fewer than --steps {self.steps}; try {self.steps // 10}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -22,24 +22,41 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 from bestguess.command import UserError
-from bestguess.task import Task
 from bestguess.train.config import TrainConfig
 from bestguess.train.optimizer import learning_rate, make_optimizer
+from bestguess.train.packing import Packing
 
-TaskT = TypeVar("TaskT", bound=Task)
+TaskT = TypeVar("TaskT")
 ModelT = TypeVar("ModelT")
 
 
 class Problem(eqx.Module, Generic[TaskT, ModelT]):
-    """What a family gives the trainer: a model, a loss of one sequence, a validation."""
+    """What a family gives the trainer: a model, a loss of one sequence, a validation.
+
+    Its arrays are shared by all runs (a table that they draw from); what differs between runs is in their tasks.
+    """
+
+    packed: ClassVar[bool] = False
+    """Whether steps keep the weights in two flat arrays. Worth it where a model's arrays are so small and many that
+    an operation's overhead outweighs its work; where they are large, unpacking them costs more than it saves. The
+    gradient's norm is then summed in another order. Arrays must all be float32."""
 
     @abc.abstractmethod
     def init(self, task: TaskT, key: Key[Array, ""]) -> ModelT:
         """Return the initial model of one run."""
 
+    def draw(self, task: TaskT, key: Key[Array, ""], progress: Float[Array, ""]) -> Any:
+        """Return what `loss` is given of one sequence: by default the key, for `loss` to draw the sequence itself.
+
+        A chunk's sequences are drawn before its steps, all at once: so this is the place for small things that
+        take many random numbers, such as a row's place in a table, and for what depends on the training's
+        progress (the step over all steps, from 0 to 1), such as a curriculum. Large sequences belong in `loss`.
+        """
+        return key
+
     @abc.abstractmethod
-    def loss(self, model: ModelT, task: TaskT, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Return the summed loss of one sequence drawn with `key`, and its count of targets."""
+    def loss(self, model: ModelT, task: TaskT, drawn: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Return the summed loss of one sequence and its count of targets; `drawn` is what `draw` returned."""
 
     @abc.abstractmethod
     def validate(self, model: ModelT, task: TaskT, key: Key[Array, " n"]) -> dict[str, Float[Array, ""]]:
@@ -49,7 +66,8 @@ class Problem(eqx.Module, Generic[TaskT, ModelT]):
 class Member(eqx.Module):
     """What sets one run apart: its task, its peak learning rate, its seed."""
 
-    task: Task
+    task: PyTree
+    """A `Task`, or of a task that the problem holds for all runs, the arrays in which this run differs."""
     learning_rate: Float[Array | np.ndarray, "*run"]
     seed: Int[Array | np.ndarray, "*run"]
 
@@ -89,6 +107,9 @@ class Ensemble:
         self.members = jax.device_put(members, self._by_run)
         self.optimizer = make_optimizer(config)
         self._compiled: dict[int, Any] = {}
+        # Arguments of the programs: as constants in them, a table would be compiled anew with each.
+        shared, self._static = eqx.partition(problem, eqx.is_array)
+        self.shared = jax.device_put(shared, NamedSharding(self.mesh, PartitionSpec()))
 
     def with_members(self, members: Member) -> Ensemble:
         """Return an ensemble of other runs; where there are as many, it shares the compiled programs."""
@@ -114,23 +135,25 @@ class Ensemble:
         return jax.device_put(state, self._by_run)
 
     def compile(self, steps: int):
-        """Return the compiled program (state, members, first step) → (state, metrics) for `steps` steps."""
+        """Return the compiled program (state, members, first step, shared) → (state, metrics) for `steps` steps."""
         if steps not in self._compiled:
             # `steps` is closed over: a loop of known length compiles to better code than one of unknown length.
             program = jax.jit(
-                lambda state, members, first: self._chunk(state, members, first, steps),
+                lambda state, members, first, shared: self._chunk(
+                    eqx.combine(shared, self._static), state, members, first, steps
+                ),
                 donate_argnums=0,
                 out_shardings=(self._by_run, self._by_run),
             )
             shard = lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self._by_run)  # noqa: E731
             state = jax.tree.map(shard, self.shape())
             first = jax.ShapeDtypeStruct((), jnp.int32)
-            self._compiled[steps] = program.lower(state, self.members, first).compile(_compiler_options())
+            self._compiled[steps] = program.lower(state, self.members, first, self.shared).compile(_compiler_options())
         return self._compiled[steps]
 
     def chunk(self, state: State, first_step: int, steps: int) -> tuple[State, dict[str, Shaped[Array, "run"]]]:
         """Return the state after `steps` steps and one validation, and each run's metrics. Donates `state`."""
-        return self.compile(steps)(state, self.members, np.asarray(first_step, np.int32))
+        return self.compile(steps)(state, self.members, np.asarray(first_step, np.int32), self.shared)
 
     # What follows is traced.
 
@@ -150,11 +173,18 @@ class Ensemble:
 
         return jax.vmap(start_one)(members)
 
-    def _chunk(self, state: State, members: Member, first_step: Int[Array, ""], steps: int):
-        def body(state, step):
-            return self._step(state, members, step)
+    def _chunk(self, problem: Problem, state: State, members: Member, first_step: Int[Array, ""], steps: int):
+        packing = Packing(jax.tree.map(lambda leaf: leaf[0], state.model)) if problem.packed else None
 
-        state, (loss, norm, live) = jax.lax.scan(body, state, first_step + jnp.arange(steps))
+        def body(state, step_and_drawn):
+            return self._step(problem, packing, state, members, *step_and_drawn)
+
+        step = first_step + jnp.arange(steps)
+        if packing is not None:
+            state = jax.vmap(packing.within)(state)
+        state, (loss, norm, live) = jax.lax.scan(body, state, (step, self._draw(problem, members, step)))
+        if packing is not None:
+            state = jax.vmap(packing.without)(state)
         count = jnp.sum(live, axis=0)
         metrics = {
             # The mean over the steps that a run took: a stopped run's later losses are no part of it.
@@ -164,7 +194,7 @@ class Ensemble:
                 members
             ),
         }
-        state, measures = self._validate(state, members, first_step + steps)
+        state, measures = self._validate(problem, state, members, first_step + steps)
         return state, metrics | measures | {"stopped": state.stopped, "fault_step": state.fault_step}
 
     def _keys(self, members: Member, purpose: int, step: Int[Array, ""], count: int) -> Key[Array, "run n"]:
@@ -186,24 +216,43 @@ class Ensemble:
             return jax.lax.map(lambda each: function(*each), arguments)
         return jax.vmap(function)(*arguments)
 
-    def _step(self, state: State, members: Member, step: Int[Array, ""]):
+    def _draw(self, problem: Problem, members: Member, step: Int[Array, " steps"]) -> PyTree:
+        """Return what every step's micro-batches are drawn from: leaves [steps, run, accumulate, n, ...]."""
         config = self.config
-        keys = self._keys(members, _TRAIN, step, config.batch_size)
-        micro = keys.reshape(self.size, config.accumulate, -1)
-        micro = self._shard(micro, PartitionSpec("run", None, "batch"))
+        keys = jax.vmap(lambda one: self._keys(members, _TRAIN, one, config.batch_size))(step)
+        keys = keys.reshape(len(step), self.size, config.accumulate, -1)
+        keys = self._shard(keys, PartitionSpec(None, "run", None, "batch"))
 
-        def one_run(state: State, member: Member, micro: Key[Array, "accumulate n"]):
-            def total(model, keys):
-                loss, count = jax.vmap(lambda key: self.problem.loss(model, member.task, key))(keys)
+        def of_run(task, keys, progress):
+            return jax.vmap(jax.vmap(lambda key: problem.draw(task, key, progress)))(keys)
+
+        of_runs = jax.vmap(of_run, in_axes=(0, 0, None))
+        return jax.vmap(of_runs, in_axes=(None, 0, 0))(members.task, keys, step / config.steps)
+
+    def _step(
+        self,
+        problem: Problem,
+        packing: Packing | None,
+        state: State,
+        members: Member,
+        step: Int[Array, ""],
+        micro: PyTree,
+    ):
+        config = self.config
+
+        def one_run(state: State, member: Member, micro: PyTree):
+            def total(model, drawn):
+                model = model if packing is None else packing.unpack(model)
+                loss, count = jax.vmap(lambda each: problem.loss(model, member.task, each))(drawn)
                 return jnp.sum(loss), jnp.sum(count)
 
-            def add(sums, keys):
-                (loss, count), gradient = jax.value_and_grad(total, has_aux=True)(state.model, keys)
+            def add(sums, drawn):
+                (loss, count), gradient = jax.value_and_grad(total, has_aux=True)(state.model, drawn)
                 return jax.tree.map(jnp.add, sums, (gradient, loss, count)), None
 
             zeros = (jax.tree.map(jnp.zeros_like, state.model), jnp.zeros(()), jnp.zeros(()))
             if config.accumulate == 1:
-                (gradient, loss, count), _ = add(zeros, micro[0])
+                (gradient, loss, count), _ = add(zeros, jax.tree.map(lambda leaf: leaf[0], micro))
             else:
                 (gradient, loss, count), _ = jax.lax.scan(add, zeros, micro)
             # Divided once, by all targets of the batch: a mean of micro-batches' means would weigh them wrongly.
@@ -231,12 +280,12 @@ class Ensemble:
         )
         return state, (loss, norm, live)
 
-    def _validate(self, state: State, members: Member, step: Int[Array, ""]):
+    def _validate(self, problem: Problem, state: State, members: Member, step: Int[Array, ""]):
         keys = self._keys(members, _VALIDATE, jnp.asarray(0), self.config.validation_sequences)
         keys = self._shard(keys, PartitionSpec("run", "batch"))
 
         def one_run(state: State, member: Member, keys: Key[Array, " n"]):
-            measures = self.problem.validate(state.model, member.task, keys)
+            measures = problem.validate(state.model, member.task, keys)
             score = measures["score"]
             live = ~state.stopped
             # The best weights are the best, by however little; patience asks for more than `min_delta`.

@@ -1,0 +1,106 @@
+"""What the experiment on the integer design tests, as the head of its YAML states it. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bestguess.integers.config import IntegersConfig
+from bestguess.report.verdicts import At, Contrast, Difference, Experiment, Factor, Hypothesis, Measure, Reading
+
+
+def _regret(config: IntegersConfig, figures: Mapping[str, Any]) -> Reading:
+    return Reading(math.log2(figures["regret"]))
+
+
+def _mean_regret(config: IntegersConfig, figures: Mapping[str, Any]) -> Reading:
+    return Reading(math.log2(figures["mean"]["regret"]))
+
+
+def _leak(config: IntegersConfig, figures: Mapping[str, Any]) -> Reading:
+    return Reading(math.log2(figures["regret"] / figures["seen"]["regret"]))
+
+
+CHANGE = Factor("change", "change")
+MEASURES = (
+    Measure(
+        "regret",
+        "regret at full context",
+        "log2",
+        _regret,
+        group="regret",
+        axis="regret at full context, held-out rows (nats)",
+        show=np.exp2,
+        log=True,
+    ),
+    Measure(
+        "mean_regret",
+        "mean regret over positions",
+        "log2",
+        _mean_regret,
+        group="mean_regret",
+        axis="mean regret over positions, held-out rows (nats)",
+        show=np.exp2,
+        log=True,
+    ),
+    Measure(
+        "leak",
+        "regret on held-out rows over seen rows",
+        "log2",
+        _leak,
+        group="leak",
+        axis="regret at full context, held-out over seen rows",
+        show=np.exp2,
+        log=True,
+    ),
+)
+
+
+def _worse(change: str, than: str = "nothing") -> Contrast:
+    return {"change": Difference(change, than)}
+
+
+def _claim(name: str, claim: str, change: str, than: str = "nothing") -> Hypothesis:
+    """Return the claim that a change makes the regret larger than another, by default than no change."""
+    return Hypothesis(name, claim, _worse(change, than), "", ("regret",))
+
+
+EXPERIMENTS = {
+    "integer_design": Experiment(
+        title="The integer design",
+        question="Which choices of the design document, and which of its reasons, hold up beside the exact Bayes "
+        "predictor, on rows that training never saw?",
+        factors=(CHANGE,),
+        measures=MEASURES,
+        hypotheses=(
+            _claim("H1", "The document's design beats the default.", "design=default", "design=document"),
+            _claim("H2a", "Tuple embedding beats a learned one.", "model.embedding=learned"),
+            _claim("H2b", "Tuple embedding beats Fourier features.", "model.embedding=fourier"),
+            _claim("H2c", "Tuple embedding beats number-theoretic features.", "model.embedding=number-theoretic"),
+            _claim("H2d", "Tuple embedding beats 8 bits.", "model.embedding=binary"),
+            _claim("H3a", "Post-norm beats pre-norm.", "model.norm_place=pre"),
+            _claim("H3b", "Post-norm beats no norm.", "model.norm_place=none"),
+            _claim("H4a", "A distance weight of 0.1 beats none.", "objective.alpha=0"),
+            _claim("H4b", "A distance weight of 0.1 beats 1.", "objective.alpha=1"),
+            _claim("H5a", "Gradual transitions beat no curriculum.", "task.curriculum=none"),
+            _claim("H5b", "Gradual transitions beat strict ones.", "task.curriculum=strict"),
+            _claim("H6", "All positions help.", "objective.prefixes=full"),
+            _claim("H7", "Few heads suffice: 2 beat 8.", "model.heads=8"),
+            _claim("H8", "A small FFN suffices: 32 beats 256.", "model.d_ff=256"),
+            Hypothesis(
+                "H9", "No leakage: held-out rows are no harder.", {"change": At("nothing")}, "", ("leak",), direction=-1
+            ),
+        ),
+        small=(
+            "preset=small",
+            "train.steps=300",
+            "train.warmup_steps=30",
+            "train.validate_every=100",
+            "train.learning_rate=0.001,0.003",
+            "train.first_seed=0,1",
+        ),
+    )
+}

@@ -1,0 +1,109 @@
+"""The model: numbers in, a distribution over the 256 next numbers out, at every position.
+
+Shapes in names: T terms, F features of a number, D model width, V values (256).
+"""
+
+from __future__ import annotations
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from bestguess.integers.config import CLASSES, Embedding, IntegerModelConfig
+from bestguess.integers.embeddings import features
+from bestguess.nn.decoder import Decoder, DecoderCache
+from bestguess.nn.init import scaled_normal
+from bestguess.nn.linear import linear
+
+
+class NumberEmbedding(eqx.Module):
+    """A number's fixed features, mapped linearly to the width of the model, or as they are."""
+
+    lift: Float[Array, "F D"] | None
+    kind: Embedding = eqx.field(static=True)
+
+    def __init__(self, config: IntegerModelConfig, *, key: Key[Array, ""]):
+        config.check()
+        count = features(config.embedding).shape[1]
+        self.lift = scaled_normal(key, (count, config.d_model)) if config.lift else None
+        self.kind = config.embedding
+
+    def __call__(self, term_T: Int[Array, "T"]) -> Float[Array, "T D"]:
+        """Return the embedded terms; padding (below 0) is the zero vector."""
+        x_TF = jnp.asarray(features(self.kind))[term_T]
+        x_TF = jnp.where(term_T[:, None] >= 0, x_TF, 0.0)
+        return x_TF if self.lift is None else linear(x_TF, self.lift)
+
+
+class ClassificationHead(eqx.Module):
+    """256 logits."""
+
+    weight: Float[Array, "D V"]
+    bias: Float[Array, "V"]
+
+    def __init__(self, config: IntegerModelConfig):
+        # From nothing learnt, every number is as likely: training starts at log 256.
+        self.weight = jnp.zeros((config.d_model, CLASSES))
+        self.bias = jnp.zeros(CLASSES)
+
+    def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T V"]:
+        """Return the logits (float32)."""
+        return linear(x_TD, self.weight).astype(jnp.float32) + self.bias[None]
+
+
+class RegressionHead(eqx.Module):
+    """One number μ, and one deviation σ for all: a Gaussian over the 256 values.
+
+    Its −log p is (y − μ)²/2σ² and a normalisation, so that maximum likelihood is least squares; and it is a
+    distribution over values as the other head's, so that every loss, measure and decoder takes both.
+    """
+
+    weight: Float[Array, "D 1"]
+    bias: Float[Array, "1"]
+    log_deviation: Float[Array, "1"]
+
+    def __init__(self, config: IntegerModelConfig):
+        self.weight = jnp.zeros((config.d_model, 1))
+        self.bias = jnp.zeros(1)
+        self.log_deviation = jnp.full(1, math.log(_SPREAD))
+
+    def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T V"]:
+        """Return −(k − μ)²/2σ² for every value k (float32)."""
+        mean_T1 = _MIDDLE + _SPREAD * (linear(x_TD, self.weight).astype(jnp.float32) + self.bias[None])
+        return -0.5 * ((jnp.arange(CLASSES)[None] - mean_T1) * jnp.exp(-self.log_deviation)[None]) ** 2
+
+
+_MIDDLE = (CLASSES - 1) / 2
+_SPREAD = math.sqrt((CLASSES**2 - 1) / 12)
+"""Mean and standard deviation of a number drawn uniformly: where the regression starts."""
+
+
+class IntegerModel(eqx.Module):
+    """Embedding, decoder, head: from terms 1..t, the logits of term t + 1."""
+
+    embedding: NumberEmbedding
+    decoder: Decoder
+    head: ClassificationHead | RegressionHead
+
+    def __init__(self, config: IntegerModelConfig, context: int, *, key: Key[Array, ""]):
+        embedding_key, decoder_key = jax.random.split(key)
+        self.embedding = NumberEmbedding(config, key=embedding_key)
+        self.decoder = Decoder(config, key=decoder_key, context=context)
+        self.head = ClassificationHead(config) if config.head == "classification" else RegressionHead(config)
+
+    def __call__(
+        self, term_T: Int[Array, "T"], cache: DecoderCache | None = None, key: Key[Array, ""] | None = None
+    ) -> tuple[Float[Array, "T V"], DecoderCache | None]:
+        """Return the logits of the term after each (float32), and the cache that now holds these terms.
+
+        key: for dropout; without one nothing is dropped.
+        """
+        x_TD, cache = self.decoder(self.embedding(term_T), cache, key)
+        return self.head(x_TD), cache
+
+    def empty_cache(self, terms: int) -> DecoderCache:
+        """Return a cache for that many terms that holds none."""
+        return self.decoder.empty_cache(terms)

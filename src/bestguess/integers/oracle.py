@@ -1,0 +1,279 @@
+"""The exact Bayes predictor: what comes next, given the terms so far and the generator's prior.
+
+Rows that begin alike are grouped; the next term's probability is the weight of the rows that go on
+with it, over the weight of the group. All figures are sums over the whole table, none is sampled:
+
+    floor at j     = Σ_prefix P(prefix) H(p*(· | prefix)),   the entropy, in nats
+    ceiling at j   = Σ_prefix P(prefix) max_x p*(x | prefix)
+    regret at j    = Σ_prefix P(prefix) KL(p*(· | prefix) ‖ p(· | prefix))
+
+over prefixes of j terms. A part of the table, such as the rows held out of training, weighs the
+prefixes by its own rows; what follows a prefix is p* all the same, as the generator has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bestguess.command import Failure
+from bestguess.integers.config import CLASSES, IntegerTaskConfig
+from bestguess.integers.curriculum import FINAL, final_mixture
+from bestguess.integers.table import PARTS, Part, Table, table_of
+
+SELF_TEST_TOLERANCE = 1e-6
+_CHUNK = 4096
+
+Predictor = Callable[[np.ndarray], np.ndarray]
+"""Contexts, uint8 [n, length] → logits of the next term after each of their prefixes, [n, length, 256]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """All distinct prefixes of one number of terms that something follows, and what follows each."""
+
+    row: np.ndarray
+    """A row that begins with the prefix, int64 [prefixes]."""
+    weight: dict[Part, np.ndarray]
+    """P(prefix, and a term follows | part), float64 [prefixes]."""
+    prefix: np.ndarray
+    """Prefix of each continuation, int64 [continuations], ascending."""
+    value: np.ndarray
+    """The term that follows, int64 [continuations], ascending within a prefix."""
+    probability: np.ndarray
+    """p*(value | prefix), float64 [continuations]."""
+    next_prefix: np.ndarray
+    """Place at the next level of the prefix and its continuation, int64 [continuations]; −1 where nothing follows."""
+
+    def mean(self, of: np.ndarray, part: Part) -> float:
+        """Return the mean over prefixes, weighed by a part's rows, of one number a prefix; NaN where there are none."""
+        own = self.weight[part] > 0  # elsewhere may stand an infinite regret
+        weight = self.weight[part][own]
+        return float(weight @ of[own] / weight.sum()) if own.any() else float("nan")
+
+    def sum(self, of: np.ndarray) -> np.ndarray:
+        """Return the sum over each prefix's continuations of one number a continuation, [prefixes]."""
+        return np.bincount(self.prefix, of, len(self.row))
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """How a predictor does after each prefix: one array [prefixes] for each level, from 1 term on."""
+
+    regret: list[np.ndarray]
+    """KL(p* ‖ p), nats."""
+    accuracy: list[np.ndarray]
+    """p* of the predictor's first choice, the smallest of the most probable terms."""
+    distance: list[np.ndarray]
+    """E|x − first choice| under p*."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Means over a part's rows after 1, 2, …, length terms, each float64 [length]. Exact: no standard errors."""
+
+    regret: np.ndarray
+    """KL(p* ‖ p), nats."""
+    floor: np.ndarray
+    """The oracle's own log loss, its entropy, nats."""
+    accuracy: np.ndarray
+    """Probability that the first choice comes next."""
+    ceiling: np.ndarray
+    """The oracle's accuracy."""
+    distance: np.ndarray
+    """E|x − first choice|."""
+
+    @property
+    def loss(self) -> np.ndarray:
+        """Log loss, nats."""
+        return self.floor + self.regret
+
+    @property
+    def relative_accuracy(self) -> np.ndarray:
+        """Accuracy as a share of the oracle's."""
+        return self.accuracy / self.ceiling
+
+
+@dataclass(frozen=True)
+class FamilyScore:
+    """How a predictor does after full contexts of one family's sequences."""
+
+    family: str
+    phase: int
+    share: float
+    """P(the family gave the sequence | part)."""
+    accuracy: float
+    """Probability that the first choice comes next."""
+    regret: float
+    """KL(p* ‖ p), nats."""
+
+
+class Oracle:
+    """The Bayes predictor of a table under a mixture of the phases, the curriculum's last one by default."""
+
+    def __init__(self, table: Table, mixture: Sequence[float] = FINAL):
+        self.table = table
+        self.mixture = np.asarray(mixture, np.float64)
+        self.weights = table.weights(self.mixture)
+
+    def predict(self, terms: Sequence[int]) -> np.ndarray | None:
+        """Return p*(next | terms), float64 [256], or None where no row of the table begins so and goes on."""
+        rows = self.table.starting_with(terms)
+        rows = rows[self.table.lengths[rows] > len(terms)]
+        weight = self.weights[rows]
+        if not weight.sum() > 0:
+            return None
+        return np.bincount(self.table.rows[rows, len(terms)], weight, CLASSES) / weight.sum()
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """The prefixes of 0, 1, …, length terms."""
+        table = self.table
+        shares = {part: _normalised(self.weights * table.part(part)) for part in PARTS}
+        # Rows that the mixture cannot give are no part of any prefix.
+        possible = self.weights > 0
+        levels: list[Level] = []
+        for j in range(table.length, -1, -1):
+            rows = np.flatnonzero(possible & (table.lengths > j))
+            terms = table.rows[rows]
+            new = np.r_[True, (terms[1:, :j] != terms[:-1, :j]).any(axis=1)]
+            new_next = new | np.r_[True, terms[1:, j] != terms[:-1, j]]
+            prefix, continuation = np.cumsum(new) - 1, np.cumsum(new_next) - 1
+            weight = np.bincount(continuation, self.weights[rows])
+            owner = prefix[new_next]
+            following = np.full(len(owner), -1)
+            if levels:  # the level of one term more: which of its prefixes is each continuation?
+                place = np.searchsorted(rows, levels[-1].row)
+                following[continuation[place]] = np.arange(len(place))
+            levels.append(
+                Level(
+                    row=rows[new],
+                    weight={part: np.bincount(prefix, share[rows]) for part, share in shares.items()},
+                    prefix=owner,
+                    value=terms[new_next, j].astype(np.int64),
+                    probability=weight / np.bincount(owner, weight)[owner],
+                    next_prefix=following,
+                )
+            )
+        return tuple(levels[::-1])
+
+    def logits(self, contexts: np.ndarray) -> np.ndarray:
+        """Return log p*(next | first j terms) for j = 1..length, float32 [n, length, 256]; −∞ for what cannot come.
+
+        A prefix that the table does not have gets all zeros. It is a `Predictor`, so that the oracle
+        can stand where a model stands.
+        """
+        out = np.zeros((len(contexts), self.table.length, CLASSES), np.float32)
+        here = np.zeros(len(contexts), np.int64)
+        for j, (before, level) in enumerate(zip(self.levels, self.levels[1:])):
+            # Continuations are sorted by prefix, then by value.
+            key = before.prefix * CLASSES + before.value
+            wanted = here * CLASSES + contexts[:, j]
+            place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+            here = np.where((here >= 0) & (key[place] == wanted), before.next_prefix[place], -1)
+            known = np.flatnonzero(here >= 0)
+            first = np.searchsorted(level.prefix, here[known], "left")
+            count = np.searchsorted(level.prefix, here[known], "right") - first
+            which = np.repeat(np.arange(len(known)), count)
+            place = first[which] + np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)
+            out[known, j] = -np.inf
+            out[known[which], j, level.value[place]] = np.log(level.probability[place])
+        return out
+
+    def judge(self, predictor: Predictor) -> Verdict:
+        """Return how a predictor does after every distinct prefix of the table, asked in chunks of 4,096 contexts."""
+        levels = self.levels[1:]
+        contexts = np.unique(np.concatenate([level.row for level in levels]))
+        verdict = Verdict(*([np.zeros(len(level.row)) for level in levels] for _ in range(3)))
+        first_of = [np.searchsorted(level.prefix, np.arange(len(level.row) + 1)) for level in levels]
+        for start in range(0, len(contexts), _CHUNK):
+            rows = contexts[start : start + _CHUNK]
+            padded = rows[np.minimum(np.arange(_CHUNK), len(rows) - 1)]  # one shape: a compiled model compiles once
+            logits = np.asarray(predictor(self.table.rows[padded, : self.table.length]))
+            for j, level in enumerate(levels):
+                # The prefixes that these contexts stand for; both are in ascending order.
+                low, high = np.searchsorted(level.row, [rows[0], rows[-1] + 1])
+                part = slice(low, high)
+                mine = logits[np.searchsorted(rows, level.row[part]), j].astype(np.float64)
+                mine -= mine.max(axis=-1, keepdims=True)
+                with np.errstate(divide="ignore"):
+                    mine -= np.log(np.exp(mine).sum(axis=-1, keepdims=True))
+                choice = mine.argmax(axis=-1)
+                then = slice(first_of[j][low], first_of[j][high])
+                owner, value, p = level.prefix[then] - low, level.value[then], level.probability[then]
+                gathered = lambda of: np.bincount(owner, of, high - low)  # noqa: B023, E731
+                verdict.regret[j][part] = gathered(p * (np.log(p) - mine[owner, value]))
+                verdict.accuracy[j][part] = gathered(p * (value == choice[owner]))
+                verdict.distance[j][part] = gathered(p * np.abs(value - choice[owner]))
+        return verdict
+
+    def scores(self, verdict: Verdict, part: Part) -> Scores:
+        """Return a verdict's means over the rows of a part, beside the oracle's own."""
+        levels = self.levels[1:]
+        mean = lambda of: np.array([level.mean(one, part) for level, one in zip(levels, of)])  # noqa: E731
+        return Scores(
+            regret=mean(verdict.regret),
+            floor=mean(level.sum(-level.probability * np.log(level.probability)) for level in levels),
+            accuracy=mean(verdict.accuracy),
+            ceiling=mean(np.maximum.reduceat(level.probability, _firsts(level.prefix)) for level in levels),
+            distance=mean(verdict.distance),
+        )
+
+    def family_scores(self, verdict: Verdict, part: Part) -> list[FamilyScore]:
+        """Return a verdict after full contexts, family by family; those that give no such row of the part left out.
+
+        Where a context may come from several families, each has its posterior share of what follows.
+        """
+        table, level = self.table, self.levels[-1]
+        there = table.part(part) & (table.lengths > table.length) & (self.weights > 0)
+        row = np.repeat(np.arange(len(table.rows)), np.diff(table.first_source))
+        place = np.searchsorted(level.row, row, "right") - 1
+        phase = np.array([family.phase for family in table.families]) - 1
+        weight = self.mixture[phase[table.source_family]] * table.source_prior * there[row]
+        total = np.bincount(table.source_family, weight, len(table.families))
+        sums = [
+            np.bincount(table.source_family, weight * np.where(weight > 0, of[-1][place], 0), len(table.families))
+            for of in (verdict.accuracy, verdict.regret)
+        ]
+        return [
+            FamilyScore(one.name, one.phase, float(share), *(float(of[i] / total[i]) for of in sums))
+            for i, (one, share) in enumerate(zip(table.families, total / (total.sum() or 1.0)))
+            if share > 0
+        ]
+
+    def self_test(self) -> float:
+        """Return by how much the oracle, in a model's place, misses regret 0 and its own accuracy.
+
+        Raises Failure above `SELF_TEST_TOLERANCE`: then no figure of this evaluation is to be believed.
+        """
+        verdict = self.judge(self.logits)
+        worst = 0.0
+        for part in PARTS:
+            scores = self.scores(verdict, part)
+            if np.isfinite(scores.floor).any():
+                worst = max(
+                    worst, np.nanmax(np.abs(scores.regret)), np.nanmax(np.abs(scores.accuracy - scores.ceiling))
+                )
+        if not worst <= SELF_TEST_TOLERANCE:
+            raise Failure(
+                f"self-test: the oracle's own predictions miss regret 0 or its accuracy by {worst:.2g} through this "
+                f"evaluation, more than {SELF_TEST_TOLERANCE:g}; the evaluation is wrong, so no result is reported"
+            )
+        return float(worst)
+
+
+def oracle_of(config: IntegerTaskConfig) -> Oracle:
+    """Return the Bayes predictor of a config's sequences, under the mixture that its training ends with."""
+    return Oracle(table_of(config), final_mixture(config.phases))
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    total = weights.sum()
+    return weights / total if total > 0 else weights
+
+
+def _firsts(prefix: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(np.r_[True, prefix[1:] != prefix[:-1]])

@@ -1,0 +1,138 @@
+"""What the trainer needs of the integers family: the model, the draw, the loss of one sequence, the validation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from bestguess.integers.config import IntegersConfig, IntegerTaskConfig
+from bestguess.integers.curriculum import mixture
+from bestguess.integers.losses import RANDOM, loss_by_position, negative_log_likelihood, position_weights
+from bestguess.integers.model import IntegerModel
+from bestguess.integers.sampler import PADDING, Sampler, make_sampler
+from bestguess.integers.table import PHASES, table_of
+from bestguess.train.ensemble import Member, Problem
+
+
+class Setting(eqx.Module):
+    """What differs between runs beside their seeds and rates; the table is shared."""
+
+    alpha: Float[Array | np.ndarray, "*run"]
+    """α of the weighted loss."""
+
+
+class Drawn(NamedTuple):
+    """One training sequence, before its terms are looked up."""
+
+    place: Int[Array, "*n"]
+    """Its place among the rows that may be seen."""
+    terms: Int[Array, "*n"] | None
+    """Its terms that are shown, where lengths vary."""
+    key: Key[Array, "*n"] | None
+    """For dropout, where there is some."""
+
+
+class IntegerProblem(Problem[Setting, IntegerModel]):
+    """Predict each next term; sequences are rows of the table, drawn by prior and curriculum."""
+
+    sampler: Sampler
+    """Of the rows that training sees."""
+    validation: Sampler
+    """Of those that validation draws."""
+    config: IntegersConfig = eqx.field(static=True)
+
+    packed = True
+
+    def init(self, task: Setting, key: Key[Array, ""]) -> IntegerModel:
+        """Return an untrained model."""
+        return IntegerModel(self.config.model, self.config.task.length, key=key)
+
+    def draw(self, task: Setting, key: Key[Array, ""], progress: Float[Array, ""]) -> Drawn:
+        """Return a row's place under the curriculum's mixture, and how much of it is shown."""
+        return self._draw(self.sampler, key, progress)
+
+    def _draw(self, sampler: Sampler, key: Key[Array, ""], progress: Float[Array, ""]) -> Drawn:
+        config = self.config
+        row_key, cut_key, dropout_key = jax.random.split(key, 3)
+        place = sampler.draw(row_key, phase_weights(config.task, progress))
+        terms = None
+        if config.task.lengths == "variable":
+            terms = jax.random.randint(cut_key, (), 2, config.task.length + 2)
+        return Drawn(place, terms, dropout_key if config.model.dropout else None)
+
+    def loss(self, model: IntegerModel, task: Setting, drawn: Drawn) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Return the weighted sum of the objective's loss over one sequence's positions, and the sum of weights."""
+        loss_T, weight_T, _ = self._judge(model, task, sequence(self.sampler, drawn), drawn.key)
+        return jnp.sum(loss_T * weight_T), jnp.sum(weight_T)
+
+    def validate(self, model: IntegerModel, task: Setting, key: Key[Array, " n"]) -> dict[str, Float[Array, ""]]:
+        """Return loss, accuracy and mean distance over sequences of the final mixture, beside a random guess's."""
+        drawn = jax.vmap(lambda k: self._draw(self.validation, k, jnp.ones(())))(key)
+        terms_nT = jax.vmap(lambda one: sequence(self.validation, one))(drawn)
+
+        def of_one(terms_T):
+            loss_T, weight_T, logits_TV = self._judge(model, task, terms_T, None)
+            target_T, real_T = _targets(terms_T)
+            guess_T = jnp.argmax(logits_TV, axis=-1)
+            own_T = negative_log_likelihood(logits_TV, target_T)
+            sums = (own_T, guess_T == target_T, jnp.abs(guess_T - target_T))
+            counted = (jnp.sum(jnp.where(real_T, one, 0)).astype(jnp.float32) for one in sums)
+            return jnp.sum(loss_T * weight_T), jnp.sum(weight_T), *counted, jnp.sum(real_T)
+
+        total = [jnp.sum(one) for one in jax.vmap(of_one)(terms_nT)]
+        objective, (loss, accuracy, distance) = total[0] / total[1], (one / total[5] for one in total[2:5])
+        score = {
+            "loss": objective,
+            "accuracy": 1 - accuracy,
+            "combined": objective / RANDOM.loss + 1 - accuracy,
+        }[self.config.objective.stop_on]
+        measures = {"loss": loss, "accuracy": accuracy, "mean_distance": distance}
+        random = {f"random_{name}": jnp.asarray(getattr(RANDOM, name)) for name in measures}
+        return {"score": score} | measures | random
+
+    def _judge(self, model: IntegerModel, task: Setting, terms_T: Int[Array, "terms"], key: Key[Array, ""] | None):
+        """One sequence's loss and weight at each position, and the logits."""
+        logits_TV, _ = model(terms_T[:-1], key=key)
+        target_T, real_T = _targets(terms_T)
+        loss_T = loss_by_position(logits_TV, target_T, self.config.objective, jnp.asarray(task.alpha))
+        return loss_T, position_weights(real_T, self.config.objective), logits_TV
+
+
+def sequence(sampler: Sampler, drawn: Drawn) -> Int[Array, "terms"]:
+    """Return the terms of a draw, with padding behind its end."""
+    terms = sampler.sequence(drawn.place)
+    return terms if drawn.terms is None else jnp.where(jnp.arange(terms.shape[0]) < drawn.terms, terms, PADDING)
+
+
+def _targets(terms_T: Int[Array, "terms"]) -> tuple[Int[Array, "T"], Bool[Array, "T"]]:
+    """The next terms, 0 for padding, and which of them are real."""
+    target_T = terms_T[1:]
+    return jnp.maximum(target_T, 0), target_T != PADDING
+
+
+def phase_weights(config: IntegerTaskConfig, progress: Float[Array, ""]) -> Float[Array, "phases"]:
+    """Return the mixture of the phases at `progress`; phases that the config leaves out have none of it."""
+    weights = mixture(progress, config.curriculum, jnp) * (np.arange(PHASES) < config.phases)
+    return weights / jnp.sum(weights)
+
+
+def make_problem(config: IntegersConfig) -> IntegerProblem:
+    """Return the config's problem, with the table's rows on the device."""
+    table = table_of(config.task)
+    validation = make_sampler(table, "validation" if config.task.validation else "seen")
+    return IntegerProblem(make_sampler(table), validation, config)
+
+
+def make_members(config: IntegersConfig) -> Member:
+    """Return the config's runs, stacked along a leading run axis."""
+    runs = config.runs()
+    return Member(
+        task=Setting(jnp.asarray([run.alpha for run in runs], jnp.float32)),
+        learning_rate=jnp.asarray([run.learning_rate for run in runs], jnp.float32),
+        seed=jnp.asarray([run.seed for run in runs], jnp.int32),
+    )

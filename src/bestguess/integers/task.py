@@ -1,0 +1,102 @@
+"""Integer sequences as a task: the table draws them and is their oracle, on the device.
+
+The oracle walks the tree of prefixes: at every node lie what can follow and with which probability.
+A task holds the whole table (some 10 MB), so runs of an ensemble share one instead of stacking copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from bestguess.integers.config import CLASSES
+from bestguess.integers.curriculum import FINAL
+from bestguess.integers.oracle import Level, Oracle
+from bestguess.integers.sampler import PADDING, Sampler, make_sampler
+from bestguess.integers.table import Part, Table
+from bestguess.task import Categorical, Task
+
+
+class Branches(eqx.Module):
+    """What follows each prefix of one number of terms."""
+
+    first: Int[Array, "prefixes+1"]
+    """The continuations of prefix i are those from `first[i]` up to `first[i + 1]`."""
+    value: Int[Array, "continuations"]
+    log_probability: Float[Array, "continuations"]
+    """log p*(value | prefix), nats."""
+    next_prefix: Int[Array, "continuations"]
+    """Place of the longer prefix among those of one term more, or −1."""
+
+    def __init__(self, level: Level):
+        self.first = jnp.asarray(np.searchsorted(level.prefix, np.arange(len(level.row) + 1)), jnp.int32)
+        self.value = jnp.asarray(level.value, jnp.int32)
+        self.log_probability = jnp.asarray(np.log(level.probability), jnp.float32)
+        self.next_prefix = jnp.asarray(level.next_prefix, jnp.int32)
+
+    def follow(self, prefix: Int[Array, ""], term: Int[Array, ""]) -> tuple[Float[Array, "classes"], Int[Array, ""]]:
+        """Return log p*(· | prefix), all zeros for an unknown prefix (−1), and the prefix one `term` longer."""
+        known = prefix >= 0
+        start = self.first[prefix]
+        place = start + jnp.arange(CLASSES)
+        exists = known & (place < self.first[prefix + 1])
+        value = jnp.where(exists, self.value[place], CLASSES)
+        out = jnp.full(CLASSES, jnp.where(known, -jnp.inf, 0.0))
+        out = out.at[value].set(self.log_probability[place], mode="drop")
+        return out, jnp.max(jnp.where(value == term, self.next_prefix[place], -1))
+
+
+class IntegerTask(Task):
+    """Sequences of terms 0..255 under one mixture of the phases; terms behind a sequence's end are `PADDING`."""
+
+    sampler: Sampler
+    branches: tuple[Branches, ...]
+    mixture: Float[Array, "phases"]
+    constants: Float[Array, "terms classes"]
+    """Log frequency of every value at every place, nats."""
+    shortest: int = eqx.field(static=True)
+    """Fewest terms of a sequence; below the table's own, each is cut to a length drawn uniformly."""
+
+    def __init__(self, table: Table, mixture: Sequence[float] = FINAL, part: Part = "all", shortest: int | None = None):
+        oracle = Oracle(table, mixture)
+        self.sampler = make_sampler(table, part)
+        self.branches = tuple(Branches(level) for level in oracle.levels)
+        self.mixture = jnp.asarray(mixture, jnp.float32)
+        terms = table.length + 1
+        there = np.arange(terms) < table.lengths[:, None]
+        count = np.zeros((terms, CLASSES))
+        for j in range(terms):
+            count[j] = np.bincount(table.rows[:, j], oracle.weights * there[:, j], CLASSES)
+        with np.errstate(divide="ignore"):
+            self.constants = jnp.asarray(np.log(count / count.sum(axis=1, keepdims=True)), jnp.float32)
+        self.shortest = terms if shortest is None else shortest
+        if not 2 <= self.shortest <= terms:
+            raise ValueError(f"shortest {shortest}: must be from 2 to {terms}")
+
+    def sample(self, key: Key[Array, ""]) -> Int[Array, "terms"]:
+        """Return one sequence of length + 1 terms, `PADDING` behind its end."""
+        row_key, count_key = jax.random.split(key)
+        terms = self.sampler.sequence(self.sampler.draw(row_key, self.mixture))
+        longest = terms.shape[0]
+        count = jax.random.randint(count_key, (), self.shortest, longest + 1)
+        return jnp.where(jnp.arange(longest) < count, terms, PADDING)
+
+    def oracle(self, sequence: Int[Array, "terms"]) -> Categorical:
+        """Return p*(term | the terms before it) of every term, the first one included.
+
+        All zeros (uniform) where the terms before are none that the generator gives.
+        """
+        prefix, logits = jnp.asarray(0), []
+        for branches, term in zip(self.branches, sequence):
+            out, prefix = branches.follow(prefix, term)
+            logits.append(out)
+        return Categorical(jnp.stack(logits))
+
+    def constant(self) -> Categorical:
+        """Return the frequencies of the values at every place: the best prediction that ignores the past."""
+        return Categorical(self.constants)
