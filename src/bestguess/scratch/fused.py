@@ -1,9 +1,9 @@
 """The layers of `primitive` as single operations: each computes its derivative by hand, and fast.
 
-Three habits make them fast. Sums over rows and columns are matrix products with ones, which BLAS
+Four habits make them fast. Sums over rows and columns are matrix products with ones, which BLAS
 does many times faster than a reduction (by `dot`, as `@` takes twice as long to begin). Large
-results go into used buffers (`pool`). Exponentials are shifted by the largest value only where one
-could overflow, which saves a pass.
+results go into used buffers (`pool`). Threads share attention's sequences (`parallel`). Exponentials
+are shifted by the largest value only where one could overflow, which saves a pass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from bestguess.scratch import ops, pool
+from bestguess.scratch import ops, parallel, pool
 from bestguess.scratch.primitive import Rotation, scored
 from bestguess.scratch.tensor import Array, Gradients, Tensor, result
 
@@ -188,14 +188,17 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
     v1 = pool.empty((B, heads, T, K + 1), dtype)
     v1[..., :K], v1[..., K] = v, 1
     read = pool.empty((B, heads, T, K + 1), dtype)
-    blocks = []
-    for start in range(0, T, ROWS):
-        end = min(start + ROWS, T)
-        e = pool.empty((B, heads, end - start, end), dtype)
-        np.matmul(q[:, :, start:end], k[:, :, :end].swapaxes(-1, -2), out=e)
-        _exponentials(e, _future(end - start, dtype))
-        np.matmul(e, v1[:, :, :end], out=read[:, :, start:end])
-        blocks.append((start, end, e))
+    blocks = [(start, min(start + ROWS, T)) for start in range(0, T, ROWS)]
+    exponentials = [pool.empty((B, heads, end - start, end), dtype) for start, end in blocks]
+
+    def weigh(part: slice) -> None:
+        for (start, end), e in zip(blocks, exponentials):
+            np.matmul(q[part, :, start:end], k[part, :, :end].swapaxes(-1, -2), out=e[part])
+            _exponentials(e[part], _future(end - start, dtype))
+            np.matmul(e[part], v1[part, :, :end], out=read[part, :, start:end])
+
+    scores = B * heads * T * T
+    parallel.over(B, scores, weigh)
     inverse = 1 / read[..., K:]
     y = pool.empty((B, T, heads, K), dtype)
     y_heads = y.transpose(0, 2, 1, 3)
@@ -211,17 +214,24 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
         np.multiply(along.transpose(0, 2, 1), inverse[..., 0], out=u[..., K])
         packed = pool.empty((B, T, 3, heads, K), dtype)
         g_q, g_k, g_v = packed.transpose(2, 0, 3, 1, 4)
-        for start, end, e in reversed(blocks):  # the last block meets every key, so it writes and others add
-            g_scores = np.matmul(u[:, :, start:end], v1[:, :, :end].swapaxes(-1, -2), out=pool.empty(e.shape, dtype))
-            g_scores *= e
-            np.matmul(g_scores, k[:, :, :end], out=g_q[:, :, start:end])
-            e_keys, s_keys = e.swapaxes(-1, -2), g_scores.swapaxes(-1, -2)
-            if end == T:
-                np.matmul(e_keys, g_read[:, :, start:end], out=g_v)
-                np.matmul(s_keys, q[:, :, start:end], out=g_k)
-            else:
-                g_v[:, :, :end] += e_keys @ g_read[:, :, start:end]
-                g_k[:, :, :end] += s_keys @ q[:, :, start:end]
+        g_exponentials = [pool.empty(e.shape, dtype) for e in exponentials]
+
+        def send_back(part: slice) -> None:
+            # The last block meets every key, so it writes and the others add.
+            for (start, end), e, g_scores in reversed(list(zip(blocks, exponentials, g_exponentials))):
+                e, g_scores = e[part], g_scores[part]
+                np.matmul(u[part, :, start:end], v1[part, :, :end].swapaxes(-1, -2), out=g_scores)
+                g_scores *= e
+                np.matmul(g_scores, k[part, :, :end], out=g_q[part, :, start:end])
+                e_keys, s_keys = e.swapaxes(-1, -2), g_scores.swapaxes(-1, -2)
+                if end == T:
+                    np.matmul(e_keys, g_read[part, :, start:end], out=g_v[part])
+                    np.matmul(s_keys, q[part, :, start:end], out=g_k[part])
+                else:
+                    g_v[part, :, :end] += e_keys @ g_read[part, :, start:end]
+                    g_k[part, :, :end] += s_keys @ q[part, :, start:end]
+
+        parallel.over(B, scores, send_back)
         g_q *= scale
         if rotation is not None:  # a rotation's derivative is the rotation back
             g_q[...], g_k[...] = turned(g_q, rotation, back=True), turned(g_k, rotation, back=True)

@@ -1,0 +1,72 @@
+"""Work shared among threads: every slice once, an error reaches the caller, and the same figures as in one thread."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from bestguess.scratch import fused, parallel
+from bestguess.scratch.tensor import Tensor
+
+
+@pytest.fixture
+def three(monkeypatch):
+    """Three threads, whatever the environment says, and work enough for each in anything."""
+    monkeypatch.setattr(parallel, "threads", lambda: 3)
+    monkeypatch.setattr(parallel, "LEAST", 1)
+    parallel._workers.cache_clear()
+    yield
+    parallel._workers.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [({}, 1), ({"OMP_NUM_THREADS": "3"}, 3), ({"OPENBLAS_NUM_THREADS": "2"}, 2), ({"OMP_NUM_THREADS": "4,2"}, 4),
+     ({"OMP_NUM_THREADS": "many", "OPENBLAS_NUM_THREADS": "2"}, 2), ({"OMP_NUM_THREADS": "0"}, 1)],
+)  # fmt: skip
+def test_threads_are_those_granted_to_blas(monkeypatch, environment, threads):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert parallel.threads.__wrapped__() == threads
+
+
+@pytest.mark.parametrize(("count", "numbers", "parts"), [(7, 100, 3), (2, 100, 2), (7, 2, 2), (7, 1, 1), (1, 100, 1)])
+def test_the_slices_are_all_there_once(three, count, numbers, parts):
+    done = []
+    parallel.over(count, numbers, done.append)
+    assert len(done) == parts
+    assert sorted(i for part in done for i in range(count)[part]) == list(range(count))
+
+
+def test_the_slices_run_side_by_side(three):
+    meet = threading.Barrier(3, timeout=20)  # none gets on before all have come
+    parallel.over(3, 3, lambda part: meet.wait())
+
+
+def test_an_error_in_a_thread_reaches_the_caller(three):
+    def work(part):
+        if part.start:
+            raise FloatingPointError("of the second slice")
+
+    with pytest.raises(FloatingPointError, match="of the second slice"):
+        parallel.over(5, 5, work)
+
+
+def test_attention_is_the_same_in_any_number_of_threads(three, monkeypatch):
+    rng = np.random.default_rng(0)
+    packed, g = rng.standard_normal((7, 41, 3 * 10)), rng.standard_normal((7, 41, 10))
+
+    def both():
+        x = Tensor(packed, requires_grad=True, dtype=np.float64)
+        y = fused.causal_attention(x, 2)
+        y.backward(g)
+        return y.array.copy(), x.grad
+
+    shared = both()
+    monkeypatch.setattr(parallel, "threads", lambda: 1)
+    for ours, alone in zip(shared, both()):
+        np.testing.assert_allclose(ours, alone, atol=1e-13)
