@@ -16,9 +16,9 @@ def three(monkeypatch):
     """Three threads, whatever the environment says, and work enough for each in anything."""
     monkeypatch.setattr(parallel, "threads", lambda: 3)
     monkeypatch.setattr(parallel, "LEAST", 1)
-    parallel._workers.cache_clear()
+    parallel._tasks.cache_clear()
     yield
-    parallel._workers.cache_clear()
+    parallel._tasks.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,16 @@
 """The layers of `primitive` as single operations: each computes its derivative by hand, and fast.
 
-Four habits make them fast. Sums over rows and columns are matrix products with ones, which BLAS
-does many times faster than a reduction (by `dot`, as `@` takes twice as long to begin). Large
-results go into used buffers (`pool`). Threads share attention's sequences (`parallel`). Exponentials
-are shifted by the largest value only where one could overflow, which saves a pass.
+Five habits make them fast. Sums over rows and columns are matrix products with ones, which BLAS
+does many times faster than a reduction. Products are taken by `dot`, as `@` takes twice as long to
+begin. Large results go into used buffers (`pool`). Threads share rows, or sequences, where the work
+is long enough (`parallel`); so what an operation does is written for a slice of them, called `part`.
+Exponentials are shifted by the largest value only where one could overflow, which saves a pass.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -33,22 +34,38 @@ def _ones(n: int, dtype: np.dtype[np.floating], value: float = 1.0) -> Array:
     return ones
 
 
+def _added(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
+    """Return the sums of the parts' first arrays, of their second ones, and so on."""
+    return parts[0] if len(parts) == 1 else tuple(sum(arrays[1:], start=arrays[0]) for arrays in zip(*parts))
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x W + b: (…, inputs) to (…, outputs)."""
     inputs, outputs = weight.shape
     if x.shape[-1] != inputs:
         raise ValueError(f"linear: x of shape {x.shape} for a weight of shape {weight.shape}")
-    x2 = x.array.reshape(-1, inputs)
-    y = np.matmul(x2, weight.array, out=pool.empty((len(x2), outputs), x.dtype))
-    if bias is not None:
-        y += bias.array
+    x2, w = x.array.reshape(-1, inputs), weight.array
+    y = pool.empty((len(x2), outputs), x.dtype)
+    work = y.size * inputs // 6  # a multiplication with its addition takes a sixth of a pass over a number
+
+    def forward(part: slice) -> None:
+        x2[part].dot(w, y[part])
+        if bias is not None:
+            y[part] += bias.array
 
     def backward(g: Array) -> Gradients:
         g2 = g.reshape(-1, outputs)
-        g_x = np.matmul(g2, weight.array.T, out=pool.empty(x2.shape, g.dtype)).reshape(x.shape)
-        g_bias = None if bias is None else _ones(len(g2), g.dtype).dot(g2)
-        return (g_x, x2.T @ g2) if bias is None else (g_x, x2.T @ g2, g_bias)
+        g_x = pool.empty(x2.shape, g.dtype)
 
+        def send_back(part: slice) -> tuple[Array, ...]:
+            g_y = g2[part]
+            g_y.dot(w.T, g_x[part])
+            g_weight = x2[part].T.dot(g_y)
+            return (g_weight,) if bias is None else (g_weight, _ones(len(g_y), g.dtype).dot(g_y))
+
+        return (g_x.reshape(x.shape), *_added(parallel.over(len(g2), 2 * work, send_back)))
+
+    parallel.over(len(x2), work, forward)
     parents = (x, weight) if bias is None else (x, weight, bias)
     return result(y.reshape(*x.shape[:-1], outputs), parents, backward, "linear", saved=(x, weight))
 
@@ -58,27 +75,27 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tens
     d = x.shape[-1]
     x2 = x.array.reshape(-1, d)
     average = _ones(d, x.dtype, 1 / d)
-    unit = np.subtract(x2, x2.dot(average)[:, None], out=pool.empty(x2.shape, x.dtype))
-    y = np.multiply(unit, unit, out=pool.empty(x2.shape, x.dtype))
-    deviation = y.dot(average)
+    unit = np.subtract(x2, x2.dot(average)[:, None], pool.empty(x2.shape, x.dtype))
+    y = np.multiply(unit, unit, pool.empty(x2.shape, x.dtype))
+    deviation = y.dot(average)[:, None]
     deviation += eps
-    np.sqrt(deviation, out=deviation)
-    unit /= deviation[:, None]
-    np.multiply(unit, gain.array, out=y)
+    np.sqrt(deviation, deviation)
+    unit /= deviation
+    np.multiply(unit, gain.array, y)
     y += bias.array
 
     def backward(g: Array) -> Gradients:
         # With u the normalised x and h = gain · g:  dx = (h − mean(h) − u · mean(u · h)) / deviation
         g2 = g.reshape(-1, d)
         rows = _ones(len(g2), g.dtype)
-        ug = np.multiply(unit, g2, out=pool.empty(x2.shape, g.dtype))
+        ug = np.multiply(unit, g2, pool.empty(x2.shape, g.dtype))
         g_gain, g_bias = rows.dot(ug), rows.dot(g2)
         weights = gain.array * average
-        mean_h, mean_uh = g2.dot(weights), ug.dot(weights)
-        g_x = np.multiply(g2, gain.array, out=pool.empty(x2.shape, g.dtype))
-        g_x -= mean_h[:, None]
-        g_x -= np.multiply(unit, mean_uh[:, None], out=ug)
-        g_x /= deviation[:, None]
+        mean_h, mean_uh = g2.dot(weights)[:, None], ug.dot(weights)[:, None]
+        g_x = np.multiply(g2, gain.array, pool.empty(x2.shape, g.dtype))
+        g_x -= mean_h
+        g_x -= np.multiply(unit, mean_uh, ug)
+        g_x /= deviation
         return g_x.reshape(x.shape), g_gain, g_bias
 
     return result(y.reshape(x.shape), (x, gain, bias), backward, "layer_norm", saved=(gain,))
@@ -114,53 +131,50 @@ def gelu(x: Tensor) -> Tensor:
     # ½ (1 + tanh u) = sigmoid(2 u), with 2 u = x (a + b x²)
     a = 2 * math.sqrt(2 / math.pi)
     b = 0.044715 * a
-    array = x.array
-    gate = np.multiply(array, array, out=pool.empty(x.shape, x.dtype))
-    gate *= -b
-    gate -= a
-    gate *= array
-    with np.errstate(over="ignore"):  # where e^(−2u) is infinite, its sigmoid is the 0 that it should be
-        np.exp(gate, out=gate)
-    gate += 1
-    np.divide(1, gate, out=gate)
-    y = np.multiply(array, gate, out=pool.empty(x.shape, x.dtype))
+    flat = x.array.reshape(-1)
+    gate, y = pool.empty(flat.shape, x.dtype), pool.empty(flat.shape, x.dtype)
+
+    def forward(part: slice) -> None:
+        x, s = flat[part], gate[part]
+        np.multiply(x, x, s)
+        s *= -b
+        s -= a
+        s *= x
+        with np.errstate(over="ignore"):  # where e^(−2u) is infinite, its sigmoid is the 0 that it should be
+            np.exp(s, s)
+        s += 1
+        np.divide(1, s, s)
+        np.multiply(x, s, y[part])
 
     def backward(g: Array) -> Gradients:
         # y = x s(2u):  dy/dx = s · (1 + x (1 − s) (a + 3 b x²))
-        g_x = np.multiply(array, array, out=pool.empty(x.shape, g.dtype))
-        g_x *= 3 * b
-        g_x += a
-        g_x *= array
-        g_x *= np.subtract(1, gate, out=pool.empty(x.shape, g.dtype))
-        g_x += 1
-        g_x *= gate
-        g_x *= g
-        return (g_x,)
+        g_y = g.reshape(-1)
+        g_x, spare = pool.empty(flat.shape, g.dtype), pool.empty(flat.shape, g.dtype)
 
-    return result(y, (x,), backward, "gelu", saved=(x,))
+        def send_back(part: slice) -> None:
+            x, s, slope = flat[part], gate[part], g_x[part]
+            np.multiply(x, x, slope)
+            slope *= 3 * b
+            slope += a
+            slope *= x
+            slope *= np.subtract(1, s, spare[part])
+            slope += 1
+            slope *= s
+            slope *= g_y[part]
 
+        parallel.over(len(flat), 5 * len(flat), send_back)
+        return (g_x.reshape(x.shape),)
 
-def _exponentials(scores: Array, hidden: Array | None) -> Array:
-    """Overwrite `scores` (…, n, m) with exponentials, each row up to a factor of its own; return it.
-
-    `hidden` (n, n) is 1 where the last n columns must become 0.
-    """
-    last = None if hidden is None else scores[..., scores.shape[-1] - len(hidden) :]
-    if max(scores.max(), -scores.min()) <= SAFE:
-        np.exp(scores, out=scores)
-        if last is not None and hidden is not None:
-            last *= 1 - hidden
-    else:
-        if last is not None and hidden is not None:
-            np.copyto(last, -np.inf, where=hidden.astype(bool))
-        scores -= scores.max(axis=-1, keepdims=True)
-        np.exp(scores, out=scores)
-    return scores
+    parallel.over(len(flat), 10 * len(flat), forward)
+    return result(y.reshape(x.shape), (x,), backward, "gelu", saved=(x,))
 
 
-@cache
-def _future(n: int, dtype: np.dtype[np.floating]) -> Array:
-    return np.triu(np.ones((n, n), dtype), 1)
+@lru_cache(maxsize=64)
+def _past(heads: int, queries: int, keys: int, dtype: np.dtype[np.floating]) -> Array:
+    """Return (heads, queries, keys): 1 where a query may read, 0 in its future; the last one reads every key."""
+    # The same for each head, as NumPy is slow to broadcast arrays below its buffer's size of 8,192 numbers.
+    past = np.tril(np.ones((queries, keys), dtype), keys - queries)
+    return np.tile(past, (heads, 1, 1))
 
 
 def turned(x: Array, rotation: Rotation, back: bool = False) -> Array:
@@ -180,65 +194,79 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
     B, T, E = qkv.shape
     D, K = E // 3, E // 3 // heads
     dtype, scale = qkv.dtype, 1 / math.sqrt(K)
+
+    def per_head(features: int) -> Array:
+        return pool.empty((B, T, heads, features), dtype).swapaxes(1, 2)  # (B, heads, T, features)
+
     q, k, v = qkv.array.reshape(B, T, 3, heads, K).transpose(2, 0, 3, 1, 4)
     if rotation is not None:
         q, k = turned(q, rotation), turned(k, rotation)
-    q = np.multiply(q, scale, out=pool.empty((B, heads, T, K), dtype))
     # A last value of 1 makes the weighted sum of values carry the softmax's denominator along.
-    v1 = pool.empty((B, heads, T, K + 1), dtype)
-    v1[..., :K], v1[..., K] = v, 1
-    read = pool.empty((B, heads, T, K + 1), dtype)
+    scaled, v1, read, inverse, y = map(per_head, (K, K + 1, K + 1, 1, K))
+    total = read[..., K:]
     blocks = [(start, min(start + ROWS, T)) for start in range(0, T, ROWS)]
     exponentials = [pool.empty((B, heads, end - start, end), dtype) for start, end in blocks]
+    work = 12 * B * heads * T * T
 
-    def weigh(part: slice) -> None:
-        for (start, end), e in zip(blocks, exponentials):
-            np.matmul(q[part, :, start:end], k[part, :, :end].swapaxes(-1, -2), out=e[part])
-            _exponentials(e[part], _future(end - start, dtype))
-            np.matmul(e[part], v1[part, :, :end], out=read[part, :, start:end])
+    def weigh(part: slice, shifted: bool) -> None:
+        for (start, end), exps in zip(blocks, exponentials):
+            e, past = exps[part], _past(heads, end - start, end, dtype)
+            np.matmul(scaled[part, :, start:end], k[part, :, :end].swapaxes(-1, -2), e)
+            if shifted:
+                np.copyto(e, -np.inf, where=past == 0)
+                e -= e.max(axis=-1, keepdims=True)
+            np.exp(e, e)
+            e *= past
+            np.matmul(e, v1[part, :, :end], read[part, :, start:end])
 
-    scores = B * heads * T * T
-    parallel.over(B, scores, weigh)
-    inverse = 1 / read[..., K:]
-    y = pool.empty((B, T, heads, K), dtype)
-    y_heads = y.transpose(0, 2, 1, 3)
-    np.multiply(read[..., :K], inverse, out=y_heads)
+    def forward(part: slice) -> None:
+        np.multiply(q[part], scale, scaled[part])
+        v1[part, ..., :K], v1[part, ..., K] = v[part], 1
+        sums = total[part]
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the sums
+            weigh(part, shifted=False)
+        if not (sums.max() < math.exp(SAFE) and sums.min() > math.exp(-SAFE)):
+            weigh(part, shifted=True)
+        np.divide(1, sums, inverse[part])
+        np.multiply(read[part, ..., :K], inverse[part], y[part])
 
     def backward(g: Array) -> Gradients:
         # With weights w = e / Σe and dw = g vᵀ:  dscores = w · (dw − Σ w dw) = e · (u v1ᵀ),
         # where u is g / Σe with a last feature −Σ_k (g / Σe) y that meets the 1 in v1.
-        u = pool.empty((B, heads, T, K + 1), dtype)
-        g_heads = g.reshape(B, T, heads, K)
-        g_read = np.multiply(g_heads.transpose(0, 2, 1, 3), inverse, out=u[..., :K])
-        along = np.multiply(g_heads, y, out=pool.empty(y.shape, dtype)).dot(_ones(K, dtype, -1.0))
-        np.multiply(along.transpose(0, 2, 1), inverse[..., 0], out=u[..., K])
+        g_y = g.reshape(B, T, heads, K).swapaxes(1, 2)
+        u, spare = per_head(K + 1), per_head(K)
+        g_read = u[..., :K]
         packed = pool.empty((B, T, 3, heads, K), dtype)
         g_q, g_k, g_v = packed.transpose(2, 0, 3, 1, 4)
         g_exponentials = [pool.empty(e.shape, dtype) for e in exponentials]
 
         def send_back(part: slice) -> None:
+            np.multiply(g_y[part], inverse[part], g_read[part])
+            np.multiply(g_read[part], y[part], spare[part])
+            np.matmul(spare[part], _ones(K, dtype, -1.0), u[part, ..., K])
             # The last block meets every key, so it writes and the others add.
-            for (start, end), e, g_scores in reversed(list(zip(blocks, exponentials, g_exponentials))):
-                e, g_scores = e[part], g_scores[part]
-                np.matmul(u[part, :, start:end], v1[part, :, :end].swapaxes(-1, -2), out=g_scores)
+            for (start, end), exps, g_exps in reversed(list(zip(blocks, exponentials, g_exponentials))):
+                e, g_scores = exps[part], g_exps[part]
+                np.matmul(u[part, :, start:end], v1[part, :, :end].swapaxes(-1, -2), g_scores)
                 g_scores *= e
-                np.matmul(g_scores, k[part, :, :end], out=g_q[part, :, start:end])
+                np.matmul(g_scores, k[part, :, :end], g_q[part, :, start:end])
                 e_keys, s_keys = e.swapaxes(-1, -2), g_scores.swapaxes(-1, -2)
                 if end == T:
-                    np.matmul(e_keys, g_read[part, :, start:end], out=g_v[part])
-                    np.matmul(s_keys, q[part, :, start:end], out=g_k[part])
+                    np.matmul(e_keys, g_read[part, :, start:end], g_v[part])
+                    np.matmul(s_keys, scaled[part, :, start:end], g_k[part])
                 else:
                     g_v[part, :, :end] += e_keys @ g_read[part, :, start:end]
-                    g_k[part, :, :end] += s_keys @ q[part, :, start:end]
+                    g_k[part, :, :end] += s_keys @ scaled[part, :, start:end]
+            packed[part, :, 0] *= scale
 
-        parallel.over(B, scores, send_back)
-        g_q *= scale
+        parallel.over(B, work, send_back)
         if rotation is not None:  # a rotation's derivative is the rotation back
             g_q[...], g_k[...] = turned(g_q, rotation, back=True), turned(g_k, rotation, back=True)
         return (packed.reshape(B, T, E),)
 
+    parallel.over(B, work, forward)
     saved = () if rotation is not None else (qkv,)
-    return result(y.reshape(B, T, D), (qkv,), backward, "attention", saved, saves_itself=True)
+    return result(y.swapaxes(1, 2).reshape(B, T, D), (qkv,), backward, "attention", saved, saves_itself=True)
 
 
 def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index: int | None = None) -> Tensor:

@@ -22,7 +22,7 @@ def as_tensors(*values: Like) -> tuple[Tensor, ...]:
 
     Two tensors of unequal dtype are a TypeError: silent promotion would leave float32 for good.
     """
-    dtypes = {v.dtype for v in values if isinstance(v, Tensor)}
+    dtypes = {v.array.dtype for v in values if isinstance(v, Tensor)}
     if len(dtypes) > 1:
         raise TypeError(f"tensors of {' and '.join(sorted(map(str, dtypes)))} in one operation; convert one")
     dtype = dtypes.pop() if dtypes else None
@@ -39,7 +39,7 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _broadcast(name: str, a: Tensor, b: Tensor) -> None:
-    if a.shape == b.shape:
+    if a.array.shape == b.array.shape:
         return
     try:
         np.broadcast_shapes(a.shape, b.shape)

@@ -96,7 +96,7 @@ def scored(
     if targets.shape != logits.shape[:-1]:
         raise ValueError(f"cross_entropy: targets of shape {targets.shape} for logits of {logits.shape}")
     target = targets.ravel()
-    rows = np.arange(target.size) if ignore_index is None else np.flatnonzero(target != ignore_index)
+    rows = np.arange(target.size) if ignore_index is None else (target != ignore_index).nonzero()[0]
     if not rows.size:
         raise ValueError(f"cross_entropy: every target is the ignored index {ignore_index}; nothing to score")
     target = target[rows]

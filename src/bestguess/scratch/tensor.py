@@ -68,13 +68,11 @@ class Tensor:
         self._set(np.array(array, dtype), requires_grad)
 
     def _set(self, array: Array, requires_grad: bool) -> None:
-        self.array, self.grad, self.requires_grad = array, None, requires_grad
+        self.array, self.grad, self.requires_grad, self.op = array, None, requires_grad, ""
         self._backward: Backward | None = None
         self._parents: tuple[Tensor, ...] = ()
         self._saved: tuple[tuple[Tensor, int], ...] = ()
-        self._saves_itself = False
-        self._version = 0
-        self.op = ""
+        self._saves_itself, self._version = False, 0
 
     # What it holds
 
@@ -160,12 +158,13 @@ class Tensor:
         calls = 0
         for node in reversed(topological_order(self)):
             g = waiting.pop(node, None)
-            if g is None:  # nothing reached it
+            backward = node._backward
+            if g is None or backward is None:  # nothing reached it
                 continue
-            node._check_saved()
+            if node._saved or node._saves_itself:
+                node._check_saved()
             calls += 1
-            assert node._backward is not None
-            for parent, part in zip(node._parents, node._backward(g)):
+            for parent, part in zip(node._parents, backward(g)):
                 if part is None or not parent.requires_grad:
                     continue
                 if parent._backward is None:
@@ -287,9 +286,8 @@ def result(
         for parent in parents:
             if parent.requires_grad:
                 out.requires_grad = True
-                out._parents, out._backward = parents, backward
+                out._parents, out._backward, out._saves_itself = parents, backward, saves_itself
                 out._saved = tuple([(t, t._version) for t in saved])
-                out._saves_itself = saves_itself
                 break
     return out
 
@@ -301,17 +299,18 @@ def topological_order(root: Tensor) -> list[Tensor]:
     """
     order: list[Tensor] = []
     seen: set[Tensor] = set()
-    stack: list[tuple[Tensor, bool]] = [(root, False)]
+    done: set[Tensor] = set()
+    stack = [root]
     while stack:
-        node, parents_done = stack.pop()
-        if parents_done:
-            order.append(node)
-        elif node not in seen:
+        node = stack[-1]
+        if node not in seen:  # first seen: what it depends on goes on top of it
             seen.add(node)
-            stack.append((node, True))
-            for parent in node._parents:
-                if parent._backward is not None and parent not in seen:
-                    stack.append((parent, False))
+            stack += [p for p in node._parents if p._backward is not None and p not in seen]
+        else:  # back at it: all that is done
+            stack.pop()
+            if node not in done:
+                done.add(node)
+                order.append(node)
     return order
 
 
