@@ -41,10 +41,11 @@ def _added(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x W + b: (…, inputs) to (…, outputs)."""
-    inputs, outputs = weight.shape
-    if x.shape[-1] != inputs:
-        raise ValueError(f"linear: x of shape {x.shape} for a weight of shape {weight.shape}")
-    x2, w = x.array.reshape(-1, inputs), weight.array
+    w, shape = weight.array, x.array.shape
+    inputs, outputs = w.shape
+    if shape[-1] != inputs:
+        raise ValueError(f"linear: x of shape {shape} for a weight of shape {w.shape}")
+    x2 = x.array.reshape(-1, inputs)
     y = pool.empty((len(x2), outputs), x.dtype)
     work = y.size * inputs // 6  # a multiplication with its addition takes a sixth of a pass over a number
 
@@ -63,11 +64,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             g_weight = x2[part].T.dot(g_y)
             return (g_weight,) if bias is None else (g_weight, _ones(len(g_y), g.dtype).dot(g_y))
 
-        return (g_x.reshape(x.shape), *_added(parallel.over(len(g2), 2 * work, send_back)))
+        return (g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)))
 
     parallel.over(len(x2), work, forward)
     parents = (x, weight) if bias is None else (x, weight, bias)
-    return result(y.reshape(*x.shape[:-1], outputs), parents, backward, "linear", saved=(x, weight))
+    return result(y.reshape(*shape[:-1], outputs), parents, backward, "linear", saved=(x, weight))
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
@@ -202,8 +203,8 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
     if rotation is not None:
         q, k = turned(q, rotation), turned(k, rotation)
     # A last value of 1 makes the weighted sum of values carry the softmax's denominator along.
-    scaled, v1, read, inverse, y = map(per_head, (K, K + 1, K + 1, 1, K))
-    total = read[..., K:]
+    scaled, v1, read, y = map(per_head, (K, K + 1, K + 1, K))
+    inverse = read[..., K:]  # once the sums that it holds first are inverted
     blocks = [(start, min(start + ROWS, T)) for start in range(0, T, ROWS)]
     exponentials = [pool.empty((B, heads, end - start, end), dtype) for start, end in blocks]
     work = 12 * B * heads * T * T
@@ -222,19 +223,19 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
     def forward(part: slice) -> None:
         np.multiply(q[part], scale, scaled[part])
         v1[part, ..., :K], v1[part, ..., K] = v[part], 1
-        sums = total[part]
+        sums = inverse[part]
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the sums
             weigh(part, shifted=False)
         if not (sums.max() < math.exp(SAFE) and sums.min() > math.exp(-SAFE)):
             weigh(part, shifted=True)
-        np.divide(1, sums, inverse[part])
-        np.multiply(read[part, ..., :K], inverse[part], y[part])
+        np.divide(1, sums, sums)
+        np.multiply(read[part, ..., :K], sums, y[part])
 
     def backward(g: Array) -> Gradients:
         # With weights w = e / Σe and dw = g vᵀ:  dscores = w · (dw − Σ w dw) = e · (u v1ᵀ),
         # where u is g / Σe with a last feature −Σ_k (g / Σe) y that meets the 1 in v1.
         g_y = g.reshape(B, T, heads, K).swapaxes(1, 2)
-        u, spare = per_head(K + 1), per_head(K)
+        u = per_head(K + 1)
         g_read = u[..., :K]
         packed = pool.empty((B, T, 3, heads, K), dtype)
         g_q, g_k, g_v = packed.transpose(2, 0, 3, 1, 4)
@@ -242,8 +243,8 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
 
         def send_back(part: slice) -> None:
             np.multiply(g_y[part], inverse[part], g_read[part])
-            np.multiply(g_read[part], y[part], spare[part])
-            np.matmul(spare[part], _ones(K, dtype, -1.0), u[part, ..., K])
+            along = np.multiply(g_read[part], y[part], g_q[part])  # g_q is not needed yet
+            np.matmul(along, _ones(K, dtype, -1.0), u[part, ..., K])
             # The last block meets every key, so it writes and the others add.
             for (start, end), exps, g_exps in reversed(list(zip(blocks, exponentials, g_exponentials))):
                 e, g_scores = exps[part], g_exps[part]
@@ -279,7 +280,7 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
     z = logits.array.reshape(-1, classes)
     everything = len(rows) == len(z)
     z = z.copy() if everything else z[rows]
-    picks = np.arange(len(rows)) * classes + target
+    picks = np.arange(0, z.size, classes) + target
     picked = z.ravel()[picks]
     if max(z.max(), -z.min()) > SAFE:
         peak = z.max(axis=-1, keepdims=True)
@@ -314,10 +315,10 @@ def embedding(table: Tensor, index: npt.NDArray[np.integer]) -> Tensor:
         flat, g2 = index.ravel(), g.reshape(-1, width)
         if rows <= 256:  # then a product with one-hot rows beats adding one row at a time
             one_hot = np.zeros((flat.size, rows), g.dtype)
-            one_hot.ravel()[np.arange(flat.size) * rows + flat] = 1
-            return (one_hot.T @ g2,)
+            one_hot.ravel()[np.arange(0, one_hot.size, rows) + flat] = 1
+            return (one_hot.T.dot(g2),)
         g_table = np.zeros_like(table.array)
         np.add.at(g_table, flat, g2)
         return (g_table,)
 
-    return result(np.take(table.array, index, axis=0), (table,), backward, "embedding")
+    return result(table.array.take(index, axis=0), (table,), backward, "embedding")

@@ -207,7 +207,7 @@ def slice_(a: Like, index: Any) -> Tensor:
     basic = all(isinstance(p, int | slice) or p is None or p is Ellipsis for p in parts)
 
     def backward(g: Array) -> Gradients:
-        g_a = np.zeros_like(a.array)
+        g_a = np.zeros(a.shape, a.dtype)
         if basic:  # then no element is taken twice
             g_a[index] = g
         else:

@@ -147,7 +147,7 @@ class Tensor:
                 raise GraphError(
                     f"backward: a tensor of shape {self.shape} is no single number; pass `gradient` or sum it"
                 )
-            gradient = np.ones_like(self.array)
+            gradient = np.ones(self.shape, self.dtype)
         elif np.shape(gradient) != self.shape:
             raise ValueError(f"backward: gradient of shape {np.shape(gradient)} for a tensor of shape {self.shape}")
         if self._backward is None:
@@ -161,8 +161,11 @@ class Tensor:
             backward = node._backward
             if g is None or backward is None:  # nothing reached it
                 continue
-            if node._saved or node._saves_itself:
-                node._check_saved()
+            for t, version in node._saved:
+                if t._version != version:
+                    raise GraphError(_CHANGED.format(shape=t.shape, op=node.op))
+            if node._saves_itself and node._version:
+                raise GraphError(_CHANGED.format(shape=node.shape, op=node.op))
             calls += 1
             for parent, part in zip(node._parents, backward(g)):
                 if part is None or not parent.requires_grad:
@@ -182,13 +185,6 @@ class Tensor:
             else:
                 node._parents, node._backward, node._saved = (), _released, ()
         return calls
-
-    def _check_saved(self) -> None:
-        for t, version in self._saved:
-            if t._version != version:
-                raise GraphError(_CHANGED.format(shape=t.shape, op=self.op))
-        if self._saves_itself and self._version:
-            raise GraphError(_CHANGED.format(shape=self.shape, op=self.op))
 
     # Operations, as methods
 
@@ -287,7 +283,8 @@ def result(
             if parent.requires_grad:
                 out.requires_grad = True
                 out._parents, out._backward, out._saves_itself = parents, backward, saves_itself
-                out._saved = tuple([(t, t._version) for t in saved])
+                if saved:
+                    out._saved = tuple([(t, t._version) for t in saved])
                 break
     return out
 
