@@ -39,20 +39,23 @@ def _added(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
     return parts[0] if len(parts) == 1 else tuple(sum(arrays[1:], start=arrays[0]) for arrays in zip(*parts))
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x W + b: (…, inputs) to (…, outputs)."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
+    """Return x W + b: (…, inputs) to (…, outputs); added to `onto`, where a residual stream is given."""
     w, shape = weight.array, x.array.shape
     inputs, outputs = w.shape
     if shape[-1] != inputs:
         raise ValueError(f"linear: x of shape {shape} for a weight of shape {w.shape}")
     x2 = x.array.reshape(-1, inputs)
     y = pool.empty((len(x2), outputs), x.dtype)
+    stream = None if onto is None else onto.array.reshape(y.shape)
     work = y.size * inputs // 6  # a multiplication with its addition takes a sixth of a pass over a number
 
     def forward(part: slice) -> None:
         x2[part].dot(w, y[part])
         if bias is not None:
             y[part] += bias.array
+        if stream is not None:
+            y[part] += stream[part]
 
     def backward(g: Array) -> Gradients:
         g2 = g.reshape(-1, outputs)
@@ -64,10 +67,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             g_weight = x2[part].T.dot(g_y)
             return (g_weight,) if bias is None else (g_weight, _ones(len(g_y), g.dtype).dot(g_y))
 
-        return (g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)))
+        gradients = (g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)))
+        return gradients if onto is None else (*gradients, g)
 
     parallel.over(len(x2), work, forward)
-    parents = (x, weight) if bias is None else (x, weight, bias)
+    parents = tuple([t for t in (x, weight, bias, onto) if t is not None])
     return result(y.reshape(*shape[:-1], outputs), parents, backward, "linear", saved=(x, weight))
 
 
@@ -305,20 +309,37 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
     return result(loss, (logits,), backward, "cross_entropy")
 
 
-def embedding(table: Tensor, index: npt.NDArray[np.integer]) -> Tensor:
-    """Return rows of `table`: shape of `index`, then the row's. A row's gradient sums over its uses."""
+def embedding(
+    table: Tensor, index: npt.NDArray[np.integer], positions: Tensor | None = None, start: int = 0
+) -> Tensor:
+    """Return rows of `table`: shape of `index`, then the row's. A row's gradient sums over its uses.
+
+    To the tokens (B, T) `positions`, where given, adds its rows from `start` on, one to each of the T.
+    """
     index = np.asarray(index)
     rows, width = table.shape
     ops.check_index("embedding", index, rows)
+    y = table.array.take(index, axis=0)
+    here = slice(start, start + index.shape[-1]) if index.ndim else slice(0)
+    if positions is not None:
+        y += positions.array[here]
 
-    def backward(g: Array) -> Gradients:
+    def g_positions(g: Array) -> Array:
+        assert positions is not None
+        sums = np.zeros(positions.shape, g.dtype)
+        sums[here] = _ones(len(g), g.dtype).dot(g.reshape(len(g), -1)).reshape(-1, width)
+        return sums
+
+    def g_table(g: Array) -> Array:
         flat, g2 = index.ravel(), g.reshape(-1, width)
         if rows <= 256:  # then a product with one-hot rows beats adding one row at a time
             one_hot = np.zeros((flat.size, rows), g.dtype)
             one_hot.ravel()[np.arange(0, one_hot.size, rows) + flat] = 1
-            return (one_hot.T.dot(g2),)
-        g_table = np.zeros_like(table.array)
-        np.add.at(g_table, flat, g2)
-        return (g_table,)
+            return one_hot.T.dot(g2)
+        sums = np.zeros(table.shape, g.dtype)
+        np.add.at(sums, flat, g2)
+        return sums
 
-    return result(table.array.take(index, axis=0), (table,), backward, "embedding")
+    if positions is None:
+        return result(y, (table,), lambda g: (g_table(g),), "embedding")
+    return result(y, (table, positions), lambda g: (g_table(g), g_positions(g)), "embedding")

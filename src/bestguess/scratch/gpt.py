@@ -67,8 +67,8 @@ class Attention(Module):
         self._heads = config.heads
         self._layers = layers(kernels)
 
-    def __call__(self, x: Tensor, rotation: Rotation | None) -> Tensor:
-        return self.out(self._layers.causal_attention(self.qkv(x), self._heads, rotation))
+    def __call__(self, x: Tensor, rotation: Rotation | None, onto: Tensor) -> Tensor:
+        return self.out(self._layers.causal_attention(self.qkv(x), self._heads, rotation), onto)
 
     def split(self, x: Tensor, rotation: Rotation | None) -> tuple[Array, Array, Array]:
         """Return queries (scaled), keys and values, each (B, heads, T, K), as plain arrays."""
@@ -79,7 +79,7 @@ class Attention(Module):
             q, k = turned(q, rotation), turned(k, rotation)
         return q * (1 / math.sqrt(q.shape[-1])), k, v
 
-    def cached(self, x: Tensor, rotation: Rotation | None, cache: Cache, layer: int) -> Tensor:
+    def cached(self, x: Tensor, rotation: Rotation | None, onto: Tensor, cache: Cache, layer: int) -> Tensor:
         """Return the same as a call on all tokens so far would, for the new ones `x`; fills the cache."""
         B, T, D = x.shape
         q, k, v = self.split(x, rotation)
@@ -88,7 +88,7 @@ class Attention(Module):
         cache.values[layer, :, :, cache.length : end] = v
         weights = causal_softmax(q @ cache.keys[layer, :, :, :end].swapaxes(-1, -2))
         read = weights @ cache.values[layer, :, :, :end]
-        return self.out(Tensor(read.transpose(0, 2, 1, 3).reshape(B, T, D), dtype=x.dtype))
+        return self.out(Tensor(read.transpose(0, 2, 1, 3).reshape(B, T, D), dtype=x.dtype), onto)
 
 
 def causal_softmax(scores: Array) -> Array:
@@ -109,8 +109,8 @@ class FeedForward(Module):
         self.down = Linear(rng, 4 * d, d, bias=bias, gain=gain, kernels=kernels, dtype=dtype)
         self._layers = layers(kernels)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.down(self._layers.gelu(self.up(x)))
+    def __call__(self, x: Tensor, onto: Tensor) -> Tensor:
+        return self.down(self._layers.gelu(self.up(x)), onto)
 
 
 class Block(Module):
@@ -126,10 +126,10 @@ class Block(Module):
     def __call__(self, x: Tensor, rotation: Rotation | None, cache: Cache | None = None, layer: int = 0) -> Tensor:
         inner = self.attention_norm(x)
         if cache is None:
-            x = x + self.attention(inner, rotation)
+            x = self.attention(inner, rotation, x)
         else:
-            x = x + self.attention.cached(inner, rotation, cache, layer)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+            x = self.attention.cached(inner, rotation, x, cache, layer)
+        return self.feed_forward(self.feed_forward_norm(x), x)
 
 
 class GPT(Module):
@@ -205,9 +205,9 @@ class GPT(Module):
         end = start + index.shape[1]
         if end > self.config.positions:
             raise ValueError(f"GPT: {end} tokens, but this model has {self.config.positions} positions")
-        x = self._layers.embedding(self.token_embedding, index)
         if self.config.position == "learned":
-            return x + self.position_embedding[start:end], None
+            return self._layers.embedding(self.token_embedding, index, self.position_embedding, start), None
+        x = self._layers.embedding(self.token_embedding, index)
         half = self.config.d_model // self.config.heads // 2
         frequency = 10_000.0 ** (-np.arange(half) / half)
         angle = np.arange(start, end)[:, None] * frequency

@@ -17,12 +17,16 @@ Kernels = Literal["fused", "primitive"]
 class Layers(Protocol):
     """What `fused` and `primitive` both offer; a model calls one of the two."""
 
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor: ...
+    def linear(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None
+    ) -> Tensor: ...
     def layer_norm(self, x: Tensor, gain: Tensor, bias: Tensor, eps: float = ...) -> Tensor: ...
     def rms_norm(self, x: Tensor, gain: Tensor, eps: float = ...) -> Tensor: ...
     def gelu(self, x: Tensor) -> Tensor: ...
     def causal_attention(self, qkv: Tensor, heads: int, rotation: Any = None) -> Tensor: ...
-    def embedding(self, table: Tensor, index: npt.NDArray[np.integer]) -> Tensor: ...
+    def embedding(
+        self, table: Tensor, index: npt.NDArray[np.integer], positions: Tensor | None = None, start: int = 0
+    ) -> Tensor: ...
     def cross_entropy(self, logits: Tensor, targets: Any, ignore_index: int | None = None) -> Tensor: ...
 
 
@@ -75,7 +79,7 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float, dtype: 
 
 
 class Linear(Module):
-    """x W + b, with W (inputs, outputs) drawn from N(0, gain² / inputs)."""
+    """x W + b, with W (inputs, outputs) drawn from N(0, gain² / inputs); a call may add it onto a stream."""
 
     def __init__(
         self,
@@ -92,8 +96,8 @@ class Linear(Module):
         self.bias = Tensor(np.zeros(outputs), requires_grad=True, dtype=dtype) if bias else None
         self._layers = layers(kernels)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self._layers.linear(x, self.weight, self.bias)
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        return self._layers.linear(x, self.weight, self.bias, onto)
 
 
 class LayerNorm(Module):

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bestguess.scratch import ops
-from bestguess.scratch.ops import embedding
 from bestguess.scratch.tensor import Array, Tensor
 
 __all__ = ["causal_attention", "cross_entropy", "embedding", "gelu", "layer_norm", "linear", "rms_norm"]
@@ -21,10 +20,12 @@ Rotation = tuple[Array, Array]
 """Cosine and sine of each position's angles, both (positions, half a head's features)."""
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x W + b: (…, inputs) to (…, outputs)."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
+    """Return x W + b: (…, inputs) to (…, outputs); added to `onto`, where a residual stream is given."""
     y = x @ weight
-    return y if bias is None else y + bias
+    if bias is not None:
+        y = y + bias
+    return y if onto is None else onto + y
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
@@ -86,6 +87,17 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
     z = z - z.array.max(axis=-1, keepdims=True)
     nll = z.exp().sum(axis=-1).log() - z[np.arange(len(rows)), target]
     return nll.mean()
+
+
+def embedding(
+    table: Tensor, index: npt.NDArray[np.integer], positions: Tensor | None = None, start: int = 0
+) -> Tensor:
+    """Return rows of `table`: shape of `index`, then the row's. A row's gradient sums over its uses.
+
+    To the tokens (B, T) `positions`, where given, adds its rows from `start` on, one to each of the T.
+    """
+    x = ops.embedding(table, index)
+    return x if positions is None else x + positions[start : start + x.shape[-2]]
 
 
 def scored(

@@ -171,7 +171,10 @@ class Tensor:
                 if part is None or not parent.requires_grad:
                     continue
                 if parent._backward is None:
-                    parent.grad = part.copy() if parent.grad is None else parent.grad + part
+                    if parent.grad is not None:
+                        parent.grad = parent.grad + part
+                    else:  # a view, or the gradient passed on as it is, may be another node's too
+                        parent.grad = part if part.base is None and part is not g else part.copy()
                 elif parent not in waiting:
                     waiting[parent] = part
                 elif parent in summed:
@@ -272,8 +275,8 @@ def result(
 ) -> Tensor:
     """Return the tensor `array` that an operation made; it remembers if any parent needs a gradient.
 
-    `backward` maps the result's gradient to one gradient (or None) per parent and must not write to
-    it. `saved` are the parents whose values it will read: changing them before then is an error.
+    `backward` maps the result's gradient to one gradient (or None) per parent; it must not write to
+    it, nor keep or give twice an array that it returns. `saved` are the parents whose values it will read: changing them before then is an error.
     """
     out = Tensor.__new__(Tensor)
     out._set(array, False)
