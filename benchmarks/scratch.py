@@ -416,13 +416,16 @@ def race(size: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def in_a_process(python: str, job: dict[str, Any], threads: int) -> Any:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    granted = dict.fromkeys(names, str(threads))
+    if job["what"] == "engine":  # as its commands do: the threads are the engine's own, and BLAS has one in each
+        granted["OPENBLAS_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as elsewhere:  # so that nothing there is imported by mistake
         done = subprocess.run(
             [python, str(Path(__file__).resolve()), "--worker", json.dumps(job)],
             cwd=elsewhere,
             capture_output=True,
             text=True,
-            env=os.environ | dict.fromkeys(names, str(threads)),
+            env=os.environ | granted,
         )
     if done.returncode:
         sys.exit(f"{python}: {done.stderr.strip().splitlines()[-1]} (--torch-python names another interpreter)")

@@ -167,6 +167,18 @@ def test_embedding(kernels, rows):
 
 
 @every_kernel
+@pytest.mark.parametrize("start", [0, 2])
+@pytest.mark.parametrize("shape", [(3, 7), (7,)])
+def test_embedding_with_positions(kernels, shape, start):
+    index = np.random.default_rng(0).integers(0, 5, shape)
+    agree(
+        lambda t, p: KERNELS[kernels].embedding(t, index, p, start),
+        lambda t, p: t[index] + p[start : start + 7],
+        *normal(1, (5, 2), (11, 2)),
+    )
+
+
+@every_kernel
 @pytest.mark.parametrize("index", [[[0, 5]], [[-1, 2]]])
 def test_a_token_outside_the_table_is_an_error(kernels, index):
     with pytest.raises(IndexError, match="into 5 rows"):
@@ -185,6 +197,16 @@ def test_linear(kernels, leading, seed):
     x, w, b = normal(seed, (*leading, 3) if leading else (1, 3), (3, 5), (5,))
     agree(KERNELS[kernels].linear, lambda x, w, b: x @ w + b, x, w, b)
     agree(KERNELS[kernels].linear, lambda x, w: x @ w, x, w)
+    (stream,) = normal(seed + 1, (*x.shape[:-1], 5))
+    agree(KERNELS[kernels].linear, lambda x, w, b, s: s + (x @ w + b), x, w, b, stream)
+    linear = KERNELS[kernels].linear
+    agree(lambda x, w, s: linear(x, w, onto=s), lambda x, w, s: s + x @ w, x, w, stream)
+
+
+def test_linear_onto_a_stream_of_another_shape_is_an_error():
+    x, w, stream = (Tensor(a) for a in normal(0, (2, 3, 5), (5, 7), (3, 2, 7)))
+    with pytest.raises(ValueError, match=r"7 outputs .* \(3, 2, 7\)"):
+        fused.linear(x, w, onto=stream)
 
 
 @every_kernel

@@ -56,17 +56,50 @@ def test_an_error_in_a_thread_reaches_the_caller(three):
         parallel.over(5, 5, work)
 
 
-def test_attention_is_the_same_in_any_number_of_threads(three, monkeypatch):
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        (lambda x: fused.causal_attention(x, 2), [(7, 41, 3 * 10)]),
+        (fused.linear, [(7, 41, 5), (5, 11), (11,)]),
+        (fused.linear, [(7, 41, 5), (5, 11), (11,), (7, 41, 11)]),
+        (fused.gelu, [(7, 41)]),
+    ],
+    ids=["attention", "linear", "linear onto a stream", "gelu"],
+)
+def test_a_layer_is_the_same_in_any_number_of_threads(three, monkeypatch, layer, shapes):
     rng = np.random.default_rng(0)
-    packed, g = rng.standard_normal((7, 41, 3 * 10)), rng.standard_normal((7, 41, 10))
+    arrays = [rng.standard_normal(shape) for shape in shapes]
+    parts = []
+    over = parallel.over
+
+    def watched(count, numbers, work):
+        parts.append(len(results := over(count, numbers, work)))
+        return results
+
+    monkeypatch.setattr(parallel, "over", watched)
 
     def both():
-        x = Tensor(packed, requires_grad=True, dtype=np.float64)
-        y = fused.causal_attention(x, 2)
-        y.backward(g)
-        return y.array.copy(), x.grad
+        tensors = [Tensor(a, requires_grad=True) for a in arrays]
+        y = layer(*tensors)
+        y.backward(np.random.default_rng(1).standard_normal(y.shape))
+        return [y.array.copy(), *[t.grad for t in tensors]]
 
     shared = both()
+    assert parts == [3, 3]  # forward, backward
     monkeypatch.setattr(parallel, "threads", lambda: 1)
-    for ours, alone in zip(shared, both()):
-        np.testing.assert_allclose(ours, alone, atol=1e-13)
+    for ours, alone in zip(shared, both(), strict=True):
+        np.testing.assert_allclose(ours, alone, rtol=1e-12, atol=1e-12)
+    assert parts == [3, 3, 1, 1]
+
+
+def test_results_come_in_the_order_of_the_slices(three):
+    third = threading.Event()
+
+    def work(part):
+        if part.start == 4:
+            third.set()
+        if part.start == 2:
+            assert third.wait(timeout=20)  # so the second ends last
+        return part.start
+
+    assert parallel.over(7, 7, work) == [0, 2, 4]

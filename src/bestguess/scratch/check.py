@@ -139,6 +139,10 @@ def cases(seed: int = 0) -> dict[str, tuple[Function, list[Array]]]:
         m = layers(kernels)
         out |= {
             f"linear ({kernels})": (lambda x, w, b, m=m: m.linear(x, w, b), [n(2, 3, 5), n(5, 7), n(7)]),
+            f"linear onto a stream ({kernels})": (
+                lambda x, w, b, s, m=m: m.linear(x, w, b, s),
+                [n(2, 3, 5), n(5, 7), n(7), n(2, 3, 7)],
+            ),
             f"layer norm ({kernels})": (lambda x, g, b, m=m: m.layer_norm(x, g, b), [n(2, 3, 7), n(7), n(7)]),
             f"RMS norm ({kernels})": (lambda x, g, m=m: m.rms_norm(x, g), [n(2, 3, 7), n(7)]),
             f"GELU ({kernels})": (lambda x, m=m: m.gelu(x), [2 * n(3, 5)]),
@@ -149,6 +153,10 @@ def cases(seed: int = 0) -> dict[str, tuple[Function, list[Array]]]:
             ),
             f"cross-entropy ({kernels})": (lambda z, m=m: m.cross_entropy(z, targets, PAD), [n(2, 3, 5)]),
             f"embedding ({kernels})": (lambda t, m=m: m.embedding(t, table), [n(5, 3)]),
+            f"embedding and positions ({kernels})": (
+                lambda t, p, m=m: m.embedding(t, table, p, 1),
+                [n(5, 3), n(7, 3)],
+            ),
         }
     return out
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-# Before NumPy is first imported: these models' products are too small to share between threads, and where the cores are
-# busy, threads that wait for each other make a step several times as long.
-if "OMP_NUM_THREADS" not in os.environ:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Before NumPy is first imported: these models' products are too small for BLAS to share among threads, and its threads,
+# which wait by spinning, would take the cores from the engine's own (OMP_NUM_THREADS of them; see `parallel`).
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 Bug = Literal["none", "detached-attention", "inverted-mask", "frozen-norm", "no-sort", "scored-padding"]
 Layer = Literal["none", "linear", "layer_norm", "gelu", "attention", "cross_entropy"]

@@ -47,6 +47,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor |
         raise ValueError(f"linear: x of shape {shape} for a weight of shape {w.shape}")
     x2 = x.array.reshape(-1, inputs)
     y = pool.empty((len(x2), outputs), x.dtype)
+    if onto is not None and onto.shape != (*shape[:-1], outputs):
+        raise ValueError(f"linear: {outputs} outputs of x of shape {shape} onto a stream of shape {onto.shape}")
     stream = None if onto is None else onto.array.reshape(y.shape)
     work = y.size * inputs // 6  # a multiplication with its addition takes a sixth of a pass over a number
 
@@ -309,9 +311,7 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
     return result(loss, (logits,), backward, "cross_entropy")
 
 
-def embedding(
-    table: Tensor, index: npt.NDArray[np.integer], positions: Tensor | None = None, start: int = 0
-) -> Tensor:
+def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor | None = None, start: int = 0) -> Tensor:
     """Return rows of `table`: shape of `index`, then the row's. A row's gradient sums over its uses.
 
     To the tokens (B, T) `positions`, where given, adds its rows from `start` on, one to each of the T.
@@ -320,14 +320,11 @@ def embedding(
     rows, width = table.shape
     ops.check_index("embedding", index, rows)
     y = table.array.take(index, axis=0)
-    here = slice(start, start + index.shape[-1]) if index.ndim else slice(0)
-    if positions is not None:
-        y += positions.array[here]
 
-    def g_positions(g: Array) -> Array:
-        assert positions is not None
+    def g_positions(g: Array, positions: Tensor, here: slice) -> Array:
         sums = np.zeros(positions.shape, g.dtype)
-        sums[here] = _ones(len(g), g.dtype).dot(g.reshape(len(g), -1)).reshape(-1, width)
+        sequences = g.reshape(-1, index.shape[-1] * width)
+        sums[here] = _ones(len(sequences), g.dtype).dot(sequences).reshape(-1, width)
         return sums
 
     def g_table(g: Array) -> Array:
@@ -342,4 +339,6 @@ def embedding(
 
     if positions is None:
         return result(y, (table,), lambda g: (g_table(g),), "embedding")
-    return result(y, (table, positions), lambda g: (g_table(g), g_positions(g)), "embedding")
+    here = slice(start, start + index.shape[-1])
+    y += positions.array[here]
+    return result(y, (table, positions), lambda g: (g_table(g), g_positions(g, positions, here)), "embedding")

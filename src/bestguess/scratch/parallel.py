@@ -38,16 +38,15 @@ def over(count: int, numbers: int, work: Callable[[slice], Result]) -> list[Resu
     if numbers < 2 * LEAST or (parts := min(threads(), count, numbers // LEAST)) < 2:
         return [work(_ALL)]
     edges = [count * i // parts for i in range(parts + 1)]
-    own, *others = map(slice, edges[:-1], edges[1:])
+    first, *others = map(slice, edges[:-1], edges[1:])
     done: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
-    for i, part in enumerate(others):
+    for i, part in enumerate(others, 1):
         _tasks().put((work, part, i, done))
-    results = [work(own), *others]
+    results: list[Any] = [work(first)] + [None] * len(others)
     for _ in others:
-        i, result, error = done.get()
+        i, results[i], error = done.get()
         if error is not None:
             raise error
-        results[1 + i] = result
     return results
 
 

@@ -89,9 +89,7 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
     return nll.mean()
 
 
-def embedding(
-    table: Tensor, index: npt.NDArray[np.integer], positions: Tensor | None = None, start: int = 0
-) -> Tensor:
+def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor | None = None, start: int = 0) -> Tensor:
     """Return rows of `table`: shape of `index`, then the row's. A row's gradient sums over its uses.
 
     To the tokens (B, T) `positions`, where given, adds its rows from `start` on, one to each of the T.

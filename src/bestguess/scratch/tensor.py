@@ -276,7 +276,8 @@ def result(
     """Return the tensor `array` that an operation made; it remembers if any parent needs a gradient.
 
     `backward` maps the result's gradient to one gradient (or None) per parent; it must not write to
-    it, nor keep or give twice an array that it returns. `saved` are the parents whose values it will read: changing them before then is an error.
+    it, nor keep, nor give to two parents, an array that it made. `saved` are the parents whose values
+    it will read: changing them before then is an error.
     """
     out = Tensor.__new__(Tensor)
     out._set(array, False)
