@@ -285,9 +285,9 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
     rows, target = scored(logits, targets, ignore_index)
     z = logits.array.reshape(-1, classes)
     everything = len(rows) == len(z)
-    z = z.copy() if everything else z[rows]
+    z = z.copy() if everything else z.take(rows, axis=0)  # `take` begins faster than an index
     picks = np.arange(0, z.size, classes) + target
-    picked = z.ravel()[picks]
+    picked = z.take(picks)
     if max(z.max(), -z.min()) > SAFE:
         peak = z.max(axis=-1, keepdims=True)
         z -= peak

@@ -109,6 +109,6 @@ def scored(
     rows = np.arange(target.size) if ignore_index is None else (target != ignore_index).nonzero()[0]
     if not rows.size:
         raise ValueError(f"cross_entropy: every target is the ignored index {ignore_index}; nothing to score")
-    target = target[rows]
+    target = target.take(rows)
     ops.check_index("cross_entropy", target, logits.shape[-1])
     return rows, target
