@@ -10,7 +10,15 @@ import pytest
 
 from bestguess.command import UserError
 from bestguess.integers.config import IntegerModelConfig, IntegersConfig, IntegerTaskConfig, ObjectiveConfig
-from bestguess.integers.evaluate import best_run, evaluations, figures, predictor, run_of
+from bestguess.integers.evaluate import (
+    best_run,
+    evaluation_of_all,
+    evaluations,
+    figures,
+    predictor,
+    predictor_of_all,
+    run_of,
+)
 from bestguess.integers.model import IntegerModel
 from bestguess.integers.oracle import Oracle
 from bestguess.integers.table import make_table
@@ -77,6 +85,33 @@ def test_every_run_gets_its_own_figures():
         for part in ("all", "seen", "held-out"):
             assert one[part.replace("-", "_")] == figures(oracle.scores(verdict, part))
     assert found[0]["held_out"] != found[1]["held_out"]
+
+
+def test_runs_together_predict_the_mean_of_their_probabilities():
+    oracle = Oracle(make_table(4, families=SMALL, held_out_fraction=0.4), MIXTURE)
+    models = [model_of(3, 4), model_of(11, 4), model_of(5, 4)]
+    contexts = oracle.table.rows[:7, :4]
+    p = [
+        np.exp(log - np.logaddexp.reduce(log, axis=-1, keepdims=True))
+        for log in (predictor(m)(contexts) for m in models)
+    ]
+    np.testing.assert_allclose(np.exp(predictor_of_all(models)(contexts)), np.mean(p, axis=0), rtol=1e-4, atol=1e-8)
+
+    # A run without a finite score has no part in it; one run alone is no ensemble.
+    found = evaluation_of_all(state_of(models, [2.0, np.nan, 1.0]), oracle)
+    verdict = oracle.judge(predictor_of_all([models[0], models[2]]))
+    assert found is not None
+    assert found["runs"] == [0, 2]
+    assert found["held_out"] == figures(oracle.scores(verdict, "held-out"))
+    assert evaluation_of_all(state_of(models, [2.0, np.nan, np.inf]), oracle) is None
+
+
+def test_the_mean_prediction_loses_no_more_than_its_members_on_average():
+    oracle = Oracle(make_table(4, families=SMALL), MIXTURE)
+    models = [model_of(3, 4), model_of(11, 4)]
+    each = [oracle.scores(oracle.judge(predictor(model)), "all").regret for model in models]
+    both = oracle.scores(oracle.judge(predictor_of_all(models)), "all").regret
+    assert (both <= np.mean(each, axis=0) + 1e-6).all()  # −log is convex
 
 
 def test_figures_are_the_last_position_and_the_mean():

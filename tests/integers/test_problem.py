@@ -100,7 +100,7 @@ def test_the_loss_of_one_sequence_by_hand(masked):
     np.testing.assert_allclose(count, weight.sum())
 
 
-@pytest.mark.parametrize("stop_on", ["loss", "accuracy", "combined"])
+@pytest.mark.parametrize("stop_on", ["loss", "last", "accuracy", "combined"])
 def test_validation_stands_beside_a_random_guess(stop_on):
     config = tiny(objective={"stop_on": stop_on})
     problem = make_problem(config)
@@ -110,8 +110,29 @@ def test_validation_stands_beside_a_random_guess(stop_on):
     for name in ("loss", "accuracy", "mean_distance"):
         assert float(found[f"random_{name}"]) == pytest.approx(getattr(RANDOM, name))
     accuracy = float(found["accuracy"])
-    expected = {"loss": RANDOM.loss, "accuracy": 1 - accuracy, "combined": 2 - accuracy}[stop_on]
+    wrong = 1 - accuracy
+    expected = {"loss": RANDOM.loss, "last": RANDOM.loss, "accuracy": wrong, "combined": 1 + wrong}[stop_on]
     assert float(found["score"]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("lengths", ["fixed", "variable"])
+def test_the_last_loss_is_that_of_every_sequences_last_term(lengths):
+    config = tiny(task={"lengths": lengths, "overflow": "end"}, objective={"stop_on": "last"})
+    problem = make_problem(config)
+    model = IntegerModel(config.model, 4, key=jax.random.key(2))
+    model = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), model)
+    keys = jax.random.split(jax.random.key(0), 40)
+    losses, ends = [], set()
+    for key in keys:
+        terms = np.asarray(sequence(problem.validation, problem._draw(problem.validation, key, jnp.ones(()))))
+        end = int((terms >= 0).sum())
+        logits = np.asarray(model(jnp.asarray(terms[:-1]))[0], np.float64)[end - 2]
+        losses.append(np.log(np.exp(logits).sum()) - logits[terms[end - 1]])
+        ends.add(end)
+    found = problem.validate(model, SETTING, keys)
+    assert float(found["last_loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
+    assert float(found["score"]) == float(found["last_loss"]) != float(found["loss"])
+    assert len(ends) > 1  # overflow ends some, and variable lengths are cut
 
 
 OPTIONS: list[dict] = [

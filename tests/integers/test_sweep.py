@@ -38,7 +38,9 @@ def test_values_stand_in_place_of_a_designs():
 
 def test_a_change_is_one_key_more():
     assert config(change="nothing") == config()
-    assert config(change="model.embedding=fourier") == config(model={"embedding": "fourier"})
+    assert config(change="model.embedding=learned") == config(model={"embedding": "learned"}) != config()
+    several = config(change="model.embedding=learned train.clip_norm=0.5  model.heads=1")
+    assert several == config(model={"embedding": "learned", "heads": 1}, train={"clip_norm": 0.5})
     assert config(change="train.clip_norm=0.5").train.clip_norm == 0.5
     assert sweep.config({"change": "design=document"}) == BASES["default", "document"]
     assert config(change="model.d_ff=256").model.d_model == 4  # what the sweep sets besides stays
@@ -52,6 +54,8 @@ def test_a_change_is_one_key_more():
         ({"objective": {"loss": "weighted", "alpha": [0.1, 0.2]}}, "alpha: a run of a sweep has one value"),
         ({"train": {"seeds": 2}}, "learning_rate: a run of a sweep has one value"),
         ({"change": "heads"}, "change: 'heads': write KEY=VALUE"),
+        ({"change": ""}, "change: '': write KEY=VALUE"),
+        ({"change": "model.heads=2 nothing"}, "change: 'nothing': write KEY=VALUE"),
         ({"change": "model.haeds=2"}, "model.haeds: unknown key; did you mean heads?"),
     ],
 )
@@ -114,4 +118,12 @@ def test_a_score_is_of_held_out_rows_at_full_context_and_json():
     assert found[sweep.REPORTED] == pytest.approx(np.log(256) - floor[-1], rel=1e-5)
     assert found["by_position"]["1"]["regret"] == pytest.approx(np.log(256) - floor[0], rel=1e-5)
     assert found["seen"]["loss"] == pytest.approx(np.log(256), rel=1e-5)
+    assert found["validation"]["loss"] == pytest.approx(np.log(256), rel=1e-5)
+    assert found["validation"]["floor"] != found["seen"]["floor"]
     assert json.loads(json.dumps(found)) == found
+
+
+def test_without_validation_rows_there_is_nothing_to_choose_by():
+    made = config(task={"validation": 0})
+    model = IntegerModel(made.model, 3, key=jax.random.key(0))
+    assert "validation" not in sweep.score(made, Setting(jnp.asarray(0.1)), model, [])

@@ -109,7 +109,8 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     table = analysis.tables[measure.name]
     x_factor, *others = table.factors
     x_levels, *other_levels = table.levels
-    assert x_factor.position is not None
+    if x_factor.position is None:
+        return _by_level(table, measure)
     x = np.array([x_factor.position(level) for level in x_levels])
     series = []
     for place in itertools.product(*(range(len(levels)) for levels in other_levels)):
@@ -131,6 +132,30 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     at = "" if measure.position is None else f" at t+{measure.position:g}"
     title = _capital(measure.axis) + at
     return Chart(title, x_factor.name, measure.axis, series, log_y=measure.log, x_ticks=ticks)
+
+
+def _by_level(table: Table, measure: Measure) -> Chart:
+    """A row for each level of a first factor that has no order, the lowest mean at the top."""
+    levels, *other_levels = table.levels
+    means = np.stack([_mean(row) for row in table.values])
+    order = np.argsort(-means.reshape(len(levels), -1)[:, 0], kind="stable")
+    series: list[Points] = []
+    for i, place in enumerate(itertools.product(*(range(len(one)) for one in other_levels))):
+        values, mean = np.moveaxis(table.values, 0, -2)[place][order], means[(order, *place)]
+        rows = np.arange(len(levels))
+        x, y = measure.show(values).ravel(), np.repeat(rows, values.shape[-1])
+        names = [f"{one.name} {levels[at]}" for one, levels, at in zip(table.factors[1:], other_levels, place)]
+        series.append(Points(x, y, name="one seed", role="guide"))
+        series.append(Points(measure.show(mean), rows, name=", ".join([*names, "mean"]), colour=i))
+    return Chart(
+        _capital(measure.axis),
+        measure.axis,
+        "",
+        series,
+        log_x=measure.log,
+        y_range=(-0.7, len(levels) - 0.3),
+        y_ticks={float(row): str(levels[at]) for row, at in enumerate(order)},
+    )
 
 
 def _look(others: list[Factor], table: Table, place: tuple[int, ...]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
     return plain(
         {
             "runs": result["runs"],
+            "together": result["together"],
             "training": read_json(folder / TRAINING),
             "run": folder,
             "report": page,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,21 +31,50 @@ def _logits(model: IntegerModel, contexts):
     return jax.vmap(lambda one: model(one)[0])(contexts)
 
 
+def predictor_of_all(models: list[IntegerModel]) -> Predictor:
+    """Return the mean of several models' probabilities as one predictor: contexts, uint8 [n, length] → log p.
+
+    A deep ensemble (Lakshminarayanan et al., 2017): where training rows leave a rule open, models that began
+    elsewhere settle it differently, and their mean is as unsure as it should be.
+    """
+
+    def predict(contexts: np.ndarray) -> np.ndarray:
+        terms = jnp.asarray(contexts, jnp.int32)
+        log_p = [jax.nn.log_softmax(_logits(model, terms)) for model in models]
+        return np.asarray(functools.reduce(jnp.logaddexp, log_p) - math.log(len(models)))
+
+    return predict
+
+
 def evaluations(config: IntegersConfig, state: State, oracle: Oracle) -> Iterator[dict[str, Any]]:
     """Yield each run's figures, part by part: all rows, those that training drew from, those held out of it."""
     for i, run in enumerate(config.runs()):
-        verdict = oracle.judge(predictor(run_of(state.best, i)))
         yield {
             "run": i,
             "alpha": run.alpha,
             "seed": run.seed,
             "learning_rate": run.learning_rate,
-            **{part.replace("-", "_"): figures(oracle.scores(verdict, part)) for part in PARTS},
-            "held_out_by_family": [dataclasses.asdict(one) for one in oracle.family_scores(verdict, "held-out")],
+            **_by_part(oracle, predictor(run_of(state.best, i))),
             "validation_score": float(state.best_score[i]),
             "best_step": int(state.best_step[i]),
             "fault_step": int(state.fault_step[i]) if state.fault_step[i] >= 0 else None,
         }
+
+
+def evaluation_of_all(state: State, oracle: Oracle) -> dict[str, Any] | None:
+    """Return the figures of the runs' mean prediction, part by part; None where fewer than two have a finite score."""
+    sound = np.flatnonzero(np.isfinite(state.best_score)).tolist()
+    if len(sound) < 2:
+        return None
+    return {"runs": sound, **_by_part(oracle, predictor_of_all([run_of(state.best, i) for i in sound]))}
+
+
+def _by_part(oracle: Oracle, model: Predictor) -> dict[str, Any]:
+    verdict = oracle.judge(model)
+    return {
+        **{part.replace("-", "_"): figures(oracle.scores(verdict, part)) for part in PARTS},
+        "held_out_by_family": [dataclasses.asdict(one) for one in oracle.family_scores(verdict, "held-out")],
+    }
 
 
 def figures(scores: Scores) -> dict[str, Any]:

@@ -74,10 +74,15 @@ def loss_by_position(
     return loss_T
 
 
+def is_last(real_T: Bool[Array, "T"]) -> Bool[Array, "T"]:
+    """Return where a sequence's last term is the target. real: targets that are terms, not padding."""
+    return real_T & (jnp.cumsum(real_T) == jnp.sum(real_T))
+
+
 def position_weights(real_T: Bool[Array, "T"], objective: ObjectiveConfig) -> Float[Array, "T"]:
     """Return what each position counts in the loss. real: its target is a term, not padding."""
     counts_T = real_T
     if objective.prefixes == "full":
-        counts_T = real_T & (jnp.cumsum(real_T) == jnp.sum(real_T))
+        counts_T = is_last(real_T)
     masked = {"ignored": 0.0, "included": 1.0, "weighted": objective.masked_weight}[objective.masked]
     return jnp.where(real_T, counts_T.astype(jnp.float32), masked)

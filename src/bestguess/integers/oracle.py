@@ -132,7 +132,8 @@ class Oracle:
     def levels(self) -> tuple[Level, ...]:
         """The prefixes of 0, 1, …, length terms."""
         table = self.table
-        shares = {part: _normalised(self.weights * table.part(part)) for part in PARTS}
+        parts: tuple[Part, ...] = (*PARTS, "validation")
+        shares = {part: _normalised(self.weights * table.part(part)) for part in parts}
         # Rows that the mixture cannot give are no part of any prefix.
         possible = self.weights > 0
         levels: list[Level] = []

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from bestguess.integers.config import IntegersConfig, IntegerTaskConfig
 from bestguess.integers.curriculum import mixture
-from bestguess.integers.losses import RANDOM, loss_by_position, negative_log_likelihood, position_weights
+from bestguess.integers.losses import RANDOM, is_last, loss_by_position, negative_log_likelihood, position_weights
 from bestguess.integers.model import IntegerModel
 from bestguess.integers.sampler import PADDING, Sampler, make_sampler
 from bestguess.integers.table import PHASES, table_of
@@ -71,7 +71,10 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
         return jnp.sum(loss_T * weight_T), jnp.sum(weight_T)
 
     def validate(self, model: IntegerModel, task: Setting, key: Key[Array, " n"]) -> dict[str, Float[Array, ""]]:
-        """Return loss, accuracy and mean distance over sequences of the final mixture, beside a random guess's."""
+        """Return loss, accuracy and mean distance over sequences of the final mixture, beside a random guess's.
+
+        They are means over all positions; `last_loss` is the loss of each sequence's last term alone.
+        """
         drawn = jax.vmap(lambda k: self._draw(self.validation, k, jnp.ones(())))(key)
         terms_nT = jax.vmap(lambda one: sequence(self.validation, one))(drawn)
 
@@ -82,18 +85,22 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
             own_T = negative_log_likelihood(logits_TV, target_T)
             sums = (own_T, guess_T == target_T, jnp.abs(guess_T - target_T))
             counted = (jnp.sum(jnp.where(real_T, one, 0)).astype(jnp.float32) for one in sums)
-            return jnp.sum(loss_T * weight_T), jnp.sum(weight_T), *counted, jnp.sum(real_T)
+            last_T = is_last(real_T)
+            last = jnp.sum(jnp.where(last_T, own_T, 0.0)), jnp.sum(last_T)
+            return jnp.sum(loss_T * weight_T), jnp.sum(weight_T), *counted, jnp.sum(real_T), *last
 
         total = [jnp.sum(one) for one in jax.vmap(of_one)(terms_nT)]
         objective, (loss, accuracy, distance) = total[0] / total[1], (one / total[5] for one in total[2:5])
+        last_loss = total[6] / total[7]
         score = {
             "loss": objective,
+            "last": last_loss,
             "accuracy": 1 - accuracy,
             "combined": objective / RANDOM.loss + 1 - accuracy,
         }[self.config.objective.stop_on]
         measures = {"loss": loss, "accuracy": accuracy, "mean_distance": distance}
         random = {f"random_{name}": jnp.asarray(getattr(RANDOM, name)) for name in measures}
-        return {"score": score} | measures | random
+        return {"score": score, "last_loss": last_loss} | measures | random
 
     def _judge(self, model: IntegerModel, task: Setting, terms_T: Int[Array, "terms"], key: Key[Array, ""] | None):
         """One sequence's loss and weight at each position, and the logits."""

@@ -83,7 +83,7 @@ def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
         rate, device = training["run_steps_per_second"], training["device"]
         stats.append(Stat(f"{rate:,.0f}", "run-steps per second", f"{training['seconds']:.0f} s on {device}"))
     page.stats(stats)
-    page.table(*_table(runs, results, length))
+    page.table(*_table(runs, evaluation, length))
     page.heading("Learning")
     page.chart(pictures["learning"])
     if "curriculum" in pictures:
@@ -111,7 +111,14 @@ def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
     return page.write(folder / PAGE)
 
 
-def _table(runs: list[Run], results: list[dict[str, Any]], length: int) -> tuple[list[str], list[list[Any]], str]:
+def labelled(runs: list[Run], evaluation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the name and the figures of each run, and of several together."""
+    rows = [(run.label(runs), one) for run, one in zip(runs, evaluation["runs"])]
+    together = evaluation.get("together")
+    return rows if together is None else [*rows, (f"{len(together['runs'])} runs together", together)]
+
+
+def _table(runs: list[Run], evaluation: dict[str, Any], length: int) -> tuple[list[str], list[list[Any]], str]:
     columns = [
         "run",
         "rows",
@@ -123,12 +130,12 @@ def _table(runs: list[Run], results: list[dict[str, Any]], length: int) -> tuple
         "mean regret (nats)",
     ]
     rows = []
-    for run, one in zip(runs, results):
+    for label, one in labelled(runs, evaluation):
         for part in ("held_out", "seen"):
             end = one[part]["full_context"]
             rows.append(
                 [
-                    run.label(runs),
+                    label,
                     part.replace("_", "-"),
                     *(f"{100 * end[name]:.2f} %" for name in ("accuracy", "ceiling", "relative_accuracy")),
                     f"{end['regret']:.5f}",
@@ -141,6 +148,8 @@ def _table(runs: list[Run], results: list[dict[str, Any]], length: int) -> tuple
         f"{100 * RANDOM.accuracy:.2f} % of the time, {RANDOM.mean_distance:.2f} away on average, and "
         f"loses {RANDOM.loss:.3f} nats."
     )
+    if evaluation.get("together") is not None:
+        caption += " Together: the mean of the runs' probabilities."
     return columns, rows, caption
 
 

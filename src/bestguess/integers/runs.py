@@ -11,13 +11,13 @@ from bestguess.command import UserError
 from bestguess.integers.answers import as_json, probability
 from bestguess.integers.config import IntegersConfig
 from bestguess.integers.decode import beam_search, generate
-from bestguess.integers.evaluate import best_run, evaluations, run_of
+from bestguess.integers.evaluate import best_run, evaluation_of_all, evaluations, run_of
 from bestguess.integers.explain import guesses, parse_terms
 from bestguess.integers.flags import EvaluateFlags, ExportFlags, GenerateFlags, ReportFlags
 from bestguess.integers.oracle import oracle_of
 from bestguess.integers.portable import save_portable
 from bestguess.integers.problem import make_members, make_problem
-from bestguess.integers.report import EVALUATION, write_report
+from bestguess.integers.report import EVALUATION, labelled, write_report
 from bestguess.report.progress import results_table
 from bestguess.train.checkpoint import named_leaves
 from bestguess.train.config import from_dict
@@ -42,7 +42,7 @@ def load(folder: Path, config: IntegersConfig) -> State:
 
 
 def evaluate(folder: Path, config: IntegersConfig, console: Console) -> dict[str, Any]:
-    """Self-test, then every run's figures; kept in evaluation.json and printed."""
+    """Self-test, then the figures of every run and of several together; kept in evaluation.json and printed."""
     state = load(folder, config)
     oracle = oracle_of(config.task)
     with console.status("self-test"):
@@ -50,16 +50,16 @@ def evaluate(folder: Path, config: IntegersConfig, console: Console) -> dict[str
     console.print(f"[dim]self-test: the oracle has regret 0 within {worst:.0e} through this very path[/dim]")
     with console.status("evaluating"):
         results = list(evaluations(config, state, oracle))
-    result = plain({"runs": results, "self_test": worst, "rows": len(oracle.table.rows)})
+        together = evaluation_of_all(state, oracle)
+    result = plain({"runs": results, "together": together, "self_test": worst, "rows": len(oracle.table.rows)})
     write_json(folder / EVALUATION, result)
-    runs = config.runs()
     rows = []
-    for run, one in zip(runs, results):
+    for label, one in labelled(config.runs(), result):
         for part in ("held_out", "seen"):
             end, mean = one[part]["full_context"], one[part]["mean"]
             rows.append(
                 [
-                    run.label(runs),
+                    label,
                     part.replace("_", "-"),
                     f"{100 * end['accuracy']:.2f} %",
                     f"{100 * end['relative_accuracy']:.2f} %",

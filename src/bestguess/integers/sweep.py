@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bestguess.integers.model import IntegerModel
     from bestguess.integers.oracle import Scores
     from bestguess.integers.problem import IntegerProblem, Setting
+    from bestguess.integers.table import Part
     from bestguess.report.verdicts import Experiment
     from bestguess.train.ensemble import Member
 
@@ -29,7 +30,8 @@ _ARRAYS = {"objective": ("alpha",), "train": ("first_seed", "learning_rate")}
 def config(values: dict[str, Any]) -> IntegersConfig:
     """Return the config of one run: a design at a preset's size, with the nested `values` in place of its own.
 
-    `change` is KEY=VALUE, or `nothing`: a sweep that changes one decision at a time varies it.
+    `change` is KEY=VALUE, several of them with spaces between, or `nothing`: a sweep that goes through a list of
+    changes varies it.
     """
     values = _changed(values)
     chosen = {}
@@ -55,13 +57,15 @@ def _changed(values: dict[str, Any]) -> dict[str, Any]:
     change = str(values.pop("change", "nothing"))
     if change == "nothing":
         return values
-    key, equals, text = change.partition("=")
-    room, dot, inner = key.partition(".")
-    if not equals or (dot and not isinstance(values.get(room, {}), dict)):
-        raise UserError(f"change: {change!r}: write KEY=VALUE, such as model.heads=8, or nothing")
-    # A text is a YAML value, as everywhere in a sweep.
-    value = yaml.safe_load(text)
-    return values | ({room: values.get(room, {}) | {inner: value}} if dot else {key: value})
+    for one in change.split() or [change]:
+        key, equals, text = one.partition("=")
+        room, dot, inner = key.partition(".")
+        if not equals or (dot and not isinstance(values.get(room, {}), dict)):
+            raise UserError(f"change: {one!r}: write KEY=VALUE, such as model.heads=8, or nothing")
+        # A text is a YAML value, as everywhere in a sweep.
+        value = yaml.safe_load(text)
+        values |= {room: values.get(room, {}) | {inner: value}} if dot else {key: value}
+    return values
 
 
 def shape(config: IntegersConfig) -> str:
@@ -85,18 +89,22 @@ def prepare(configs: list[IntegersConfig]) -> tuple[IntegerProblem, TrainConfig,
 
 
 def score(config: IntegersConfig, task: Setting, model: IntegerModel, curve: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return regret, accuracy and distance at full context, exact, on held-out rows; and of seen rows, and by place."""
+    """Return regret, accuracy and distance at full context, exact, on held-out rows; and by place.
+
+    Beside them the same of seen rows, and of the validation rows where there are some: those are to choose by.
+    """
     from bestguess.integers.oracle import oracle_of
     from bestguess.integers.rows import scores_by_part
 
     key = json.dumps(to_dict(config.task), sort_keys=True)
     if key not in _oracles:
         _oracles[key] = oracle_of(config.task)
-    found = scores_by_part(model, _oracles[key], ("held-out", "seen"))
+    to_choose_by: tuple[Part, ...] = ("validation",) if config.task.validation else ()
+    found = scores_by_part(model, _oracles[key], ("held-out", "seen", *to_choose_by))
     return {
         **_figures(found["held-out"], -1),
         "mean": _mean(found["held-out"]),
-        "seen": _figures(found["seen"], -1) | {"mean": _mean(found["seen"])},
+        **{part: _figures(found[part], -1) | {"mean": _mean(found[part])} for part in ("seen", *to_choose_by)},
         "by_position": {str(j + 1): _figures(found["held-out"], j) for j in range(config.task.length)},
     }
 

@@ -22,6 +22,7 @@ PHASES = 3
 Overflow = Literal["wrap", "end"]
 Part = Literal["all", "seen", "validation", "held-out"]
 PARTS: tuple[Part, ...] = ("all", "seen", "held-out")
+"""Those that an evaluation reports; the validation rows are to choose by."""
 
 
 @dataclass(frozen=True, eq=False)
