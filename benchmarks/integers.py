@@ -13,9 +13,9 @@ loss), at a width of 64 with its features lifted, or at the document's own 2 (`-
 eagerly; under torch.compile; under its mode reduce-overhead (CUDA graphs of the model); and with the whole compiled
 step, optimiser included, captured in one CUDA graph, parameters apart and in three flat tensors. The first three
 take a fraction of the steps a turn, as they would take most of the time. On a CPU, eager PyTorch with 1 thread and
-with as many as there are cores, with scaled_dot_product_attention and with the products written out; `bestguess` as its command trains, with a device
-to each core. Before, both
-models are given the same weights and rows and must agree in float32 to 1e-4 of the largest value.
+with as many as there are cores, with scaled_dot_product_attention and with the products written out; `bestguess`
+as its command trains, with a device to each core. Before, both models are given the same weights and rows and must
+agree in float32 to 1e-4 of the largest value.
 
 Ratios are to the best PyTorch, and to reduce-overhead (GPU) or the best eager PyTorch (CPU). `--profile DIR` adds
 what XLA says of the compiled chunk of most runs and, of one such chunk, the kernels that took longest; the trace
