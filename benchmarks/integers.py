@@ -13,8 +13,9 @@ loss), at a width of 64 with its features lifted, or at the document's own 2 (`-
 eagerly; under torch.compile; under its mode reduce-overhead (CUDA graphs of the model); and with the whole compiled
 step, optimiser included, captured in one CUDA graph, parameters apart and in three flat tensors. The first three
 take a fraction of the steps a turn, as they would take most of the time. On a CPU, eager PyTorch with 1 thread and
-with as many as there are cores, with scaled_dot_product_attention and with the products written out. Before, both
-models are given the same weights and rows and must agree in float32 to 1e-4 of the largest value.
+with as many as there are cores, with scaled_dot_product_attention and with the products written out; `bestguess`
+as its command trains, with a device to each core. Before, both models are given the same weights and rows and must
+agree in float32 to 1e-4 of the largest value.
 
 Ratios are to the best PyTorch, and to reduce-overhead (GPU) or the best eager PyTorch (CPU). `--profile DIR` adds
 what XLA says of the compiled chunk of most runs and, of one such chunk, the kernels that took longest; the trace
@@ -81,6 +82,11 @@ def main() -> None:
     if args.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
+
+    from bestguess.train.cores import use_cores
+
+    if args.device == "cpu":
+        use_cores()  # as `bestguess integers train` does
 
     if args.device == "gpu" and jax.default_backend() != "gpu" and not args.tiny:
         sys.exit("--device gpu: JAX sees no GPU here (--tiny tries the script out without one)")
@@ -240,7 +246,8 @@ class Ours:
         problem = make_problem(config)
         if not packed:
             problem = Unpacked(problem.sampler, problem.validation, problem.config)
-        self.ensemble = Ensemble(problem, config.train, make_members(config), one_device())
+        devices = one_device() if args.device == "gpu" else None
+        self.ensemble = Ensemble(problem, config.train, make_members(config), devices)
         self.compiled = self.ensemble.compile(args.steps)
         self.state = self.ensemble.start()
         self.run(args.steps)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bestguess.integers.config import Loss, ObjectiveConfig, Weight
-from bestguess.integers.losses import RANDOM, loss_by_position, negative_log_likelihood, position_weights
+from bestguess.integers.losses import RANDOM, likeliest, loss_by_position, negative_log_likelihood, position_weights
 
 T, V = 5, 256
 RNG = np.random.default_rng(0)
@@ -46,6 +46,16 @@ def test_every_loss_by_hand(loss, weight, distance_by):
 
 def gradient(objective: ObjectiveConfig) -> np.ndarray:
     return np.asarray(jax.grad(lambda logits: jnp.sum(ours(objective, logits)))(jnp.asarray(LOGITS)))
+
+
+def test_the_likeliest_is_the_argmax_and_the_first_of_equals():
+    logits = np.random.default_rng(3).normal(size=(7, 256)).astype(np.float32)
+    logits[2, [11, 101]] = logits[4, [0, 255]] = 9
+    logits[5] = -np.inf
+    found = likeliest(jnp.asarray(logits))
+    assert jnp.issubdtype(found.dtype, jnp.integer)
+    np.testing.assert_array_equal(found, logits.argmax(axis=-1))
+    assert found[[2, 4]].tolist() == [11, 0]
 
 
 def test_the_distance_of_the_likeliest_has_no_gradient_and_the_expected_one_has():

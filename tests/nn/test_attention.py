@@ -96,17 +96,19 @@ def test_rope_tells_distances_apart():
 
 
 def plain_unpack(qkv, position, base):
+    if base is None:
+        return qkv[:, 0], qkv[:, 1], qkv[:, 2]
     return rope(qkv[:, 0], position, base), rope(qkv[:, 1], position, base), qkv[:, 2]
 
 
-@pytest.mark.parametrize("examples", [None, 2])
-def test_the_gradient_of_unpack_is_that_of_its_formula(examples):
+@pytest.mark.parametrize(("examples", "base"), [(None, BASE), (2, BASE), (2, None)])
+def test_the_gradient_of_unpack_is_that_of_its_formula(examples, base):
     qkv, position = jnp.asarray(draw(*([examples] if examples else []), T, 3, H, K)), jnp.arange(T) + 4
     weight = [jnp.asarray(draw(T, H, K, seed=seed)) for seed in range(3)]
 
     def gradient(function):
         def loss(qkv):
-            return sum(jnp.sum(jnp.sin(w * part)) for w, part in zip(weight, function(qkv, position, BASE)))
+            return sum(jnp.sum(jnp.sin(w * part)) for w, part in zip(weight, function(qkv, position, base)))
 
         return jax.vmap(jax.grad(loss)) if examples else jax.grad(loss)
 

@@ -34,6 +34,7 @@ from bestguess.report.progress import PartsProgress, results_table, with_error
 from bestguess.report.trackers import METRICS_FILE, open_trackers, read_metrics
 from bestguess.train.checkpoint import lock
 from bestguess.train.config import from_dict, to_dict
+from bestguess.train.cores import use_cores
 from bestguess.train.ensemble import Member, State
 from bestguess.train.fit import fit, load_fitted, resumed_steps
 from bestguess.train.folder import (
@@ -56,6 +57,7 @@ SKILL_LEVELS = (0.9, 0.99)
 def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
     """Train, evaluate, roll out, write the page; return every run's figures and the best of each setting."""
     began = time.perf_counter()
+    use_cores()
     if flags.resume is not None:
         folder, config = flags.resume, _config(flags.resume)
     else:

@@ -18,6 +18,7 @@ from bestguess.report.progress import PartsProgress
 from bestguess.report.trackers import open_trackers
 from bestguess.train.checkpoint import lock
 from bestguess.train.config import to_dict
+from bestguess.train.cores import use_cores
 from bestguess.train.fit import fit, resumed_steps
 from bestguess.train.folder import CHECKPOINTS, new_folder, plain, read_json, write_config, write_json
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
     """Train every run, evaluate it beside the oracle, write the page; return each run's figures."""
     began = time.perf_counter()
+    use_cores()
     if flags.resume is not None:
         folder, config = flags.resume, read(flags.resume)
     else:

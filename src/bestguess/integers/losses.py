@@ -36,6 +36,13 @@ def negative_log_likelihood(logits_TV: Float[Array, "T V"], target_T: Int[Array,
     return jax.nn.logsumexp(logits_TV, axis=-1) - jnp.sum(jnp.where(own_TV, logits_TV, 0.0), axis=-1)
 
 
+def likeliest(logits_TV: Float[Array, "T V"]) -> Int[Array, "T"]:
+    """Return the class of the largest logit, the first of equal ones."""
+    # As two reductions of floats: an argmax reduces pairs, which XLA:CPU does not vectorise.
+    is_top_TV = logits_TV == jnp.max(logits_TV, axis=-1, keepdims=True)
+    return jnp.min(jnp.where(is_top_TV, jnp.arange(CLASSES, dtype=jnp.float32)[None], CLASSES), axis=-1).astype(int)
+
+
 def weigh(distance: Float[Array, "..."], weight: Weight) -> Float[Array, "..."]:
     """Return a distance (classes), its square, or its square root."""
     match weight:
@@ -56,7 +63,7 @@ def distance(
     expected: Σ_k p(k)·distance(k, target), whose gradient moves probability towards the target.
     """
     if objective.distance_by == "argmax":
-        guess_T = jnp.argmax(logits_TV, axis=-1)
+        guess_T = likeliest(logits_TV)
         return weigh(jnp.abs(guess_T - target_T).astype(jnp.float32), objective.weight)
     apart_TV = jnp.abs(jnp.arange(CLASSES)[None] - target_T[:, None]).astype(jnp.float32)
     return jnp.sum(jax.nn.softmax(logits_TV) * weigh(apart_TV, objective.weight), axis=-1)

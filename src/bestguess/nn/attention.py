@@ -25,12 +25,14 @@ class KVCache(eqx.Module):
     length: Int[Array, ""]
 
 
-def rope(x_THK: Float[Array, "T H K"], position_T: Int[Array, "T"], base: float) -> Float[Array, "T H K"]:
+def rope(x_THK: Float[Array, "T H K"], position_T: Int[Array, "T"], base: float | None) -> Float[Array, "T H K"]:
     """Return `x_THK` with each pair of features (i, i + K/2) turned by position · base^(−2i/K) radians.
 
     Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding" (2021), eq. 34. The
-    product of a query and a key so turned depends on their distance alone.
+    product of a query and a key so turned depends on their distance alone. Without a base, `x_THK` as it is.
     """
+    if base is None:
+        return x_THK
     half = x_THK.shape[-1] // 2
     frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angle_T1h = position_T[:, None, None] * frequency[None, None]
@@ -41,7 +43,7 @@ def rope(x_THK: Float[Array, "T H K"], position_T: Int[Array, "T"], base: float)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def unpack(
-    qkv_T3HK: Float[Array, "T 3 H K"], position_T: Int[Array, "T"], base: float
+    qkv_T3HK: Float[Array, "T 3 H K"], position_T: Int[Array, "T"], base: float | None
 ) -> tuple[Float[Array, "T H K"], Float[Array, "T H K"], Float[Array, "T H K"]]:
     """Return turned queries, turned keys, and values.
 
@@ -124,10 +126,7 @@ class Attention(eqx.Module):
         T, D = x_TD.shape
         start = 0 if cache is None else cache.length
         qkv_T3HK = affine(x_TD, self.qkv, self.qkv_bias).reshape(T, 3, self.heads, D // self.heads)
-        if self.rope_base is None:
-            q, k, v = qkv_T3HK[:, 0], qkv_T3HK[:, 1], qkv_T3HK[:, 2]
-        else:
-            q, k, v = unpack(qkv_T3HK, start + jnp.arange(T), self.rope_base)
+        q, k, v = unpack(qkv_T3HK, start + jnp.arange(T), self.rope_base)
         if cache is None:
             return q, k, v, None
         k = jax.lax.dynamic_update_slice_in_dim(cache.key, k, start, axis=0)
