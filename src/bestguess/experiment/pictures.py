@@ -170,7 +170,7 @@ def _by_level(table: Table, measure: Measure) -> Chart:
         names = [f"{one.name} {own[at]}" for one, own, at in zip(others, other_levels, place)]
         if factor.base in levels:
             base = float(mean[levels.index(factor.base)])
-            name = ", ".join([*names, f"mean of {factor.base}"])
+            name = ", ".join([*names, f"mean of “{factor.base}”"])
             series.append(Curve([base, base], limits, name=name, role=None, colour=i, dash="dot"))
         x, y = measure.show(values).ravel(), np.repeat(rows, values.shape[-1])
         series.append(Points(x, y, name="one seed", role="guide"))
@@ -206,7 +206,8 @@ def _forest(analysis: Analysis, told: str | None) -> Chart:
     verdicts = analysis.verdicts
     rows = dict(zip((one.hypothesis for one in verdicts), range(len(verdicts) - 1, -1, -1)))
     limits = (-0.7, len(rows) - 0.3)
-    seeds = [(value, rows[one.hypothesis]) for one in verdicts for value in one.main.by_seed.values()]
+    # Seeds lie a little below their mean, so that they hide no interval.
+    seeds = [(value, rows[one.hypothesis] - 0.25) for one in verdicts for value in one.main.by_seed.values()]
     series: list[Points | Curve] = [
         Curve([0.0, 0.0], limits),
         Points([x for x, _ in seeds], [y for _, y in seeds], name="one seed", role="guide"),
@@ -218,9 +219,11 @@ def _forest(analysis: Analysis, told: str | None) -> Chart:
             means = [estimate.effect for estimate, _ in judged]
             halves = [estimate.interval[1] - estimate.effect for estimate, _ in judged]
             series.append(Points(means, [row for _, row in judged], x_error=halves, name=word, **look))
+    left = ", ".join(one.name for one in analysis.experiment.hypotheses if one.direction < 0)
+    but = f" ({left}: to the left)" if left else ""
     caption = (
         "Paired over seeds, in the measure that decides: mean, 95 % interval (Student's t), and each seed's effect in "
-        f"light grey. {_capital(told)}"
+        f"light grey. A claim holds to the right of 0{but}. {_capital(told)}"
     ).strip()
     return Chart(
         _title("Effects", told),
@@ -229,14 +232,13 @@ def _forest(analysis: Analysis, told: str | None) -> Chart:
         series,
         caption,
         y_range=limits,
-        y_ticks={
-            float(
-                rows[one.hypothesis]
-            ): f"{one.hypothesis}  {textwrap.shorten(one.claim.rstrip('.'), 50, placeholder=' …')}"
-            for one in verdicts
-        },
+        y_ticks={float(rows[one.hypothesis]): f"{one.hypothesis}  {_short(one.claim)}" for one in verdicts},
         rows=len(rows),
     )
+
+
+def _short(claim: str) -> str:
+    return textwrap.shorten(claim.rstrip("."), 50, placeholder=" …")
 
 
 def _effects(analysis: Analysis, group: str) -> Chart:
