@@ -213,8 +213,9 @@ def test_under_a_decade_log_axes_have_even_ticks():
 
 
 def test_ticks_under_a_decade_do_not_overlap():
-    chart = Chart("t", "x", "y", [Points([1.001, 1.069], [1, 2])], log_x=True)
-    drawn = to_matplotlib(Grid("g", [chart] * 3, share_x=False))
+    """Even steps lie closest at the upper end of a log axis."""
+    chart = Chart("t", "x", "y", [Points([1.35, 5.6], [1, 2])], log_x=True)
+    drawn = to_matplotlib(Grid("g", [chart] * 4, columns=4, share_x=False))
     drawn.draw_without_rendering()
     for axes in drawn.axes:
         boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
