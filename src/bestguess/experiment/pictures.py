@@ -168,8 +168,8 @@ def _by_level(table: Table, measure: Measure) -> Chart:
         values = np.moveaxis(table.values, 0, -2)[place][order]
         mean = measure.show(_mean(values))
         names = [f"{one.name} {own[at]}" for one, own, at in zip(others, other_levels, place)]
-        if factor.base in levels:
-            base = float(mean[levels.index(factor.base)])
+        base = float(mean[levels.index(factor.base)]) if factor.base in levels else np.nan
+        if np.isfinite(base):
             name = ", ".join([*names, f"mean of “{factor.base}”"])
             series.append(Curve([base, base], limits, name=name, role=None, colour=i, dash="dot"))
         x, y = measure.show(values).ravel(), np.repeat(rows, values.shape[-1])

@@ -240,7 +240,8 @@ def _ticks(chart: Chart, panels: dict[str, Sequence[Chart]], axes: Axes) -> None
             axis.set_ticks([place for place, _ in inside], [text for _, text in inside], parse_math=ticks is None)
             axis.set_minor_locator(NullLocator())
         elif log:
-            axis.set_major_locator(MaxNLocator(nbins=5))
+            # Labels beside each other need more room than labels above each other.
+            axis.set_major_locator(MaxNLocator(nbins=5 if letter == "x" else 7))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(ScalarFormatter(useOffset=False))
         elif heat and not any(labels):

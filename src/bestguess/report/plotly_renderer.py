@@ -237,7 +237,7 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
     margin = layout["margin"] | {"t": layout["margin"]["t"] + 24}
     around = margin["t"] + margin["b"]
     # Of a panel's height, a quarter at the most lies between it and the next (`domains`).
-    panel_height = max(PANEL_HEIGHT, round(_rows_height(picture.panels) / 0.8))
+    panel_height = max(PANEL_HEIGHT, round(_rows_height(picture.panels) / 0.75))
     return changed | {
         "margin": margin,
         "height": around + panel_height * rows,
