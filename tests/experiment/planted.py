@@ -23,13 +23,23 @@ HORIZONS = (2, 4, 8, 16, 32, 64)
 ABOUT = {"seconds": 2.5, "device": "1 × NVIDIA Test", "version": __version__}
 
 Law = Callable[[dict[str, Any]], float]
-"""From a run's dotted config to its difficulty: the logarithm by which excess and sequences grow."""
+"""From a run's dotted config to its difficulty: the logarithm by which excess, sequences and regret grow."""
+
+Figures = Callable[[dict[str, Any], Law, float, float], dict[str, Any]]
+"""From a run's dotted config, the law, the noise and the best rate to the run's figures."""
 
 
 def planted(
-    folder: Path, name: str, law: Law, *, noise: float = 0.05, best_rate: float = 0.001, leave: int = 0
+    folder: Path,
+    name: str,
+    law: Law,
+    *,
+    noise: float = 0.05,
+    best_rate: float = 0.001,
+    leave: int = 0,
+    score: Figures | None = None,
 ) -> Ledger:
-    """Return the ledger of a shipped experiment, all but `leave` runs done, with figures that follow `law`.
+    """Return the ledger of a shipped experiment, all but the last `leave` runs done, with figures that follow `law`.
 
     Each seed has an offset of its own, ten times the noise, which pairing must take out. Rates other than
     `best_rate` are worse in validation and, as a trap, much better in the figures of test data.
@@ -37,17 +47,13 @@ def planted(
     ledger = open_ledger(SweepFlags(str(ROOT / "experiments" / f"{name}.yaml"), folder=folder))
     runs = list(ledger.runs().values())
     for run in runs[: len(runs) - leave]:
-        ledger.finish(run, figures(run.config, law, noise, best_rate), ABOUT)
+        ledger.finish(run, (score or figures)(run.config, law, noise, best_rate), ABOUT)
     return ledger
 
 
 def figures(config: dict[str, Any], law: Law, noise: float, best_rate: float) -> dict[str, Any]:
     """Return what the filters family would score, by `law`."""
-    digest = hashlib.sha256(repr(sorted(config.items())).encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-    own = np.random.default_rng(config[SEED]).normal() * 10 * noise
-    trap = 0.0 if config[RATE] == best_rate else -3.0
-    hard = law(config) + own + trap + noise * rng.normal()
+    hard, rng = _hard(config, law, noise, best_rate)
     _, made = config_of(config)
     budget = made.train.steps * made.train.batch_size
     reached = {level: 4000 * math.exp(hard) * (1 if level == 0.9 else 6) for level in (0.9, 0.99)}
@@ -70,3 +76,22 @@ def figures(config: dict[str, Any], law: Law, noise: float, best_rate: float) ->
         },
         "self_test": 1e-6,
     }
+
+
+def integer_figures(config: dict[str, Any], law: Law, noise: float, best_rate: float) -> dict[str, Any]:
+    """Return what the integers family would score, by `law`: held-out rows are as hard as seen ones, but for noise."""
+    hard, rng = _hard(config, law, noise, best_rate)
+    return {
+        "validation_loss": 1.01 + (config[RATE] != best_rate) + 0.001 * rng.random(),
+        "regret": math.exp(hard),
+        "mean": {"regret": 2 * math.exp(hard)},
+        "seen": {"regret": math.exp(hard + noise * rng.normal())},
+    }
+
+
+def _hard(config: dict[str, Any], law: Law, noise: float, best_rate: float) -> tuple[float, np.random.Generator]:
+    digest = hashlib.sha256(repr(sorted(config.items())).encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    own = np.random.default_rng(config[SEED]).normal() * 10 * noise
+    trap = 0.0 if config[RATE] == best_rate else -3.0
+    return law(config) + own + trap + noise * rng.normal(), rng

@@ -12,7 +12,7 @@ from bestguess.cli import main
 from bestguess.experiment.config import shipped
 from bestguess.report import matplotlib_renderer
 from bestguess.report.charts import describe
-from tests.experiment.planted import ROOT, planted
+from tests.experiment.planted import ROOT, integer_figures, planted
 
 LAWS = {
     "eigenvalue": lambda config: 0.5 * math.log(1 / (1 - config["task.lambda"])),
@@ -108,6 +108,25 @@ def test_an_incomplete_sweep_is_refused_unless_told_and_then_it_is_said(tmp_path
     for file in ("figure.png", "effects.png", "rollouts.png", "README.md", "report.html"):
         assert "ncomplete: 81 of 84 runs done" in (results / file).read_text(), file
     assert "--allow-incomplete" in found["command"]
+
+
+@pytest.mark.parametrize("leave", [0, 12])
+def test_an_experiment_whose_only_factor_has_no_order_is_judged_and_drawn(tmp_path, capsys, leave):
+    def law(config):
+        return {"design=document": 1.0, "model.embedding=learned": 0.5}.get(config["change"], 0.0)
+
+    planted(tmp_path / "runs" / "sweeps", "integer_design", law, noise=0.02, leave=leave, score=integer_figures)
+    code, out, _ = run(capsys, "integer_design", "--no-train", "--allow-incomplete", "--out", "results", "--json")
+    found = json.loads(out)
+    assert (code, found["complete"]) == (0, not leave)
+    words = {one["hypothesis"]: one["verdict"] for one in found["verdicts"]}
+    assert (words["H1"], words["H2a"]) == ("refuted", "supported")
+    for file in ("figure.png", "effects.png"):
+        assert (tmp_path / "results" / file).read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "results" / "rollouts.png").exists()
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert page.count("<figure>") == 2
+    assert ("ncomplete: 148 of 160 runs done" in page) == bool(leave)
 
 
 @pytest.mark.usefixtures("undrawn")

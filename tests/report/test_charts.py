@@ -1,5 +1,6 @@
 """Both renderers show the same data, gaps are gaps, and one look holds everywhere."""
 
+import itertools
 import json
 import re
 
@@ -211,6 +212,46 @@ def test_under_a_decade_log_axes_have_even_ticks():
     assert len(axes.yaxis.get_major_locator()()) > 3
 
 
+def test_ticks_under_a_decade_do_not_overlap():
+    """Even steps lie closest at the upper end of a log axis."""
+    chart = Chart("t", "x", "y", [Points([1.35, 5.6], [1, 2])], log_x=True)
+    drawn = to_matplotlib(Grid("g", [chart] * 4, columns=4, share_x=False))
+    drawn.draw_without_rendering()
+    for axes in drawn.axes:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+        assert len(boxes) > 1
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("panels", [1, 3])
+def test_a_chart_grows_with_its_rows_so_that_their_labels_do_not_overlap(panels):
+    def picture(rows):
+        names = {float(row): f"level {row}" for row in range(rows)}
+        chart = Chart("t", "x", "", [Points(np.ones(rows), np.arange(rows))], y_ticks=names, rows=rows)
+        return chart if panels == 1 else Grid("g", [chart] * panels, columns=1, share_x=False, share_y=False)
+
+    few, many = picture(2), picture(40)
+    assert to_matplotlib(few).get_figheight() < to_matplotlib(many).get_figheight()
+    assert to_plotly(few).layout.height < to_plotly(many).layout.height
+    drawn = to_matplotlib(many)
+    drawn.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in drawn.axes[0].get_yticklabels()]
+    assert len(boxes) == 40
+    assert all(low.y1 <= high.y0 for low, high in itertools.pairwise(boxes))
+    layout = to_plotly(many).layout
+    low, high = layout.yaxis.domain or (0, 1)
+    inner = layout.height - layout.margin.t - layout.margin.b
+    assert (high - low) * inner >= 40 * layout.font.size * 1.3
+
+
+def test_points_have_bars_across():
+    trace, _ = of(Chart("t", "x", "y", [Points([1, 2], [3, 4], x_error=[0.5, 0.25], name="a")]), "a")
+    assert list(trace.error_x.array) == [0.5, 0.25]
+    axes = to_matplotlib(Chart("t", "x", "y", [Points([1, 2], [3, 4], x_error=[0.5, 0.25])])).axes[0]
+    ends = [segment[:, 0].tolist() for lines in axes.collections for segment in lines.get_segments()]
+    assert ends == [[0.5, 1.5], [1.75, 2.25]]
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_panels_share_ticks_where_they_share_an_axis(shared):
     """A panel of its own scale may even be linear, and below zero."""
@@ -243,6 +284,8 @@ def test_given_ticks_and_ranges_are_kept():
         (lambda: Line([1], [1], lo=[0]), "both lo and hi"),
         (lambda: Heatmap([1, 2]), "two axes"),
         (lambda: Heatmap([[1, 2]], x_labels=["a"]), "1 x labels for 2"),
+        (lambda: Points([1], [1], x_error=[1, 2]), "one length"),
+        (lambda: Chart("t", "", "", [], rows=-1), "rows must not be negative"),
         (lambda: Chart("t", "", "", [], y_range=(2, 1)), "y_range"),
         (lambda: Chart("t", "", "", [], log_x=True, x_range=(0, 1)), "log axis"),
         (lambda: Chart("t", "", "", [], log_y=True, hlines=[HLine(0, "f")]), "log axis"),

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from bestguess.experiment.analysis import Analysis, edges
-from bestguess.report.charts import Chart, Dash, Grid, HLine, Line, Picture, Points
+from bestguess.report.charts import Chart, Curve, Dash, Grid, HLine, Line, Picture, Points
+from bestguess.report.look import PALETTE
 from bestguess.report.verdicts import Factor, Finding, Measure, Table, Verdict
 
 _DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
+# Supported and refuted never meet as red and green.
+_WORDS: dict[str, dict[str, Any]] = {
+    "supported": {"colour": 0},
+    "refuted": {"colour": 1},
+    "inconclusive": {"role": "baseline"},
+}
 
 
 def findings(analysis: Analysis) -> Iterator[tuple[Verdict, Measure, Finding]]:
@@ -43,13 +51,24 @@ def figure(analysis: Analysis, told: str | None) -> Picture:
         applies = [int(np.isfinite(analysis.tables[measure.name].values).sum()) for measure in curve]
         shown.append(max(zip(applies, range(len(curve)), curve))[2])
     panels = [_by_factor(analysis, measure) for measure in shown]
-    means = "Means over seeds at the learning rate that validation data chose; the band is ± one standard error."
+    listed = analysis.experiment.factors[0].position is None
+    shown_too = "each seed is in grey" if listed else "the band is ± one standard error"
+    means = f"Means over seeds at the learning rate that validation data chose; {shown_too}."
     caption = " ".join(part for part in (means, edges(analysis), _capital(told)) if part)
-    return Grid(_title(analysis.experiment.title, told), panels, caption, columns=2, share_x=False, share_y=False)
+    title = _title(analysis.experiment.title, told)
+    return Grid(title, panels, caption, columns=1 if listed else 2, share_x=False, share_y=False)
 
 
 def effects(analysis: Analysis, told: str | None) -> Picture:
-    """Return the effects of every hypothesis in every measure, with their intervals and each seed's effect."""
+    """Return the effects of every hypothesis in every measure, with their intervals and each seed's effect.
+
+    Where the hypotheses outnumber the colours and one measure decides each, all in one unit: a row for each, with
+    its deciding effect alone.
+    """
+    deciding = [[finding for finding in verdict.findings if finding.decides] for verdict in analysis.verdicts]
+    alone = all(len(found) == 1 for found in deciding)
+    if alone and len(deciding) > len(PALETTE) and len({found[0].unit for found in deciding}) == 1:
+        return _forest(analysis, told)
     groups = dict.fromkeys(one.group for one in analysis.experiment.measures if one.name in analysis.tables)
     caption = (
         "Paired over seeds: mean, 95 % interval (Student's t), and each seed's effect in light grey. What is dark grey "
@@ -135,26 +154,36 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
 
 
 def _by_level(table: Table, measure: Measure) -> Chart:
-    """A row for each level of a first factor that has no order, the lowest mean at the top."""
-    levels, *other_levels = table.levels
-    means = np.stack([_mean(row) for row in table.values])
-    order = np.argsort(-means.reshape(len(levels), -1)[:, 0], kind="stable")
-    series: list[Points] = []
-    for i, place in enumerate(itertools.product(*(range(len(one)) for one in other_levels))):
-        values, mean = np.moveaxis(table.values, 0, -2)[place][order], means[(order, *place)]
-        rows = np.arange(len(levels))
+    """A row for each level with a value of a first factor that has no order, the lowest mean at the top."""
+    factor, *others = table.factors
+    _, *other_levels = table.levels
+    places = list(itertools.product(*(range(len(one)) for one in other_levels)))
+    there = np.flatnonzero(np.isfinite(table.values.reshape(len(table.values), -1)).any(axis=1))
+    typical = [np.nanmean(table.values[at]) for at in there]
+    order = there[np.argsort(typical, kind="stable")[::-1]]
+    levels, rows = [table.levels[0][at] for at in order], np.arange(len(order))
+    limits = (-0.7, len(order) - 0.3)
+    series: list[Points | Curve] = []
+    for i, place in enumerate(places):
+        values = np.moveaxis(table.values, 0, -2)[place][order]
+        mean = measure.show(_mean(values))
+        names = [f"{one.name} {own[at]}" for one, own, at in zip(others, other_levels, place)]
+        base = float(mean[levels.index(factor.base)]) if factor.base in levels else np.nan
+        if np.isfinite(base):
+            name = ", ".join([*names, f"mean of “{factor.base}”"])
+            series.append(Curve([base, base], limits, name=name, role=None, colour=i, dash="dot"))
         x, y = measure.show(values).ravel(), np.repeat(rows, values.shape[-1])
-        names = [f"{one.name} {levels[at]}" for one, levels, at in zip(table.factors[1:], other_levels, place)]
         series.append(Points(x, y, name="one seed", role="guide"))
-        series.append(Points(measure.show(mean), rows, name=", ".join([*names, "mean"]), colour=i))
+        series.append(Points(mean, rows, name=", ".join([*names, "mean"]), colour=i))
     return Chart(
         _capital(measure.axis),
         measure.axis,
         "",
         series,
         log_x=measure.log,
-        y_range=(-0.7, len(levels) - 0.3),
-        y_ticks={float(row): str(levels[at]) for row, at in enumerate(order)},
+        y_range=limits,
+        y_ticks={float(row): str(level) for row, level in zip(rows, levels)},
+        rows=len(order),
     )
 
 
@@ -170,6 +199,46 @@ def _look(others: list[Factor], table: Table, place: tuple[int, ...]) -> dict[st
         else:
             look["colour"] = i
     return look
+
+
+def _forest(analysis: Analysis, told: str | None) -> Chart:
+    """A row for each hypothesis, the first at the top: the effect in the measure that decides it, by verdict."""
+    verdicts = analysis.verdicts
+    rows = dict(zip((one.hypothesis for one in verdicts), range(len(verdicts) - 1, -1, -1)))
+    limits = (-0.7, len(rows) - 0.3)
+    # Seeds lie a little below their mean, so that they hide no interval.
+    seeds = [(value, rows[one.hypothesis] - 0.25) for one in verdicts for value in one.main.by_seed.values()]
+    series: list[Points | Curve] = [
+        Curve([0.0, 0.0], limits),
+        Points([x for x, _ in seeds], [y for _, y in seeds], name="one seed", role="guide"),
+    ]
+    for word, look in _WORDS.items():
+        found = [(one.main.estimate, rows[one.hypothesis]) for one in verdicts if one.verdict == word]
+        judged = [(estimate, row) for estimate, row in found if estimate is not None]
+        if judged:
+            means = [estimate.effect for estimate, _ in judged]
+            halves = [estimate.interval[1] - estimate.effect for estimate, _ in judged]
+            series.append(Points(means, [row for _, row in judged], x_error=halves, name=word, **look))
+    left = ", ".join(one.name for one in analysis.experiment.hypotheses if one.direction < 0)
+    but = f" ({left}: to the left)" if left else ""
+    caption = (
+        "Paired over seeds, in the measure that decides: mean, 95 % interval (Student's t), and each seed's effect in "
+        f"light grey. A claim holds to the right of 0{but}. {_capital(told)}"
+    ).strip()
+    return Chart(
+        _title("Effects", told),
+        f"effect ({verdicts[0].main.unit})",
+        "",
+        series,
+        caption,
+        y_range=limits,
+        y_ticks={float(rows[one.hypothesis]): f"{one.hypothesis}  {_short(one.claim)}" for one in verdicts},
+        rows=len(rows),
+    )
+
+
+def _short(claim: str) -> str:
+    return textwrap.shorten(claim.rstrip("."), 50, placeholder=" …")
 
 
 def _effects(analysis: Analysis, group: str) -> Chart:

@@ -24,7 +24,7 @@ def _leak(config: IntegersConfig, figures: Mapping[str, Any]) -> Reading:
     return Reading(math.log2(figures["regret"] / figures["seen"]["regret"]))
 
 
-CHANGE = Factor("change", "change")
+CHANGE = Factor("change", "change", base="nothing")
 MEASURES = (
     Measure(
         "regret",

@@ -56,15 +56,16 @@ class Line(_Series):
 
 @dataclass(frozen=True, eq=False)
 class Points(_Series):
-    """Points at (x, y), both of shape [n], with bars of ± `error` [n] if given; `connect` joins them."""
+    """Points at (x, y), both [n], with bars of ± `error` [n] in y or `x_error` [n] in x; `connect` joins them."""
 
     x: ArrayLike
     y: ArrayLike
     error: ArrayLike | None = None
     connect: bool = False
+    x_error: ArrayLike | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        _same_length(self, "x", "y", "error")
+        _same_length(self, "x", "y", "error", "x_error")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +133,8 @@ class Chart:
     """A chart: its title, the axes' labels (with units), its series and a caption that says what to see.
 
     Ranges are (low, high) in data units, None for as wide as the data. Ticks are places, or places with
-    their labels. `equal_aspect` gives both axes one scale.
+    their labels. `equal_aspect` gives both axes one scale. `rows`: how many lines of labels the y-axis must have room
+    for; the chart grows to hold them, and so do the other panels of its grid.
     """
 
     title: str
@@ -148,8 +150,11 @@ class Chart:
     y_ticks: Ticks | None = field(default=None, kw_only=True)
     hlines: Sequence[HLine] = field(default=(), kw_only=True)
     equal_aspect: bool = field(default=False, kw_only=True)
+    rows: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
+        if self.rows < 0:
+            raise ValueError(f"chart {self.title!r}: rows must not be negative, got {self.rows}")
         if len({tuple(series.labels) for series in self.series if isinstance(series, Bars)}) > 1:
             raise ValueError(f"chart {self.title!r}: all bars of a chart stand over the same labels")
         for axis, log, limits in (("x", self.log_x, self.x_range), ("y", self.log_y, self.y_range)):

@@ -46,6 +46,7 @@ from bestguess.report.look import (
 WIDTH = 7.0  # inches
 HEIGHT = 3.9
 PANEL_HEIGHT = 2.1
+ROW_HEIGHT = 0.2  # of a line of labels on the y-axis
 _TITLE = 11
 _POINT = 0.75  # points in a CSS pixel
 _DASHES: dict[str, Any] = {
@@ -111,7 +112,9 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
     panels = panels_of(picture)
     columns = min(picture.columns, len(panels)) if isinstance(picture, Grid) else 1
     rows = -(-len(panels) // columns)
-    height = HEIGHT if len(panels) == 1 else 0.8 + PANEL_HEIGHT * rows
+    # A panel's title, ticks and label take 0.6 inches, a figure's title and legend 0.8.
+    tall = 0.6 + ROW_HEIGHT * max(panel.rows for panel in panels)
+    height = max(HEIGHT, 0.8 + tall) if len(panels) == 1 else 0.8 + max(PANEL_HEIGHT, tall) * rows
     with _look():
         square = not isinstance(picture, Grid) and picture.equal_aspect
         size = (0.7 * WIDTH, 0.6 * WIDTH) if square else (WIDTH, height)
@@ -209,9 +212,9 @@ def _series(chart: Chart, series: Any, style: Style, axes: Axes, bars: list[Bars
         return
     x, y = drawable(series.x, chart.log_x), drawable(series.y, chart.log_y)
     if isinstance(series, Points):
-        error = None if series.error is None else drawable(series.error)
+        error, across = (None if one is None else drawable(one) for one in (series.error, series.x_error))
         axes.errorbar(
-            x, y, yerr=error, fmt="o", markersize=4.5, markeredgecolor=PAPER[0], markeredgewidth=0.6,
+            x, y, yerr=error, xerr=across, fmt="o", markersize=4.5, markeredgecolor=PAPER[0], markeredgewidth=0.6,
             ecolor=style.light, elinewidth=1.1, capsize=2, **named,
             **(dashes if series.connect else {"linestyle": "none"}),
         )  # fmt: skip
@@ -237,7 +240,8 @@ def _ticks(chart: Chart, panels: dict[str, Sequence[Chart]], axes: Axes) -> None
             axis.set_ticks([place for place, _ in inside], [text for _, text in inside], parse_math=ticks is None)
             axis.set_minor_locator(NullLocator())
         elif log:
-            axis.set_major_locator(MaxNLocator(nbins=7))
+            # Labels beside each other need more room than labels above each other.
+            axis.set_major_locator(MaxNLocator(nbins=5 if letter == "x" else 7))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(ScalarFormatter(useOffset=False))
         elif heat and not any(labels):

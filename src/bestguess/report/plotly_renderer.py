@@ -45,6 +45,7 @@ from bestguess.report.look import (
 HEIGHT = 400  # of a chart, in CSS pixels
 SQUARE_HEIGHT = 480
 PANEL_HEIGHT = 230
+ROW_HEIGHT = 22  # of a line of labels on the y-axis
 
 
 def figure(picture: Picture) -> go.Figure:
@@ -117,6 +118,7 @@ def _traces(chart: Chart, series: Any, style: Style) -> list[Any]:
             mode="lines+markers" if series.connect else "markers",
             line=line,
             marker={"color": style.light, "size": 7, "line": {"color": PAPER[0], "width": 1}},
+            error_x=_error(series.x_error, style.light),
             error_y=_error(series.error, style.light),
             hovertemplate=hover,
             **common,
@@ -198,7 +200,7 @@ def _layout(picture: Picture, legend: bool) -> dict[str, Any]:
         "hoverlabel": {"font": {"family": FONT, "size": 12}},
         "hovermode": "closest",
         "bargap": 0.3,
-        "height": SQUARE_HEIGHT if square else HEIGHT,
+        "height": SQUARE_HEIGHT if square else max(HEIGHT, 128 + _rows_height(panels)),
         "template": "none",
     }  # fmt: skip
     heat = [series for panel in panels for series in panel.series if isinstance(series, Heatmap)]
@@ -234,9 +236,11 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
     rows = -(-count // columns)
     margin = layout["margin"] | {"t": layout["margin"]["t"] + 24}
     around = margin["t"] + margin["b"]
+    # Of a panel's height, a quarter at the most lies between it and the next (`domains`).
+    panel_height = max(PANEL_HEIGHT, round(_rows_height(picture.panels) / 0.75))
     return changed | {
         "margin": margin,
-        "height": around + PANEL_HEIGHT * rows,
+        "height": around + panel_height * rows,
         # Above the first panels' titles, however high the grid.
         "legend": layout["legend"] | {"yref": "container", "y": 1, "yanchor": "top"},
         # What a page needs to lay the panels out again in a narrow window.
@@ -244,10 +248,14 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
             "grid": {
                 "panels": count, "columns": columns, "share_x": picture.share_x, "share_y": picture.share_y,
                 "x": [_say(panel.x) for panel in picture.panels], "y": [_say(panel.y) for panel in picture.panels],
-                "panel_height": PANEL_HEIGHT, "panel_width": 165 if heat else 230,
+                "panel_height": panel_height, "panel_width": 165 if heat else 230,
             }
         },
     }  # fmt: skip
+
+
+def _rows_height(panels: Sequence[Chart]) -> int:
+    return ROW_HEIGHT * max(panel.rows for panel in panels)
 
 
 def domains(panels: int, columns: int, gap: float = 0.05) -> list[tuple[list[float], list[float]]]:

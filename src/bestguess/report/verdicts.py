@@ -83,6 +83,8 @@ class Factor:
     name: str
     position: Callable[[Any], float] | None = None
     """Where a level stands, for slopes and for charts; None: levels have no order."""
+    base: Any = None
+    """Of levels without order, the one that a chart marks, since the others are changes to it; None: there is none."""
 
 
 @dataclass(frozen=True)

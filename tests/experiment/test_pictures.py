@@ -1,0 +1,66 @@
+"""Pictures of a factor without order, and of more hypotheses than there are colours: a row for each."""
+
+import numpy as np
+import pytest
+
+from bestguess.experiment.analysis import analyse
+from bestguess.experiment.pictures import effects, figure
+from bestguess.integers.experiments import EXPERIMENTS
+from bestguess.report.charts import Grid, Points
+from tests.experiment.planted import integer_figures, planted
+
+HARD = {"design=document": 1.0, "model.embedding=fourier": -0.7, "model.embedding=learned": 0.5}
+
+
+def law(config):
+    return HARD.get(config["change"], 0.0)
+
+
+def analysis_of(folder, leave=0):
+    ledger = planted(folder, "integer_design", law, noise=0.02, leave=leave, score=integer_figures)
+    return analyse(EXPERIMENTS["integer_design"], ledger.runs().values(), ledger.records(), "regret")
+
+
+@pytest.mark.parametrize("leave", [0, 17])
+def test_levels_without_order_have_a_row_each_the_lowest_at_the_top(tmp_path, leave):
+    """Of the last 17 runs, ten are all of one level, and of another level two seeds at its best rate."""
+    grid = figure(analysis_of(tmp_path, leave), None)
+    assert isinstance(grid, Grid)
+    assert (grid.columns, len(grid.panels)) == (1, 3)
+    regret = grid.panels[0]
+    rows = list(regret.y_ticks.values())
+    assert len(rows) == regret.rows == (15 if leave else 16)
+    assert ("model.d_ff=256" in rows) == (not leave)
+    assert (rows[0], rows[1], rows[-1]) == ("design=document", "model.embedding=learned", "model.embedding=fourier")
+    means = next(series for series in regret.series if series.name == "mean")
+    lacking = [row for row, mean in zip(rows, means.x) if np.isnan(mean)]
+    assert lacking == (["model.heads=8"] if leave else [])  # a mean of fewer seeds is none
+    seeds = next(series for series in regret.series if series.name == "one seed")
+    assert np.isfinite(seeds.x).sum() == 5 * len(rows) - 2 * len(lacking)
+    base = next(series for series in regret.series if series.name == "mean of “nothing”")
+    assert set(base.x) == {means.x[rows.index("nothing")]}
+
+
+def test_many_hypotheses_have_a_row_each_with_the_deciding_effect_by_verdict(tmp_path):
+    analysis = analysis_of(tmp_path, leave=10)
+    chart = effects(analysis, "incomplete")
+    assert chart.title == "Effects (incomplete)"
+    labels = [chart.y_ticks[row] for row in sorted(chart.y_ticks, reverse=True)]
+    assert chart.rows == len(labels) == 15
+    assert labels[0] == "H1  The document's design beats the default"
+    assert labels[-1] == "H9  No leakage: held-out rows are no harder"
+    drawn = {series.name: series for series in chart.series if isinstance(series, Points)}
+    for verdict in analysis.verdicts:
+        (row,) = (row for row, label in chart.y_ticks.items() if label.split()[0] == verdict.hypothesis)
+        if verdict.main.estimate is None:
+            assert verdict.hypothesis == "H8"  # its level is what is missing
+            assert not any(row in drawn[word].y for word in drawn if word != "one seed")
+            continue
+        place = list(drawn[verdict.verdict].y).index(row)
+        low, high = verdict.main.estimate.interval
+        assert drawn[verdict.verdict].x[place] == verdict.main.estimate.effect
+        assert drawn[verdict.verdict].x_error[place] == pytest.approx((high - low) / 2)
+    assert next(v for v in analysis.verdicts if v.hypothesis == "H2a").verdict == "supported"
+    assert next(v for v in analysis.verdicts if v.hypothesis == "H1").verdict == "refuted"
+    assert len(drawn["one seed"].x) == 14 * 5
+    assert "to the right of 0 (H9: to the left)" in chart.caption
