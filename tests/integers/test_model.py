@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from bestguess.command import UserError
 from bestguess.integers.config import Embedding, IntegerModelConfig, document
-from bestguess.integers.embeddings import features
+from bestguess.integers.embeddings import difference_waves, features
 from bestguess.integers.model import IntegerModel, RegressionHead
 
 T = 7
@@ -74,25 +75,41 @@ def test_without_a_lift_the_features_are_the_stream():
 def test_regression_is_a_discretised_gaussian():
     head = RegressionHead(TINY)
     x = jnp.ones((3, TINY.d_model))
-    start = np.asarray(jax.nn.softmax(head(x)))
+    start = np.asarray(jax.nn.softmax(head(x, TERMS[:3])))
     assert start[0] @ np.arange(256) == pytest.approx(127.5, rel=1e-5)
     made = make(head="regression").head
     mean = 127.5 + np.sqrt((256**2 - 1) / 12) * (x @ made.weight + made.bias[None])[:, 0]
     deviation = float(np.exp(made.log_deviation[0]))
     expected = -((np.arange(256)[None] - np.asarray(mean)[:, None]) ** 2) / (2 * deviation**2)
-    np.testing.assert_allclose(made(x), expected, rtol=1e-4)
+    np.testing.assert_allclose(made(x, TERMS[:3]), expected, rtol=1e-4)
 
 
 def test_logits_through_features_move_alike_numbers_together():
     free, alike = make(head="classification").head, make(head="features").head
     assert free.shared is None
     x = jnp.ones((1, TINY.d_model))
-    of_128 = jax.grad(lambda head: head(x)[0, 128])
-    up = [jax.tree.map(jnp.add, head, of_128(head))(x)[0] - head(x)[0] for head in (free, alike)]
+    of_128 = jax.grad(lambda head: head(x, TERMS[:1])[0, 128])
+    up = [jax.tree.map(jnp.add, head, of_128(head))(x, TERMS[:1])[0] - head(x, TERMS[:1])[0] for head in (free, alike)]
     table = features(TINY.embedding)
     np.testing.assert_allclose(np.delete(up[0], 128), 0, atol=1e-6)
     # A step up for 128 moves every number by the product of its features with those of 128.
     np.testing.assert_allclose(up[1] - up[0], TINY.d_model * table @ table[128], rtol=1e-3, atol=1e-3)
+
+
+def test_logits_of_differences_turn_with_the_last_term():
+    head = make(head="differences").head
+    weight = jax.random.normal(jax.random.key(1), head.shared.shape)
+    head = eqx.tree_at(lambda head: (head.weight, head.shared), head, (jnp.zeros_like(head.weight), weight))
+    head = eqx.tree_at(lambda head: head.bias, head, jnp.zeros_like(head.bias))
+    x = jnp.broadcast_to(jax.random.normal(jax.random.key(2), TINY.d_model), (5, TINY.d_model))
+    last = jnp.asarray([0, 1, 17, 128, 255])
+    found = np.asarray(head(x, last))
+    for row, term in zip(found, last):
+        np.testing.assert_allclose(row, np.roll(found[0], int(term)), rtol=1e-4, atol=1e-4 * np.ptp(found))
+    # Whatever 256 logits of the differences are wanted: with a constant, the waves give them.
+    table = np.c_[np.ones(256), difference_waves()]
+    assert np.linalg.matrix_rank(table) == 256
+    assert np.mean(difference_waves() ** 2) == pytest.approx(1, rel=1e-5)
 
 
 def test_dropout_needs_a_key():

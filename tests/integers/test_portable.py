@@ -30,6 +30,7 @@ DESIGNS = [
     {"embedding": "tuple", "lift": False, "d_model": 2, "heads": 2, "positions": "none", "norm": "layer"},
     {"head": "regression", "d_ff": 11, "bias": True},
     {"head": "classification", "embedding": "binary"},
+    {"head": "differences", "embedding": "tuple"},
 ]
 
 

@@ -19,7 +19,7 @@ MAX_LENGTH = 16
 Embedding = Literal["learned", "fourier", "number-theoretic", "binary", "tuple"]
 WIDTHS: dict[Embedding, int] = {"learned": 256, "fourier": 16, "number-theoretic": 17, "binary": 8, "tuple": 2}
 """Features of a number."""
-Head = Literal["classification", "features", "regression"]
+Head = Literal["classification", "features", "differences", "regression"]
 Loss = Literal["standard", "weighted", "distance"]
 Weight = Literal["linear", "quadratic", "root"]
 Design = Literal["default", "document", "lifted"]
@@ -81,7 +81,7 @@ like; its 8 bits; its two digits to base 16."""
     """Map the embedding's features linearly to --d-model; without, there must be as many of them."""
     head: Head = "features"
     """256 logits; the same plus a linear function of each number's features, so that numbers alike in these share \
-what is learnt; or one number μ and a learned deviation σ, read as a discretised Gaussian over the 256 values."""
+what is learnt; the same plus logits of the difference to the last term, modulo 256; or one number μ and a learned deviation σ, read as a discretised Gaussian over the 256 values."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if the shape is impossible."""

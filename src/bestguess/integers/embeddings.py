@@ -45,6 +45,20 @@ def _number_theoretic(n: np.ndarray) -> np.ndarray:
     return np.concatenate([_waves(n, np.array(PRIMES)), 2.0 * yes_no - 1, size], axis=1)
 
 
+@functools.cache
+def difference_waves() -> np.ndarray:
+    """Return sines then cosines of 2π·n·w/256 for each difference n = 0..255 and every w = 1..128, float32 [256, 256].
+
+    Together with a constant all functions of n are sums of these; the mean square of all entries is 1.
+    """
+    n, wave = np.arange(CLASSES), np.arange(1, CLASSES // 2 + 1)
+    angle = 2 * np.pi * (n[:, None] * wave % CLASSES) / CLASSES
+    table = np.sqrt(2) * np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+    table = table.astype(np.float32)
+    table.flags.writeable = False
+    return table
+
+
 _TABLES = {
     "learned": lambda n: np.eye(CLASSES)[n],
     "fourier": lambda n: _waves(n, CLASSES / 2.0 ** np.arange(OCTAVES)),

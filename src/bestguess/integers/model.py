@@ -10,10 +10,11 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from bestguess.integers.config import CLASSES, Embedding, IntegerModelConfig
-from bestguess.integers.embeddings import features
+from bestguess.integers.config import CLASSES, Embedding, Head, IntegerModelConfig
+from bestguess.integers.embeddings import difference_waves, features
 from bestguess.nn.decoder import Decoder, DecoderCache
 from bestguess.nn.init import scaled_normal
 from bestguess.nn.linear import linear
@@ -39,30 +40,51 @@ class NumberEmbedding(eqx.Module):
 
 
 class ClassificationHead(eqx.Module):
-    """256 logits; each free, or with a part that is a linear function of its number's features.
+    """256 logits; each free, or with a part that is a linear function of fixed features.
 
-    A free logit learns of its number only where that number is a target. The part through features, the
-    embedding's own, learns of all numbers at once, so that a guess between two numbers seen can be made.
+    A free logit learns of its number only where that number is a target. A part through features learns of
+    all numbers at once, so that a guess between two numbers seen can be made. These are the embedding's own
+    (`features`), or those of the number's difference to the last term modulo 256 (`differences`): what is learnt
+    of a step of 3 serves wherever a step of 3 is made.
     """
 
     weight: Float[Array, "D V"]
     bias: Float[Array, "V"]
     shared: Float[Array, "D F"] | None
+    through: Head = eqx.field(static=True)
     kind: Embedding = eqx.field(static=True)
 
     def __init__(self, config: IntegerModelConfig):
         # From nothing learnt, every number is as likely: training starts at log 256.
         self.weight = jnp.zeros((config.d_model, CLASSES))
         self.bias = jnp.zeros(CLASSES)
-        self.kind = config.embedding
-        self.shared = jnp.zeros((config.d_model, features(self.kind).shape[1])) if config.head == "features" else None
+        self.through, self.kind = config.head, config.embedding
+        through = self.through != "classification"
+        self.shared = jnp.zeros((config.d_model, self._table().shape[1])) if through else None
 
-    def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T V"]:
-        """Return the logits (float32)."""
+    def __call__(self, x_TD: Float[Array, "T D"], term_T: Int[Array, "T"]) -> Float[Array, "T V"]:
+        """Return the logits of the number after each term (float32)."""
         logits_TV = linear(x_TD, self.weight).astype(jnp.float32) + self.bias[None]
         if self.shared is None:
             return logits_TV
-        return logits_TV + linear(linear(x_TD, self.shared), jnp.asarray(features(self.kind).T)).astype(jnp.float32)
+        shared_TF = linear(x_TD, self.shared)
+        if self.through == "differences":
+            shared_TF = _turn(shared_TF, jnp.asarray(self._table(), shared_TF.dtype)[term_T])
+        return logits_TV + linear(shared_TF, jnp.asarray(self._table().T)).astype(jnp.float32)
+
+    def _table(self) -> np.ndarray:
+        return difference_waves() if self.through == "differences" else features(self.kind)
+
+
+def _turn(amplitude_TF: Float[Array, "T F"], last_TF: Float[Array, "T F"]) -> Float[Array, "T F"]:
+    """Return the amplitudes of a number's waves that give what these give of its difference to the last one's.
+
+    a sin(v − x) + b cos(v − x) = (a cos x + b sin x) sin v + (b cos x − a sin x) cos v, wave by wave. So a table
+    of 256 differences serves all terms, by one product, without 256 looked-up logits for each.
+    """
+    a, b = jnp.split(amplitude_TF, 2, axis=1)
+    sin, cos = jnp.split(last_TF / math.sqrt(2), 2, axis=1)
+    return jnp.concatenate([a * cos + b * sin, b * cos - a * sin], axis=1)
 
 
 class RegressionHead(eqx.Module):
@@ -81,7 +103,7 @@ class RegressionHead(eqx.Module):
         self.bias = jnp.zeros(1)
         self.log_deviation = jnp.full(1, math.log(_SPREAD))
 
-    def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T V"]:
+    def __call__(self, x_TD: Float[Array, "T D"], term_T: Int[Array, "T"]) -> Float[Array, "T V"]:
         """Return −(k − μ)²/2σ² for every value k (float32)."""
         mean_T1 = _MIDDLE + _SPREAD * (linear(x_TD, self.weight).astype(jnp.float32) + self.bias[None])
         return -0.5 * ((jnp.arange(CLASSES)[None] - mean_T1) * jnp.exp(-self.log_deviation)[None]) ** 2
@@ -113,7 +135,7 @@ class IntegerModel(eqx.Module):
         key: for dropout; without one nothing is dropped.
         """
         x_TD, cache = self.decoder(self.embedding(term_T), cache, key)
-        return self.head(x_TD), cache
+        return self.head(x_TD, term_T), cache
 
     def empty_cache(self, terms: int) -> DecoderCache:
         """Return a cache for that many terms that holds none."""

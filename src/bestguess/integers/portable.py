@@ -16,7 +16,7 @@ import numpy as np
 
 from bestguess.command import UserError
 from bestguess.integers.config import CLASSES, IntegersConfig
-from bestguess.integers.embeddings import features
+from bestguess.integers.embeddings import difference_waves, features
 from bestguess.report.charts import write_atomically
 from bestguess.train.config import from_dict, to_dict
 
@@ -45,7 +45,13 @@ class PortableModel:
             x = self._norm("decoder/norm/", x)
         if model.head != "regression":
             free = x @ w["head/weight"] + w["head/bias"]
-            return free + x @ w["head/shared"] @ features(model.embedding).T if model.head == "features" else free
+            match model.head:
+                case "features":
+                    return free + x @ w["head/shared"] @ features(model.embedding).T
+                case "differences":
+                    by_difference = x @ w["head/shared"] @ difference_waves().T
+                    return free + np.stack([np.roll(one, term) for one, term in zip(by_difference, terms)])
+            return free
         spread = math.sqrt((CLASSES**2 - 1) / 12)
         mean = (CLASSES - 1) / 2 + spread * (x @ w["head/weight"] + w["head/bias"])
         return -0.5 * ((np.arange(CLASSES) - mean) * np.exp(-w["head/log_deviation"])) ** 2
