@@ -34,6 +34,11 @@ def _ones(n: int, dtype: np.dtype[np.floating], value: float = 1.0) -> Array:
     return ones
 
 
+def _safe(sums: Array) -> bool:
+    """Return whether these sums of exponentials are so far from 0 and from infinity that nothing was lost."""
+    return bool((sums + 1 / sums).max() < math.exp(SAFE))
+
+
 def _added(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
     """Return the sums of the parts' first arrays, of their second ones, and so on."""
     return parts[0] if len(parts) == 1 else tuple(sum(arrays[1:], start=arrays[0]) for arrays in zip(*parts))
@@ -198,73 +203,65 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
 
     `qkv` packs queries, keys and values, each `heads` × (D / heads) (Vaswani et al., 2017, §3.2).
     """
-    B, T, E = qkv.shape
+    B, T, E = qkv.array.shape
     D, K = E // 3, E // 3 // heads
-    dtype, scale = qkv.dtype, 1 / math.sqrt(K)
-
-    def per_head(features: int) -> Array:
-        return pool.empty((B, T, heads, features), dtype).swapaxes(1, 2)  # (B, heads, T, features)
-
-    q, k, v = qkv.array.reshape(B, T, 3, heads, K).transpose(2, 0, 3, 1, 4)
+    dtype, scale = qkv.array.dtype, 1 / math.sqrt(K)
+    q, k, v = qkv.array.reshape(B, T, 3, heads, K).transpose(2, 0, 3, 1, 4)  # each (B, heads, T, K)
     if rotation is not None:
         q, k = turned(q, rotation), turned(k, rotation)
-    # A last value of 1 makes the weighted sum of values carry the softmax's denominator along.
-    scaled, v1, read, y = map(per_head, (K, K + 1, K + 1, K))
-    inverse = read[..., K:]  # once the sums that it holds first are inverted
+    y = pool.empty((B, T, heads, K), dtype)
+    read = y.swapaxes(1, 2)
     blocks = [(start, min(start + ROWS, T)) for start in range(0, T, ROWS)]
-    exponentials = [pool.empty((B, heads, end - start, end), dtype) for start, end in blocks]
+    weights = [pool.empty((B, heads, end - start, end), dtype) for start, end in blocks]
     work = 12 * B * heads * T * T
 
-    def weigh(part: slice, shifted: bool) -> None:
-        for (start, end), exps in zip(blocks, exponentials):
-            e, past = exps[part], _past(heads, end - start, end, dtype)
-            np.matmul(scaled[part, :, start:end], k[part, :, :end].swapaxes(-1, -2), e)
-            if shifted:
-                np.copyto(e, -np.inf, where=past == 0)
-                e -= e.max(axis=-1, keepdims=True)
-            np.exp(e, e)
-            e *= past
-            np.matmul(e, v1[part, :, :end], read[part, :, start:end])
+    def exponentials(part: slice, start: int, end: int, e: Array, shifted: bool) -> Array:
+        np.matmul(q[part, :, start:end], k[part, :, :end].swapaxes(-1, -2), e)
+        e *= scale
+        past = _past(heads, end - start, end, dtype)
+        if shifted:
+            np.copyto(e, -np.inf, where=past == 0)
+            e -= e.max(axis=-1, keepdims=True)
+        np.exp(e, e)
+        e *= past
+        return e.reshape(-1, end).dot(_ones(end, dtype))
 
     def forward(part: slice) -> None:
-        np.multiply(q[part], scale, scaled[part])
-        v1[part, ..., :K], v1[part, ..., K] = v[part], 1
-        sums = inverse[part]
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the sums
-            weigh(part, shifted=False)
-        if not (sums.max() < math.exp(SAFE) and sums.min() > math.exp(-SAFE)):
-            weigh(part, shifted=True)
-        np.divide(1, sums, sums)
-        np.multiply(read[part, ..., :K], sums, y[part])
+        for (start, end), block in zip(blocks, weights):
+            w = block[part]
+            with np.errstate(all="ignore"):  # what overflows shows in the sums
+                sums = exponentials(part, start, end, w, shifted=False)
+                if not _safe(sums):
+                    sums = exponentials(part, start, end, w, shifted=True)
+            w *= np.divide(1, sums, sums).reshape(w.shape[:-1])[..., None]
+            np.matmul(w, v[part, :, :end], read[part, :, start:end])
 
     def backward(g: Array) -> Gradients:
-        # With weights w = e / Σe and dw = g vᵀ:  dscores = w · (dw − Σ w dw) = e · (u v1ᵀ),
-        # where u is g / Σe with a last feature −Σ_k (g / Σe) y that meets the 1 in v1.
-        g_y = g.reshape(B, T, heads, K).swapaxes(1, 2)
-        u = per_head(K + 1)
-        g_read = u[..., :K]
-        packed = pool.empty((B, T, 3, heads, K), dtype)
+        # y = w v and w = softmax(scale · q kᵀ):  dw = g vᵀ,  dscores = scale · w · (dw − Σ w dw),
+        # where the sum over keys, Σ w dw, is g · y. The scale goes into g, which is smaller than dw.
+        g_y = g.reshape(B, T, heads, K)
+        scaled, spare, packed = (pool.empty(shape, dtype) for shape in (y.shape, y.shape, (B, T, 3, heads, K)))
         g_q, g_k, g_v = packed.transpose(2, 0, 3, 1, 4)
-        g_exponentials = [pool.empty(e.shape, dtype) for e in exponentials]
+        g_weights = [pool.empty(w.shape, dtype) for w in weights]
 
         def send_back(part: slice) -> None:
-            np.multiply(g_y[part], inverse[part], g_read[part])
-            along = np.multiply(g_read[part], y[part], g_q[part])  # g_q is not needed yet
-            np.matmul(along, _ones(K, dtype, -1.0), u[part, ..., K])
+            g_read, g_scaled = g_y[part].swapaxes(1, 2), np.multiply(g_y[part], scale, scaled[part])
+            along = np.multiply(g_scaled, y[part], spare[part]).reshape(-1, K).dot(_ones(K, dtype))
+            along, g_scaled = along.reshape(-1, T, heads, 1).swapaxes(1, 2), g_scaled.swapaxes(1, 2)
             # The last block meets every key, so it writes and the others add.
-            for (start, end), exps, g_exps in reversed(list(zip(blocks, exponentials, g_exponentials))):
-                e, g_scores = exps[part], g_exps[part]
-                np.matmul(u[part, :, start:end], v1[part, :, :end].swapaxes(-1, -2), g_scores)
-                g_scores *= e
+            for (start, end), block, g_block in reversed(list(zip(blocks, weights, g_weights))):
+                w, g_scores = block[part], g_block[part]
+                np.matmul(g_scaled[:, :, start:end], v[part, :, :end].swapaxes(-1, -2), g_scores)
+                g_scores -= along[:, :, start:end]
+                g_scores *= w
                 np.matmul(g_scores, k[part, :, :end], g_q[part, :, start:end])
-                e_keys, s_keys = e.swapaxes(-1, -2), g_scores.swapaxes(-1, -2)
+                w_keys, s_keys = w.swapaxes(-1, -2), g_scores.swapaxes(-1, -2)
                 if end == T:
-                    np.matmul(e_keys, g_read[part, :, start:end], g_v[part])
-                    np.matmul(s_keys, scaled[part, :, start:end], g_k[part])
+                    np.matmul(w_keys, g_read[:, :, start:end], g_v[part])
+                    np.matmul(s_keys, q[part, :, start:end], g_k[part])
                 else:
-                    g_v[part, :, :end] += e_keys @ g_read[part, :, start:end]
-                    g_k[part, :, :end] += s_keys @ scaled[part, :, start:end]
-            packed[part, :, 0] *= scale
+                    g_v[part, :, :end] += w_keys @ g_read[:, :, start:end]
+                    g_k[part, :, :end] += s_keys @ q[part, :, start:end]
 
         parallel.over(B, work, send_back)
         if rotation is not None:  # a rotation's derivative is the rotation back
@@ -273,7 +270,7 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
 
     parallel.over(B, work, forward)
     saved = () if rotation is not None else (qkv,)
-    return result(y.swapaxes(1, 2).reshape(B, T, D), (qkv,), backward, "attention", saved, saves_itself=True)
+    return result(y.reshape(B, T, D), (qkv,), backward, "attention", saved, saves_itself=True)
 
 
 def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index: int | None = None) -> Tensor:
