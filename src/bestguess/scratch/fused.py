@@ -19,7 +19,7 @@ from bestguess.scratch import ops, parallel, pool
 from bestguess.scratch.primitive import Rotation, scored
 from bestguess.scratch.tensor import Array, Gradients, Tensor, result
 
-__all__ = ["causal_attention", "cross_entropy", "embedding", "gelu", "layer_norm", "linear", "rms_norm"]
+__all__ = ["causal_attention", "cross_entropy", "embedding", "feed_forward", "gelu", "layer_norm", "linear", "rms_norm"]
 
 SAFE = 20.0
 """Exponents of at most this size are taken as they are: e²⁰ is 5e8, far from float32's limits."""
@@ -34,6 +34,13 @@ def _ones(n: int, dtype: np.dtype[np.floating], value: float = 1.0) -> Array:
     return ones
 
 
+@cache
+def _identity(n: int, dtype: np.dtype[np.floating]) -> Array:
+    identity = np.eye(n, dtype=dtype)
+    identity.flags.writeable = False
+    return identity
+
+
 def _safe(sums: Array) -> bool:
     """Return whether these sums of exponentials are so far from 0 and from infinity that nothing was lost."""
     return bool((sums + 1 / sums).max() < math.exp(SAFE))
@@ -44,35 +51,45 @@ def _added(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
     return parts[0] if len(parts) == 1 else tuple(sum(arrays[1:], start=arrays[0]) for arrays in zip(*parts))
 
 
+def _product(x: Array, w: Array, bias: Tensor | None, y: Array) -> None:
+    """Write x W + b to `y`."""
+    x.dot(w, y)
+    if bias is not None:
+        y += bias.array
+
+
+def _send_back(g: Array, x: Array, w: Array, bias: Tensor | None, g_x: Array) -> tuple[Array, ...]:
+    """Write the gradient of x in x W + b to `g_x`; return those of W and, where there is one, of b."""
+    g.dot(w.T, g_x)
+    g_w = x.T.dot(g)
+    return (g_w,) if bias is None else (g_w, _ones(len(g), g.dtype).dot(g))
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
     """Return x W + b: (…, inputs) to (…, outputs); added to `onto`, where a residual stream is given."""
     w, shape = weight.array, x.array.shape
     inputs, outputs = w.shape
     if shape[-1] != inputs:
         raise ValueError(f"linear: x of shape {shape} for a weight of shape {w.shape}")
-    x2 = x.array.reshape(-1, inputs)
-    y = pool.empty((len(x2), outputs), x.dtype)
     if onto is not None and onto.shape != (*shape[:-1], outputs):
         raise ValueError(f"linear: {outputs} outputs of x of shape {shape} onto a stream of shape {onto.shape}")
+    x2 = x.array.reshape(-1, inputs)
+    y = pool.empty((len(x2), outputs), w.dtype)
     stream = None if onto is None else onto.array.reshape(y.shape)
     work = y.size * inputs // 6  # a multiplication with its addition takes a sixth of a pass over a number
 
     def forward(part: slice) -> None:
-        x2[part].dot(w, y[part])
-        if bias is not None:
-            y[part] += bias.array
+        out = y[part]
+        _product(x2[part], w, bias, out)
         if stream is not None:
-            y[part] += stream[part]
+            out += stream[part]
 
     def backward(g: Array) -> Gradients:
         g2 = g.reshape(-1, outputs)
         g_x = pool.empty(x2.shape, g.dtype)
 
         def send_back(part: slice) -> tuple[Array, ...]:
-            g_y = g2[part]
-            g_y.dot(w.T, g_x[part])
-            g_weight = x2[part].T.dot(g_y)
-            return (g_weight,) if bias is None else (g_weight, _ones(len(g_y), g.dtype).dot(g_y))
+            return _send_back(g2[part], x2[part], w, bias, g_x[part])
 
         gradients = (g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)))
         return gradients if onto is None else (*gradients, g)
@@ -138,47 +155,92 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
     return result(y.reshape(x.shape), (x, gain), backward, "rms_norm", saved=(gain,))
 
 
-def gelu(x: Tensor) -> Tensor:
-    """Return the tanh form of GELU (Hendrycks & Gimpel, 2016, §2), written as x · sigmoid(2 u)."""
-    # ½ (1 + tanh u) = sigmoid(2 u), with 2 u = x (a + b x²)
-    a = 2 * math.sqrt(2 / math.pi)
-    b = 0.044715 * a
-    flat = x.array.reshape(-1)
-    gate, y = pool.empty(flat.shape, x.dtype), pool.empty(flat.shape, x.dtype)
+# GELU is x · ½ (1 + tanh u) = x · sigmoid(2 u), with 2 u = x (A + B x²).
+A = 2 * math.sqrt(2 / math.pi)
+B = 0.044715 * A
 
-    def forward(part: slice) -> None:
-        x, s = flat[part], gate[part]
-        np.multiply(x, x, s)
-        s *= -b
-        s -= a
-        s *= x
-        with np.errstate(over="ignore"):  # where e^(−2u) is infinite, its sigmoid is the 0 that it should be
-            np.exp(s, s)
-        s += 1
-        np.divide(1, s, s)
-        np.multiply(x, s, y[part])
+
+def _gelu(x: Array, gate: Array, y: Array) -> None:
+    """Write sigmoid(2 u) to `gate` and x · sigmoid(2 u) to `y`."""
+    np.multiply(x, x, gate)
+    gate *= -B
+    gate -= A
+    gate *= x
+    with np.errstate(over="ignore"):  # where e^(−2u) is infinite, its sigmoid is the 0 that it should be
+        np.exp(gate, gate)
+    gate += 1
+    np.divide(1, gate, gate)
+    np.multiply(x, gate, y)
+
+
+def _gelu_back(g: Array, x: Array, gate: Array, y: Array, g_x: Array, spare: Array) -> None:
+    """Write g · dy/dx to `g_x`: with s the gate, y = x s and ds/dx = s (1 − s) (A + 3 B x²)."""
+    # so dy/dx = s + y (1 − s) (A + 3 B x²)
+    np.multiply(x, x, g_x)
+    g_x *= 3 * B
+    g_x += A
+    g_x *= y
+    g_x *= np.subtract(1, gate, spare)
+    g_x += gate
+    g_x *= g
+
+
+def gelu(x: Tensor) -> Tensor:
+    """Return the tanh form of GELU (Hendrycks & Gimpel, 2016, §2), written with a sigmoid."""
+    flat = x.array.reshape(-1)
+    gate, y = pool.empty(flat.shape, flat.dtype), pool.empty(flat.shape, flat.dtype)
 
     def backward(g: Array) -> Gradients:
-        # y = x s(2u):  dy/dx = s · (1 + x (1 − s) (a + 3 b x²))
         g_y = g.reshape(-1)
         g_x, spare = pool.empty(flat.shape, g.dtype), pool.empty(flat.shape, g.dtype)
 
         def send_back(part: slice) -> None:
-            x, s, slope = flat[part], gate[part], g_x[part]
-            np.multiply(x, x, slope)
-            slope *= 3 * b
-            slope += a
-            slope *= x
-            slope *= np.subtract(1, s, spare[part])
-            slope += 1
-            slope *= s
-            slope *= g_y[part]
+            _gelu_back(g_y[part], flat[part], gate[part], y[part], g_x[part], spare[part])
 
         parallel.over(len(flat), 5 * len(flat), send_back)
         return (g_x.reshape(x.shape),)
 
-    parallel.over(len(flat), 10 * len(flat), forward)
-    return result(y.reshape(x.shape), (x,), backward, "gelu", saved=(x,))
+    parallel.over(len(flat), 10 * len(flat), lambda part: _gelu(flat[part], gate[part], y[part]))
+    return result(y.reshape(x.shape), (x,), backward, "gelu", saved=(x,), saves_itself=True)
+
+
+def feed_forward(
+    x: Tensor, up: Tensor, up_bias: Tensor | None, down: Tensor, down_bias: Tensor | None, onto: Tensor
+) -> Tensor:
+    """Return `onto` + GELU(x U + b) V + c, a transformer's feed-forward layer: (…, d) to (…, d).
+
+    One operation, as each row goes through all of it alone: a thread takes its rows from end to end.
+    """
+    u, v, shape = up.array, down.array, x.array.shape
+    d, hidden = u.shape
+    if shape[-1] != d or v.shape != (hidden, d) or onto.array.shape != shape:
+        raise ValueError(f"feed_forward: x of {shape} through {u.shape} and {v.shape} onto {onto.shape}")
+    x2, stream = x.array.reshape(-1, d), onto.array.reshape(-1, d)
+    h, gate, inner = [pool.empty((len(x2), hidden), u.dtype) for _ in range(3)]  # inner = GELU(h)
+    y = pool.empty(x2.shape, u.dtype)
+    work = h.size * (d // 3 + 10)
+
+    def forward(part: slice) -> None:
+        _product(x2[part], u, up_bias, h[part])
+        _gelu(h[part], gate[part], inner[part])
+        out = y[part]
+        _product(inner[part], v, down_bias, out)
+        out += stream[part]
+
+    def backward(g: Array) -> Gradients:
+        g2, g_x = g.reshape(-1, d), pool.empty(x2.shape, g.dtype)
+        g_inner, g_h, spare = [pool.empty(h.shape, g.dtype) for _ in range(3)]
+
+        def send_back(part: slice) -> tuple[Array, ...]:
+            of_down = _send_back(g2[part], inner[part], v, down_bias, g_inner[part])
+            _gelu_back(g_inner[part], h[part], gate[part], inner[part], g_h[part], spare[part])
+            return _send_back(g_h[part], x2[part], u, up_bias, g_x[part]) + of_down
+
+        return g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)), g
+
+    parallel.over(len(x2), work, forward)
+    parents = tuple([t for t in (x, up, up_bias, down, down_bias, onto) if t is not None])
+    return result(y.reshape(shape), parents, backward, "feed_forward", saved=(x, up, down))
 
 
 @lru_cache(maxsize=64)
@@ -278,32 +340,38 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
 
     `logits` is (…, classes) and `targets` (…). A batch without a single target is a ValueError.
     """
-    classes = logits.shape[-1]
+    shape, dtype = logits.array.shape, logits.array.dtype
+    classes = shape[-1]
     rows, target = scored(logits, targets, ignore_index)
     z = logits.array.reshape(-1, classes)
-    everything = len(rows) == len(z)
-    z = z.copy() if everything else z.take(rows, axis=0)  # `take` begins faster than an index
-    picks = np.arange(0, z.size, classes) + target
+    picks = rows * classes + target  # where the targets' logits are, counted through all of `z`
     picked = z.take(picks)
-    if max(z.max(), -z.min()) > SAFE:
-        peak = z.max(axis=-1, keepdims=True)
-        z -= peak
+    e = z.take(rows, axis=0)  # `take` begins faster than an index
+    ones = _ones(classes, dtype)
+    with np.errstate(all="ignore"):  # what overflows shows in the sums
+        total = np.exp(e, e).dot(ones)
+        safe = _safe(total)
+    if not safe:
+        e = z.take(rows, axis=0)
+        peak = e.max(axis=-1, keepdims=True)
+        e -= peak
         picked -= peak[:, 0]
-    e = np.exp(z, out=z)
-    total = e.dot(_ones(classes, e.dtype))
+        total = np.exp(e, e).dot(ones)
     nll = np.log(total)
     nll -= picked
-    loss = np.asarray(nll.dot(_ones(len(rows), e.dtype)) / len(rows), e.dtype)
+    loss = np.asarray(nll.dot(_ones(len(rows), dtype)) / len(rows), dtype)
 
     def backward(g: Array) -> Gradients:
         share = g / len(rows)
-        p = np.multiply(e, (share / total)[:, None], out=pool.empty(e.shape, e.dtype))
-        p.ravel()[picks] -= share
-        if everything:
-            return (p.reshape(logits.shape),)
-        g_logits = np.zeros((logits.size // classes, classes), e.dtype)
-        g_logits[rows] = p
-        return (g_logits.reshape(logits.shape),)
+        weight = (share / total)[:, None]
+        g_logits = pool.empty(z.shape, dtype)
+        if len(rows) == len(z):
+            np.multiply(e, weight, g_logits)
+        else:
+            g_logits.fill(0)
+            g_logits[rows] = e * weight
+        g_logits.reshape(-1)[picks] -= share
+        return (g_logits.reshape(shape),)
 
     return result(loss, (logits,), backward, "cross_entropy")
 
@@ -325,11 +393,10 @@ def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor |
         return sums
 
     def g_table(g: Array) -> Array:
-        flat, g2 = index.ravel(), g.reshape(-1, width)
-        if rows <= 256:  # then a product with one-hot rows beats adding one row at a time
-            one_hot = np.zeros((flat.size, rows), g.dtype)
-            one_hot.ravel()[np.arange(0, one_hot.size, rows) + flat] = 1
-            return one_hot.T.dot(g2)
+        flat, g2 = index.reshape(-1), g.reshape(-1, width)
+        if rows <= 256:  # then a product with one-hot rows, the identity's, beats adding one row at a time
+            one_hot = pool.empty((flat.size, rows), g.dtype)
+            return _identity(rows, g.dtype).take(flat, axis=0, out=one_hot, mode="clip").T.dot(g2)
         sums = np.zeros(table.shape, g.dtype)
         np.add.at(sums, flat, g2)
         return sums
