@@ -41,9 +41,10 @@ def _identity(n: int, dtype: np.dtype[np.floating]) -> Array:
     return identity
 
 
-def _safe(sums: Array) -> bool:
-    """Return whether these sums of exponentials are so far from 0 and from infinity that nothing was lost."""
-    return bool((sums + 1 / sums).max() < math.exp(SAFE))
+def _safe(sums: Array, inverse: Array) -> bool:
+    """Return whether the sums of exponentials (a row of them) lie between e^−SAFE and e^SAFE; False if one is NaN."""
+    # The largest square is at most the sum of squares, which a product finds in less time than a search for it.
+    return bool(sums.dot(sums) + inverse.dot(inverse) < math.exp(2 * SAFE))
 
 
 def _added(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
@@ -101,11 +102,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor |
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     """Return features with mean 0 and variance 1, times `gain`, plus `bias` (Ba et al., 2016)."""
-    d = x.shape[-1]
-    x2 = x.array.reshape(-1, d)
-    average = _ones(d, x.dtype, 1 / d)
-    unit = np.subtract(x2, x2.dot(average)[:, None], pool.empty(x2.shape, x.dtype))
-    y = np.multiply(unit, unit, pool.empty(x2.shape, x.dtype))
+    shape, dtype = x.array.shape, x.array.dtype
+    d = shape[-1]
+    x2, average = x.array.reshape(-1, d), _ones(d, dtype, 1 / d)
+    unit = np.subtract(x2, x2.dot(average)[:, None], pool.empty(x2.shape, dtype))
+    y = np.multiply(unit, unit, pool.empty(x2.shape, dtype))
     deviation = y.dot(average)[:, None]
     deviation += eps
     np.sqrt(deviation, deviation)
@@ -125,9 +126,9 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tens
         g_x -= mean_h
         g_x -= np.multiply(unit, mean_uh, ug)
         g_x /= deviation
-        return g_x.reshape(x.shape), g_gain, g_bias
+        return g_x.reshape(shape), g_gain, g_bias
 
-    return result(y.reshape(x.shape), (x, gain, bias), backward, "layer_norm", saved=(gain,))
+    return result(y.reshape(shape), (x, gain, bias), backward, "layer_norm", saved=(gain,))
 
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
@@ -169,7 +170,7 @@ def _gelu(x: Array, gate: Array, y: Array) -> None:
     with np.errstate(over="ignore"):  # where e^(−2u) is infinite, its sigmoid is the 0 that it should be
         np.exp(gate, gate)
     gate += 1
-    np.divide(1, gate, gate)
+    np.reciprocal(gate, gate)
     np.multiply(x, gate, y)
 
 
@@ -243,6 +244,12 @@ def feed_forward(
     return result(y.reshape(shape), parents, backward, "feed_forward", saved=(x, up, down))
 
 
+@cache
+def _blocks(queries: int) -> list[tuple[int, int]]:
+    """Return where each block of at most `ROWS` queries begins and ends."""
+    return [(start, min(start + ROWS, queries)) for start in range(0, queries, ROWS)]
+
+
 @lru_cache(maxsize=64)
 def _past(heads: int, queries: int, keys: int, dtype: np.dtype[np.floating]) -> Array:
     """Return (heads, queries, keys): 1 where a query may read, 0 in its future; the last one reads every key."""
@@ -273,7 +280,7 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
         q, k = turned(q, rotation), turned(k, rotation)
     y = pool.empty((B, T, heads, K), dtype)
     read = y.swapaxes(1, 2)
-    blocks = [(start, min(start + ROWS, T)) for start in range(0, T, ROWS)]
+    blocks = _blocks(T)
     weights = [pool.empty((B, heads, end - start, end), dtype) for start, end in blocks]
     work = 12 * B * heads * T * T
 
@@ -293,9 +300,10 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
             w = block[part]
             with np.errstate(all="ignore"):  # what overflows shows in the sums
                 sums = exponentials(part, start, end, w, shifted=False)
-                if not _safe(sums):
-                    sums = exponentials(part, start, end, w, shifted=True)
-            w *= np.divide(1, sums, sums).reshape(w.shape[:-1])[..., None]
+                inverse = np.reciprocal(sums)
+                if not _safe(sums, inverse):
+                    inverse = np.reciprocal(exponentials(part, start, end, w, shifted=True))
+            w *= inverse.reshape(*w.shape[:-1], 1)
             np.matmul(w, v[part, :, :end], read[part, :, start:end])
 
     def backward(g: Array) -> Gradients:
@@ -346,30 +354,27 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
     z = logits.array.reshape(-1, classes)
     picks = rows * classes + target  # where the targets' logits are, counted through all of `z`
     picked = z.take(picks)
-    e = z.take(rows, axis=0)  # `take` begins faster than an index
-    ones = _ones(classes, dtype)
+    # Rows that are not scored are computed too, and weigh nothing: to leave them out takes longer.
+    e, ones = pool.empty(z.shape, dtype), _ones(classes, dtype)
     with np.errstate(all="ignore"):  # what overflows shows in the sums
-        total = np.exp(e, e).dot(ones)
-        safe = _safe(total)
+        sums = np.exp(z, e).dot(ones)
+        inverse = np.reciprocal(sums)
+        safe = _safe(sums, inverse)
     if not safe:
-        e = z.take(rows, axis=0)
-        peak = e.max(axis=-1, keepdims=True)
-        e -= peak
-        picked -= peak[:, 0]
-        total = np.exp(e, e).dot(ones)
-    nll = np.log(total)
+        peak = z.max(axis=-1, keepdims=True)
+        picked -= peak.take(rows)
+        sums = np.exp(np.subtract(z, peak, e), e).dot(ones)
+        inverse = np.reciprocal(sums)
+    nll = np.log(sums.take(rows))
     nll -= picked
     loss = np.asarray(nll.dot(_ones(len(rows), dtype)) / len(rows), dtype)
 
     def backward(g: Array) -> Gradients:
         share = g / len(rows)
-        weight = (share / total)[:, None]
-        g_logits = pool.empty(z.shape, dtype)
-        if len(rows) == len(z):
-            np.multiply(e, weight, g_logits)
-        else:
-            g_logits.fill(0)
-            g_logits[rows] = e * weight
+        weight = np.zeros(len(z), dtype)
+        weight[rows] = share
+        weight *= inverse
+        g_logits = np.multiply(e, weight[:, None], pool.empty(z.shape, dtype))
         g_logits.reshape(-1)[picks] -= share
         return (g_logits.reshape(shape),)
 
