@@ -28,8 +28,8 @@ ROWS = 32
 
 
 @cache
-def _ones(n: int, dtype: np.dtype[np.floating], value: float = 1.0) -> Array:
-    ones = np.full(n, value, dtype)
+def _ones(shape: int | tuple[int, ...], dtype: np.dtype[np.floating], value: float = 1.0) -> Array:
+    ones = np.full(shape, value, dtype)
     ones.flags.writeable = False
     return ones
 
@@ -104,10 +104,10 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tens
     """Return features with mean 0 and variance 1, times `gain`, plus `bias` (Ba et al., 2016)."""
     shape, dtype = x.array.shape, x.array.dtype
     d = shape[-1]
-    x2, average = x.array.reshape(-1, d), _ones(d, dtype, 1 / d)
-    unit = np.subtract(x2, x2.dot(average)[:, None], pool.empty(x2.shape, dtype))
-    y = np.multiply(unit, unit, pool.empty(x2.shape, dtype))
-    deviation = y.dot(average)[:, None]
+    x2, average = x.array.reshape(-1, d), _ones((d, 1), dtype, 1 / d)
+    unit = np.subtract(x2, x2.dot(average), pool.out(x2.shape, dtype))
+    y = np.multiply(unit, unit, pool.out(x2.shape, dtype))
+    deviation = y.dot(average)
     deviation += eps
     np.sqrt(deviation, deviation)
     unit /= deviation
@@ -118,11 +118,11 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tens
         # With u the normalised x and h = gain · g:  dx = (h − mean(h) − u · mean(u · h)) / deviation
         g2 = g.reshape(-1, d)
         rows = _ones(len(g2), g.dtype)
-        ug = np.multiply(unit, g2, pool.empty(x2.shape, g.dtype))
+        ug = np.multiply(unit, g2, pool.out(x2.shape, g.dtype))
         g_gain, g_bias = rows.dot(ug), rows.dot(g2)
-        weights = gain.array * average
-        mean_h, mean_uh = g2.dot(weights)[:, None], ug.dot(weights)[:, None]
-        g_x = np.multiply(g2, gain.array, pool.empty(x2.shape, g.dtype))
+        weights = gain.array[:, None] * average
+        mean_h, mean_uh = g2.dot(weights), ug.dot(weights)
+        g_x = np.multiply(g2, gain.array, pool.out(x2.shape, g.dtype))
         g_x -= mean_h
         g_x -= np.multiply(unit, mean_uh, ug)
         g_x /= deviation
@@ -135,22 +135,22 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
     """Return features over their root mean square, times `gain` (Zhang & Sennrich, 2019)."""
     d = x.shape[-1]
     x2 = x.array.reshape(-1, d)
-    average = _ones(d, x.dtype, 1 / d)
-    y = np.multiply(x2, x2, out=pool.empty(x2.shape, x.dtype))
+    average = _ones((d, 1), x.dtype, 1 / d)
+    y = np.multiply(x2, x2, out=pool.out(x2.shape, x.dtype))
     rms = y.dot(average)
     rms += eps
     np.sqrt(rms, out=rms)
-    unit = np.divide(x2, rms[:, None], out=pool.empty(x2.shape, x.dtype))
+    unit = np.divide(x2, rms, out=pool.out(x2.shape, x.dtype))
     np.multiply(unit, gain.array, out=y)
 
     def backward(g: Array) -> Gradients:
         # With u the normalised x and h = gain · g:  dx = (h − u · mean(u · h)) / rms
         g2 = g.reshape(-1, d)
-        ug = np.multiply(unit, g2, out=pool.empty(x2.shape, g.dtype))
-        g_gain, mean_uh = _ones(len(g2), g.dtype).dot(ug), ug.dot(gain.array * average)
-        g_x = np.multiply(g2, gain.array, out=pool.empty(x2.shape, g.dtype))
-        g_x -= np.multiply(unit, mean_uh[:, None], out=ug)
-        g_x /= rms[:, None]
+        ug = np.multiply(unit, g2, out=pool.out(x2.shape, g.dtype))
+        g_gain, mean_uh = _ones(len(g2), g.dtype).dot(ug), ug.dot(gain.array[:, None] * average)
+        g_x = np.multiply(g2, gain.array, out=pool.out(x2.shape, g.dtype))
+        g_x -= np.multiply(unit, mean_uh, out=ug)
+        g_x /= rms
         return g_x.reshape(x.shape), g_gain
 
     return result(y.reshape(x.shape), (x, gain), backward, "rms_norm", saved=(gain,))
@@ -267,6 +267,12 @@ def turned(x: Array, rotation: Rotation, back: bool = False) -> Array:
     return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
 
+def _per_head(packed: Array) -> tuple[Array, Array, Array]:
+    """Return views of queries, keys and values, packed as (B, T, 3, heads, K): each (B, heads, T, K)."""
+    packed = packed.swapaxes(1, 3)
+    return packed[:, :, 0], packed[:, :, 1], packed[:, :, 2]
+
+
 def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) -> Tensor:
     """Return what each token reads from itself and those before: (B, T, 3 D) to (B, T, D).
 
@@ -275,7 +281,7 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
     B, T, E = qkv.array.shape
     D, K = E // 3, E // 3 // heads
     dtype, scale = qkv.array.dtype, 1 / math.sqrt(K)
-    q, k, v = qkv.array.reshape(B, T, 3, heads, K).transpose(2, 0, 3, 1, 4)  # each (B, heads, T, K)
+    q, k, v = _per_head(qkv.array.reshape(B, T, 3, heads, K))
     if rotation is not None:
         q, k = turned(q, rotation), turned(k, rotation)
     y = pool.empty((B, T, heads, K), dtype)
@@ -310,8 +316,8 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
         # y = w v and w = softmax(scale · q kᵀ):  dw = g vᵀ,  dscores = scale · w · (dw − Σ w dw),
         # where the sum over keys, Σ w dw, is g · y. The scale goes into g, which is smaller than dw.
         g_y = g.reshape(B, T, heads, K)
-        scaled, spare, packed = (pool.empty(shape, dtype) for shape in (y.shape, y.shape, (B, T, 3, heads, K)))
-        g_q, g_k, g_v = packed.transpose(2, 0, 3, 1, 4)
+        packed, (scaled, spare) = pool.empty((B, T, 3, heads, K), dtype), pool.empty((2, *y.shape), dtype)
+        g_q, g_k, g_v = _per_head(packed)
         g_weights = [pool.empty(w.shape, dtype) for w in weights]
 
         def send_back(part: slice) -> None:
@@ -355,9 +361,10 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
     picks = rows * classes + target  # where the targets' logits are, counted through all of `z`
     picked = z.take(picks)
     # Rows that are not scored are computed too, and weigh nothing: to leave them out takes longer.
-    e, ones = pool.empty(z.shape, dtype), _ones(classes, dtype)
+    ones = _ones(classes, dtype)
     with np.errstate(all="ignore"):  # what overflows shows in the sums
-        sums = np.exp(z, e).dot(ones)
+        e = np.exp(z, pool.out(z.shape, dtype))
+        sums = e.dot(ones)
         inverse = np.reciprocal(sums)
         safe = _safe(sums, inverse)
     if not safe:
@@ -370,7 +377,7 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
     loss = np.asarray(nll.dot(_ones(len(rows), dtype)) / len(rows), dtype)
 
     def backward(g: Array) -> Gradients:
-        share = g / len(rows)
+        share = g.item() / len(rows)
         weight = np.zeros(len(z), dtype)
         weight[rows] = share
         weight *= inverse
@@ -400,7 +407,7 @@ def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor |
     def g_table(g: Array) -> Array:
         flat, g2 = index.reshape(-1), g.reshape(-1, width)
         if rows <= 256:  # then a product with one-hot rows, the identity's, beats adding one row at a time
-            one_hot = pool.empty((flat.size, rows), g.dtype)
+            one_hot = pool.out((flat.size, rows), g.dtype)
             return _identity(rows, g.dtype).take(flat, axis=0, out=one_hot, mode="clip").T.dot(g2)
         sums = np.zeros(table.shape, g.dtype)
         np.add.at(sums, flat, g2)

@@ -180,8 +180,7 @@ class Tensor:
                 elif parent in summed:
                     waiting[parent] += part
                 else:  # the array may be another node's too
-                    out = pool.empty(part.shape, part.dtype)
-                    waiting[parent] = np.add(waiting[parent], part, out=out)
+                    waiting[parent] = np.add(waiting[parent], part, pool.out(part.shape, part.dtype))
                     summed.add(parent)
             if keep_graph:
                 node.grad = g
