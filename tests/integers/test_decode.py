@@ -17,7 +17,7 @@ from bestguess.integers.sampler import PADDING
 
 LENGTH = 5
 DESIGNS = {
-    "rope": IntegerModelConfig(layers=2, d_model=12, heads=3, positions="rope"),
+    "rope": IntegerModelConfig(layers=2, d_model=12, heads=3, positions="rope", head="classification"),
     "learned positions, post-norm": IntegerModelConfig(
         layers=2, d_model=12, heads=3, positions="learned", norm="layer", norm_place="post", embedding="fourier"
     ),

@@ -83,6 +83,18 @@ def test_regression_is_a_discretised_gaussian():
     np.testing.assert_allclose(made(x), expected, rtol=1e-4)
 
 
+def test_logits_through_features_move_alike_numbers_together():
+    free, alike = make(head="classification").head, make(head="features").head
+    assert free.shared is None
+    x = jnp.ones((1, TINY.d_model))
+    of_128 = jax.grad(lambda head: head(x)[0, 128])
+    up = [jax.tree.map(jnp.add, head, of_128(head))(x)[0] - head(x)[0] for head in (free, alike)]
+    table = features(TINY.embedding)
+    np.testing.assert_allclose(np.delete(up[0], 128), 0, atol=1e-6)
+    # A step up for 128 moves every number by the product of its features with those of 128.
+    np.testing.assert_allclose(up[1] - up[0], TINY.d_model * table @ table[128], rtol=1e-3, atol=1e-3)
+
+
 def test_dropout_needs_a_key():
     model = make(dropout=0.4)
     drop = jax.jit(lambda model, key: model(TERMS, key=key)[0])

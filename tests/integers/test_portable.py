@@ -29,6 +29,7 @@ DESIGNS = [
     {"embedding": "number-theoretic", "activation": "swiglu", "norm_place": "none", "positions": "rope", "bias": True},
     {"embedding": "tuple", "lift": False, "d_model": 2, "heads": 2, "positions": "none", "norm": "layer"},
     {"head": "regression", "d_ff": 11, "bias": True},
+    {"head": "classification", "embedding": "binary"},
 ]
 
 
@@ -70,6 +71,21 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
     again = load_portable(path)
     assert again.config == config
     np.testing.assert_array_equal(again.logits([1, 2, 3]), model.logits([1, 2, 3]))
+
+
+def test_half_the_size_says_nearly_the_same(tmp_path):
+    config = IntegersConfig(task=IntegerTaskConfig(length=LENGTH), model=IntegerModelConfig(layers=1, heads=2))
+    model = portable(config, noisy(config))
+    whole = save_portable(tmp_path / "whole.safetensors", config, model.weights)
+    half = save_portable(tmp_path / "half.safetensors", config, model.weights, half=True)
+    assert half.stat().st_size < 0.51 * whole.stat().st_size
+    found, expected = load_portable(half).logits([1, 2, 3]), model.logits([1, 2, 3])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=3e-3 * np.abs(expected).max())
+    large = model.weights | {"head/bias": np.full(256, 1e5, np.float32)}
+    with pytest.raises(OverflowError, match="too large for float16"):
+        save_portable(tmp_path / "large.safetensors", config, large, half=True)
+    assert not (tmp_path / "large.safetensors").exists()
 
 
 def test_what_is_no_model_is_told_in_one_line(tmp_path):

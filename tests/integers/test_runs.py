@@ -57,6 +57,14 @@ def test_training_evaluates_and_reports(trained):
     assert names == {"learning", "accuracy_by_position", "regret_by_position", "curriculum", "attention"}
 
 
+def test_the_page_of_a_width_of_two_shows_what_its_norm_leaves(capsys, tmp_path):
+    document = ["--design", "document", "--validation-sequences", "4", "--phases", "1", "--length", "3"]
+    short = ["--steps", "2", "--warmup-steps", "1", "--validate-every", "2"]
+    assert run(capsys, "train", *document, *short, "--out", str(tmp_path / "two"))[0] == 0
+    assert (tmp_path / "two" / "figures" / "norm.png").exists()
+    assert "What the first norm leaves" in (tmp_path / "two" / "report.html").read_text(encoding="utf-8")
+
+
 def test_evaluate_says_the_same_again(trained, capsys):
     before = json.loads((trained / "evaluation.json").read_text())
     code, result, err = run(capsys, "evaluate", str(trained), "--json")
@@ -132,6 +140,8 @@ def test_export_gives_predict_its_model(trained, capsys, tmp_path):
     code, result, _ = run(capsys, "export", str(trained), "--out", str(path), "--number", "1", "--json")
     assert code == 0
     assert (result["number"], result["bytes"]) == (1, path.stat().st_size)
+    half = run(capsys, "export", str(trained), "--out", str(tmp_path / "half"), "--half", "--json")[1]
+    assert half["bytes"] < 0.6 * result["bytes"]
     _, predicted, _ = run(capsys, "predict", "2", "4", "6", "--model", str(path), "--json")
     _, generated, _ = run(capsys, "generate", str(trained), "2", "4", "6", "--steps", "1", "--number", "1", "--json")
     step = generated["steps"][0]

@@ -19,7 +19,7 @@ MAX_LENGTH = 16
 Embedding = Literal["learned", "fourier", "number-theoretic", "binary", "tuple"]
 WIDTHS: dict[Embedding, int] = {"learned": 256, "fourier": 16, "number-theoretic": 17, "binary": 8, "tuple": 2}
 """Features of a number."""
-Head = Literal["classification", "regression"]
+Head = Literal["classification", "features", "regression"]
 Loss = Literal["standard", "weighted", "distance"]
 Weight = Literal["linear", "quadratic", "root"]
 Design = Literal["default", "document", "lifted"]
@@ -68,7 +68,7 @@ class IntegerModelConfig(DesignConfig):
     """Number of blocks, each attention then feed-forward."""
     d_model: int = 256
     """Width of the residual stream (features)."""
-    dropout: float = 0.2
+    dropout: float = 0.1
     """Share of features that training drops, of the embedding and of every branch. Rows are few and return often: \
 without it a model learns them by heart."""
     positions: Positions = "learned"
@@ -79,8 +79,9 @@ Rotation alone cannot count: where all terms are equal, every position gives the
 like; its 8 bits; its two digits to base 16."""
     lift: bool = True
     """Map the embedding's features linearly to --d-model; without, there must be as many of them."""
-    head: Head = "classification"
-    """256 logits; or one number μ and a learned deviation σ, read as a discretised Gaussian over the 256 values."""
+    head: Head = "features"
+    """256 logits; the same plus a linear function of each number's features, so that numbers alike in these share \
+what is learnt; or one number μ and a learned deviation σ, read as a discretised Gaussian over the 256 values."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if the shape is impossible."""
@@ -135,16 +136,16 @@ class IntegersConfig:
 
     task: IntegerTaskConfig = field(default_factory=IntegerTaskConfig)
     model: IntegerModelConfig = field(default_factory=IntegerModelConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    objective: ObjectiveConfig = field(default_factory=lambda: ObjectiveConfig(stop_on="last"))
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
             steps=15_000,
             batch_size=512,
             learning_rate=(2e-3,),
             warmup_steps=500,
-            weight_decay=1.0,
+            weight_decay=4.5,
             validate_every=500,
-            validation_sequences=2048,
+            validation_sequences=8192,
             beta2=0.99,
         )
     )
@@ -203,6 +204,7 @@ def document() -> IntegersConfig:
             positions="learned",
             embedding="tuple",
             lift=False,
+            head="classification",
         ),
         objective=ObjectiveConfig(loss="weighted", alpha=(0.1,)),
         train=TrainConfig(
@@ -239,7 +241,8 @@ def _small(config: IntegersConfig) -> IntegersConfig:
 def _small_default() -> IntegersConfig:
     """The default in a size for a CPU, where so short a training does better on bits and without dropout."""
     config = IntegersConfig(
-        model=IntegerModelConfig(layers=2, d_model=64, dropout=0.0, embedding="binary"),
+        model=IntegerModelConfig(layers=2, d_model=64, dropout=0.0, embedding="binary", head="classification"),
+        objective=ObjectiveConfig(),
         train=dataclasses.replace(IntegersConfig().train, learning_rate=(1e-3,), weight_decay=0.01),
     )
     return _small(config)

@@ -39,19 +39,30 @@ class NumberEmbedding(eqx.Module):
 
 
 class ClassificationHead(eqx.Module):
-    """256 logits."""
+    """256 logits; each free, or with a part that is a linear function of its number's features.
+
+    A free logit learns of its number only where that number is a target. The part through features, the
+    embedding's own, learns of all numbers at once, so that a guess between two numbers seen can be made.
+    """
 
     weight: Float[Array, "D V"]
     bias: Float[Array, "V"]
+    shared: Float[Array, "D F"] | None
+    kind: Embedding = eqx.field(static=True)
 
     def __init__(self, config: IntegerModelConfig):
         # From nothing learnt, every number is as likely: training starts at log 256.
         self.weight = jnp.zeros((config.d_model, CLASSES))
         self.bias = jnp.zeros(CLASSES)
+        self.kind = config.embedding
+        self.shared = jnp.zeros((config.d_model, features(self.kind).shape[1])) if config.head == "features" else None
 
     def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T V"]:
         """Return the logits (float32)."""
-        return linear(x_TD, self.weight).astype(jnp.float32) + self.bias[None]
+        logits_TV = linear(x_TD, self.weight).astype(jnp.float32) + self.bias[None]
+        if self.shared is None:
+            return logits_TV
+        return logits_TV + linear(linear(x_TD, self.shared), jnp.asarray(features(self.kind).T)).astype(jnp.float32)
 
 
 class RegressionHead(eqx.Module):
@@ -92,7 +103,7 @@ class IntegerModel(eqx.Module):
         embedding_key, decoder_key = jax.random.split(key)
         self.embedding = NumberEmbedding(config, key=embedding_key)
         self.decoder = Decoder(config, key=decoder_key, context=context)
-        self.head = ClassificationHead(config) if config.head == "classification" else RegressionHead(config)
+        self.head = RegressionHead(config) if config.head == "regression" else ClassificationHead(config)
 
     def __call__(
         self, term_T: Int[Array, "T"], cache: DecoderCache | None = None, key: Key[Array, ""] | None = None

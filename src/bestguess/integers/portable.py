@@ -26,7 +26,7 @@ SHIPPED = Path(__file__).with_name("shipped.safetensors")
 
 @dataclass(frozen=True, eq=False)
 class PortableModel:
-    """A model's config and its weights by name; float32 throughout, whatever it was trained in."""
+    """A model's config and its weights by name; float32 throughout, whatever it was trained or stored in."""
 
     config: IntegersConfig
     weights: Mapping[str, np.ndarray]
@@ -43,8 +43,9 @@ class PortableModel:
             x = self._block(f"decoder/blocks/{i}/", x)
         if model.norm_place == "pre":
             x = self._norm("decoder/norm/", x)
-        if model.head == "classification":
-            return x @ w["head/weight"] + w["head/bias"]
+        if model.head != "regression":
+            free = x @ w["head/weight"] + w["head/bias"]
+            return free + x @ w["head/shared"] @ features(model.embedding).T if model.head == "features" else free
         spread = math.sqrt((CLASSES**2 - 1) / 12)
         mean = (CLASSES - 1) / 2 + spread * (x @ w["head/weight"] + w["head/bias"])
         return -0.5 * ((np.arange(CLASSES) - mean) * np.exp(-w["head/log_deviation"])) ** 2
@@ -111,11 +112,17 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(x / 2))
 
 
-def save_portable(path: Path, config: IntegersConfig, weights: Mapping[str, np.ndarray]) -> Path:
-    """Write a model's config and weights as one safetensors file, whole or not at all; return its path."""
+def save_portable(path: Path, config: IntegersConfig, weights: Mapping[str, np.ndarray], half: bool = False) -> Path:
+    """Write a model's config and weights as one safetensors file, whole or not at all; return its path.
+
+    half: in float16, half the size; what is too large for it is refused (OverflowError), not made infinite.
+    """
     from safetensors.numpy import save
 
-    arrays = {name: np.asarray(array, np.float32, order="C") for name, array in weights.items()}
+    dtype = np.float16 if half else np.float32
+    if any(np.any(np.abs(array) > np.finfo(dtype).max) for array in weights.values()):
+        raise OverflowError(f"a weight is too large for {np.dtype(dtype).name}")
+    arrays = {name: np.asarray(array, dtype, order="C") for name, array in weights.items()}
     return write_atomically(path, save(arrays, metadata={"config": json.dumps(to_dict(config))}))
 
 
@@ -128,7 +135,7 @@ def load_portable(path: Path) -> PortableModel:
     try:
         with safe_open(path, framework="numpy") as file:
             config = json.loads((file.metadata() or {})["config"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            weights = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(f"--model {path}: damaged, or not written by bestguess integers export ({error})") from error
     return PortableModel(from_dict(IntegersConfig, config, f"{path}: ", complete=True), weights)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bestguess.integers import collapse
 from bestguess.integers.answers import probability
 from bestguess.integers.config import IntegersConfig, Run
 from bestguess.integers.curriculum import chart
@@ -55,6 +56,8 @@ def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
         "regret_by_position": _regret(config, runs, shown, results),
         "attention": _attention(config, model),
     }
+    if config.model.d_model == 2 and (config.model.norm, config.model.norm_place) == ("layer", "post"):
+        pictures["norm"] = collapse.chart({runs[chosen].label(runs): model}, _some_contexts(oracle))
     if config.task.curriculum != "none":
         pictures["curriculum"] = chart(config.task.curriculum, config.task.phases)
     for name, picture in pictures.items():
@@ -95,6 +98,9 @@ def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
     page.table(*_families(runs, chosen, results))
     page.heading("What next, and why")
     page.table(*_examples(config, model, oracle))
+    if "norm" in pictures:
+        page.heading("What the first norm leaves")
+        page.chart(pictures["norm"])
     page.heading("Attention")
     page.chart(pictures["attention"])
     page.heading("How this was made")
@@ -109,6 +115,13 @@ def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
     )
     page.details("The config", (folder / CONFIG).read_text(encoding="utf-8"))
     return page.write(folder / PAGE)
+
+
+def _some_contexts(oracle: Oracle, count: int = 500) -> np.ndarray:
+    """Return full contexts from all over the table, uint8 [about count, length]."""
+    table = oracle.table
+    full = table.rows[table.lengths > table.length]
+    return full[:: -(-len(full) // count), : table.length]
 
 
 def labelled(runs: list[Run], evaluation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

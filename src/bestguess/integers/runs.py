@@ -146,7 +146,10 @@ def export_run(flags: ExportFlags, console: Console) -> dict[str, Any]:
     state = load(flags.run, config)
     number = best_run(config, state, flags.number)
     weights = {name: np.asarray(leaf) for name, leaf in named_leaves(run_of(state.best, number))}
-    path = save_portable(flags.out, config, weights)
+    try:
+        path = save_portable(flags.out, config, weights, flags.half)
+    except OverflowError as error:
+        raise UserError(f"--half: {error}; leave it out") from error
     size = path.stat().st_size
     console.print(f"run {number}: {sum(w.size for w in weights.values()):,} parameters, {size:,} bytes: {path}")
     return plain({"model": path, "number": number, "bytes": size})
