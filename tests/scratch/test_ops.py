@@ -309,6 +309,17 @@ def test_cross_entropy(kernels, seed, scale, padded):
 
 
 @every_kernel
+def test_cross_entropy_of_logits_in_another_memory_order(kernels):
+    targets = np.array([2, 0, 1, 4, 3])
+    z = np.asfortranarray(*normal(0, (5, 7)))
+    agree(
+        lambda z: KERNELS[kernels].cross_entropy(z, targets, 0),
+        lambda z: -jax.nn.log_softmax(z)[np.arange(5), targets][targets != 0].mean(),
+        z,
+    )
+
+
+@every_kernel
 def test_cross_entropy_says_what_is_off(kernels):
     z = Tensor(np.zeros((2, 3, 5)))
     f = KERNELS[kernels].cross_entropy

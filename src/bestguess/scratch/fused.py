@@ -5,8 +5,8 @@ does many times faster than a reduction. Products are taken by `dot`, as `@` tak
 begin. Large results go into used buffers (`pool`). Threads share rows, or sequences, where the work
 is long enough (`parallel`); so what an operation does is written for a slice of them, called `part`.
 Exponentials are shifted by the largest value only where one could overflow, which saves a pass.
-And there are few calls: at twelve strings of eight tokens each takes NumPy a microsecond or two,
-most of it to begin.
+And calls are few: with a batch as small as twelve strings of eight tokens, NumPy spends a
+microsecond or two on each, most of it to begin.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _product(x: Array, w: Array, bias: Tensor | None, y: Array) -> None:
         y += bias.array
 
 
-def _send_back(g: Array, x: Array, w: Array, bias: Tensor | None, g_x: Array) -> tuple[Array, ...]:
+def _product_back(g: Array, x: Array, w: Array, bias: Tensor | None, g_x: Array) -> tuple[Array, ...]:
     """Write the gradient of x in x W + b to `g_x`; return those of W and, where there is one, of b."""
     g.dot(w.T, g_x)
     g_w = x.T.dot(g)
@@ -92,7 +92,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor |
         g_x = pool.empty(x2.shape, g.dtype)
 
         def send_back(part: slice) -> tuple[Array, ...]:
-            return _send_back(g2[part], x2[part], w, bias, g_x[part])
+            return _product_back(g2[part], x2[part], w, bias, g_x[part])
 
         gradients = (g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)))
         return gradients if onto is None else (*gradients, g)
@@ -221,7 +221,7 @@ def feed_forward(
     x2, stream = x.array.reshape(-1, d), onto.array.reshape(-1, d)
     h, gate, inner = [pool.empty((len(x2), hidden), u.dtype) for _ in range(3)]  # inner = GELU(h)
     y = pool.empty(x2.shape, u.dtype)
-    work = h.size * (d // 3 + 10)
+    work = h.size * (2 * d // 6 + 10)  # two products, as in `linear`, around a GELU
 
     def forward(part: slice) -> None:
         _product(x2[part], u, up_bias, h[part])
@@ -235,9 +235,9 @@ def feed_forward(
         g_inner, g_h, spare = [pool.empty(h.shape, g.dtype) for _ in range(3)]
 
         def send_back(part: slice) -> tuple[Array, ...]:
-            of_down = _send_back(g2[part], inner[part], v, down_bias, g_inner[part])
+            of_down = _product_back(g2[part], inner[part], v, down_bias, g_inner[part])
             _gelu_back(g_inner[part], h[part], gate[part], inner[part], g_h[part], spare[part])
-            return _send_back(g_h[part], x2[part], u, up_bias, g_x[part]) + of_down
+            return _product_back(g_h[part], x2[part], u, up_bias, g_x[part]) + of_down
 
         return g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)), g
 
@@ -311,7 +311,7 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
                 inverse = np.reciprocal(sums)
                 if not _safe(sums, inverse):
                     inverse = np.reciprocal(exponentials(part, start, end, w, shifted=True))
-            w *= inverse.reshape(*w.shape[:-1], 1)
+            w *= inverse.reshape(*w.shape[:-1], 1)  # each row now sums to 1
             np.matmul(w, v[part, :, :end], read[part, :, start:end])
 
     def backward(g: Array) -> Gradients:
@@ -383,7 +383,7 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
         weight = np.zeros(len(z), dtype)
         weight[rows] = share
         weight *= inverse
-        g_logits = np.multiply(e, weight[:, None], pool.empty(z.shape, dtype))
+        g_logits = np.multiply(e, weight[:, None], pool.empty(z.shape, dtype))  # row by row, as `picks` counts
         g_logits.reshape(-1)[picks] -= share
         return (g_logits.reshape(shape),)
 
@@ -409,7 +409,7 @@ def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor |
     def g_table(g: Array) -> Array:
         flat, g2 = index.reshape(-1), g.reshape(-1, width)
         if rows <= 256:  # then a product with one-hot rows, the identity's, beats adding one row at a time
-            one_hot = pool.out((flat.size, rows), g.dtype)
+            one_hot = pool.out((flat.size, rows), g.dtype)  # "clip", as the indices are checked, writes to it directly
             return _identity(rows, g.dtype).take(flat, axis=0, out=one_hot, mode="clip").T.dot(g2)
         sums = np.zeros(table.shape, g.dtype)
         np.add.at(sums, flat, g2)
