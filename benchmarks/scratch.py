@@ -255,6 +255,12 @@ def agreement() -> dict[str, float]:
             ("layer norm", m.layer_norm, lambda x, g, b: F.layer_norm(x, (7,), g, b), [n(2, 3, 7), n(7), n(7)]),
             ("RMS norm", m.rms_norm, lambda x, g: F.rms_norm(x, (7,), g, 1e-6), [n(2, 3, 7), n(7)]),
             ("GELU", m.gelu, lambda x: F.gelu(x, approximate="tanh"), [2 * n(3, 5)]),
+            (
+                "feed-forward",
+                m.feed_forward,
+                lambda x, u, b, v, c, s: s + F.linear(F.gelu(F.linear(x, u.T, b), approximate="tanh"), v.T, c),
+                [n(2, 3, 5), n(5, 7), n(7), n(7, 5), n(5), n(2, 3, 5)],
+            ),
             ("attention", lambda x, m=m: m.causal_attention(x, 3), attend, [n(2, 5, 18)]),
             (
                 "cross-entropy",
@@ -297,6 +303,7 @@ def per_operation() -> dict[str, dict[str, dict[str, float]]]:
         "linear, 32 to 96": ("linear", (x, leaf(d, 3 * d), leaf(3 * d))),
         "layer norm": ("layer_norm", (x, leaf(d), leaf(d))),
         "GELU, 128 wide": ("gelu", (wide,)),
+        "feed-forward": ("feed_forward", (x, leaf(d, 4 * d), leaf(4 * d), leaf(4 * d, d), leaf(d), leaf(B, T, d))),
         "attention, 8 heads": ("causal_attention", (leaf(B, T, 3 * d), config.heads)),
         "cross-entropy": ("cross_entropy", (leaf(B, T, config.vocab), targets, PAD)),
         "embedding": ("embedding", (leaf(config.vocab, d), inputs)),

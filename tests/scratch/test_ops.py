@@ -235,6 +235,38 @@ def test_gelu_far_out_is_the_line_and_zero():
     assert x.grad.tolist() == [0, 0, 1, 1]
 
 
+@every_kernel
+@drawn
+@given(hnp.array_shapes(min_dims=0, max_dims=2, max_side=4), seeds)
+def test_feed_forward(kernels, leading, seed):
+    rows = (*leading, 3) if leading else (1, 3)
+    x, u, b, v, c, stream = normal(seed, rows, (3, 5), (5,), (5, 3), (3,), rows)
+    layer = KERNELS[kernels].feed_forward
+
+    def feed_forward(x, u, b, v, c, stream):
+        return stream + jax.nn.gelu(x @ u + b, approximate=True) @ v + c
+
+    agree(layer, feed_forward, x, u, b, v, c, stream)
+    agree(
+        lambda x, u, v, s: layer(x, u, None, v, None, s), lambda x, u, v, s: feed_forward(x, u, 0, v, 0, s), x, u, v, x
+    )
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(2, 3, 4), (5, 7), (7, 5), (2, 3, 5)],
+        [(2, 3, 5), (5, 7), (7, 4), (2, 3, 4)],
+        [(2, 3, 5), (5, 7), (7, 5), (3, 2, 5)],
+    ],
+    ids=["input", "output", "stream"],
+)
+def test_feed_forward_of_shapes_that_do_not_fit_is_an_error(shapes):
+    x, up, down, stream = (Tensor(a) for a in normal(0, *shapes))
+    with pytest.raises(ValueError, match=r"feed_forward: .* through \(5, 7\)"):
+        fused.feed_forward(x, up, None, down, None, stream)
+
+
 def attention(x: jax.Array, heads: int) -> jax.Array:
     B, T, E = x.shape
     q, k, v = jnp.moveaxis(x.reshape(B, T, 3, heads, -1), 2, 0)
@@ -274,6 +306,17 @@ def test_cross_entropy(kernels, seed, scale, padded):
         return -log_p[np.arange(6), targets.ravel()][kept].mean()
 
     agree(lambda z: KERNELS[kernels].cross_entropy(z, targets, 0), theirs, scale * rng.normal(size=(2, 3, 7)))
+
+
+@every_kernel
+def test_cross_entropy_of_logits_in_another_memory_order(kernels):
+    targets = np.array([2, 0, 1, 4, 3])
+    z = np.asfortranarray(*normal(0, (5, 7)))
+    agree(
+        lambda z: KERNELS[kernels].cross_entropy(z, targets, 0),
+        lambda z: -jax.nn.log_softmax(z)[np.arange(5), targets][targets != 0].mean(),
+        z,
+    )
 
 
 @every_kernel

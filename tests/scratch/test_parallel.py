@@ -63,8 +63,9 @@ def test_an_error_in_a_thread_reaches_the_caller(three):
         (fused.linear, [(7, 41, 5), (5, 11), (11,)]),
         (fused.linear, [(7, 41, 5), (5, 11), (11,), (7, 41, 11)]),
         (fused.gelu, [(7, 41)]),
+        (fused.feed_forward, [(7, 41, 5), (5, 11), (11,), (11, 5), (5,), (7, 41, 5)]),
     ],
-    ids=["attention", "linear", "linear onto a stream", "gelu"],
+    ids=["attention", "linear", "linear onto a stream", "gelu", "feed-forward"],
 )
 def test_a_layer_is_the_same_in_any_number_of_threads(three, monkeypatch, layer, shapes):
     rng = np.random.default_rng(0)

@@ -49,6 +49,13 @@ def test_what_nobody_uses_is_given_back_beyond_the_limit(monkeypatch):
     assert pool._held <= limit  # 36 times the smallest, were they all kept
 
 
+def test_a_large_result_goes_into_a_buffer_and_a_small_one_is_left_to_numpy():
+    large = pool.out((2, LARGE), np.float32)
+    assert large is not None
+    assert (large.shape, large.dtype) == ((2, LARGE), np.float32)
+    assert pool.out((3, 5), np.float64) is None
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (3, 5), (2, LARGE)])
 def test_shapes_and_dtypes(shape):
     for dtype in (np.float32, np.float64):

@@ -146,6 +146,10 @@ def cases(seed: int = 0) -> dict[str, tuple[Function, list[Array]]]:
             f"layer norm ({kernels})": (lambda x, g, b, m=m: m.layer_norm(x, g, b), [n(2, 3, 7), n(7), n(7)]),
             f"RMS norm ({kernels})": (lambda x, g, m=m: m.rms_norm(x, g), [n(2, 3, 7), n(7)]),
             f"GELU ({kernels})": (lambda x, m=m: m.gelu(x), [2 * n(3, 5)]),
+            f"feed-forward ({kernels})": (
+                lambda x, u, b, v, c, s, m=m: m.feed_forward(x, u, b, v, c, s),
+                [n(2, 3, 5), n(5, 7), n(7), n(7, 5), n(5), n(2, 3, 5)],
+            ),
             f"attention ({kernels})": (lambda x, m=m: m.causal_attention(x, 3), [n(2, 5, 18)]),
             f"attention, rotary ({kernels})": (
                 lambda x, m=m: m.causal_attention(x, 3, rotation),

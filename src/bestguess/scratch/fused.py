@@ -1,10 +1,12 @@
 """The layers of `primitive` as single operations: each computes its derivative by hand, and fast.
 
-Five habits make them fast. Sums over rows and columns are matrix products with ones, which BLAS
+Six habits make them fast. Sums over rows and columns are matrix products with ones, which BLAS
 does many times faster than a reduction. Products are taken by `dot`, as `@` takes twice as long to
 begin. Large results go into used buffers (`pool`). Threads share rows, or sequences, where the work
 is long enough (`parallel`); so what an operation does is written for a slice of them, called `part`.
 Exponentials are shifted by the largest value only where one could overflow, which saves a pass.
+And calls are few: with a batch as small as twelve strings of eight tokens, NumPy spends a
+microsecond or two on each, most of it to begin.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from bestguess.scratch import ops, parallel, pool
 from bestguess.scratch.primitive import Rotation, scored
 from bestguess.scratch.tensor import Array, Gradients, Tensor, result
 
-__all__ = ["causal_attention", "cross_entropy", "embedding", "gelu", "layer_norm", "linear", "rms_norm"]
+__all__ = ["causal_attention", "cross_entropy", "embedding", "feed_forward", "gelu", "layer_norm", "linear", "rms_norm"]
 
 SAFE = 20.0
 """Exponents of at most this size are taken as they are: e²⁰ is 5e8, far from float32's limits."""
@@ -28,15 +30,42 @@ ROWS = 32
 
 
 @cache
-def _ones(n: int, dtype: np.dtype[np.floating], value: float = 1.0) -> Array:
-    ones = np.full(n, value, dtype)
+def _ones(shape: int | tuple[int, ...], dtype: np.dtype[np.floating], value: float = 1.0) -> Array:
+    ones = np.full(shape, value, dtype)
     ones.flags.writeable = False
     return ones
+
+
+@cache
+def _identity(n: int, dtype: np.dtype[np.floating]) -> Array:
+    identity = np.eye(n, dtype=dtype)
+    identity.flags.writeable = False
+    return identity
+
+
+def _safe(sums: Array, inverse: Array) -> bool:
+    """Return whether the sums of exponentials (a row of them) lie between e^−SAFE and e^SAFE; False if one is NaN."""
+    # The largest square is at most the sum of squares, which a product finds in less time than a search for it.
+    return bool(sums.dot(sums) + inverse.dot(inverse) < math.exp(2 * SAFE))
 
 
 def _added(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
     """Return the sums of the parts' first arrays, of their second ones, and so on."""
     return parts[0] if len(parts) == 1 else tuple(sum(arrays[1:], start=arrays[0]) for arrays in zip(*parts))
+
+
+def _product(x: Array, w: Array, bias: Tensor | None, y: Array) -> None:
+    """Write x W + b to `y`."""
+    x.dot(w, y)
+    if bias is not None:
+        y += bias.array
+
+
+def _product_back(g: Array, x: Array, w: Array, bias: Tensor | None, g_x: Array) -> tuple[Array, ...]:
+    """Write the gradient of x in x W + b to `g_x`; return those of W and, where there is one, of b."""
+    g.dot(w.T, g_x)
+    g_w = x.T.dot(g)
+    return (g_w,) if bias is None else (g_w, _ones(len(g), g.dtype).dot(g))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
@@ -45,29 +74,25 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor |
     inputs, outputs = w.shape
     if shape[-1] != inputs:
         raise ValueError(f"linear: x of shape {shape} for a weight of shape {w.shape}")
-    x2 = x.array.reshape(-1, inputs)
-    y = pool.empty((len(x2), outputs), x.dtype)
     if onto is not None and onto.shape != (*shape[:-1], outputs):
         raise ValueError(f"linear: {outputs} outputs of x of shape {shape} onto a stream of shape {onto.shape}")
+    x2 = x.array.reshape(-1, inputs)
+    y = pool.empty((len(x2), outputs), w.dtype)
     stream = None if onto is None else onto.array.reshape(y.shape)
     work = y.size * inputs // 6  # a multiplication with its addition takes a sixth of a pass over a number
 
     def forward(part: slice) -> None:
-        x2[part].dot(w, y[part])
-        if bias is not None:
-            y[part] += bias.array
+        out = y[part]
+        _product(x2[part], w, bias, out)
         if stream is not None:
-            y[part] += stream[part]
+            out += stream[part]
 
     def backward(g: Array) -> Gradients:
         g2 = g.reshape(-1, outputs)
         g_x = pool.empty(x2.shape, g.dtype)
 
         def send_back(part: slice) -> tuple[Array, ...]:
-            g_y = g2[part]
-            g_y.dot(w.T, g_x[part])
-            g_weight = x2[part].T.dot(g_y)
-            return (g_weight,) if bias is None else (g_weight, _ones(len(g_y), g.dtype).dot(g_y))
+            return _product_back(g2[part], x2[part], w, bias, g_x[part])
 
         gradients = (g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)))
         return gradients if onto is None else (*gradients, g)
@@ -79,12 +104,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor |
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     """Return features with mean 0 and variance 1, times `gain`, plus `bias` (Ba et al., 2016)."""
-    d = x.shape[-1]
-    x2 = x.array.reshape(-1, d)
-    average = _ones(d, x.dtype, 1 / d)
-    unit = np.subtract(x2, x2.dot(average)[:, None], pool.empty(x2.shape, x.dtype))
-    y = np.multiply(unit, unit, pool.empty(x2.shape, x.dtype))
-    deviation = y.dot(average)[:, None]
+    shape, dtype = x.array.shape, x.array.dtype
+    d = shape[-1]
+    x2, average = x.array.reshape(-1, d), _ones((d, 1), dtype, 1 / d)
+    unit = np.subtract(x2, x2.dot(average), pool.out(x2.shape, dtype))
+    y = np.multiply(unit, unit, pool.out(x2.shape, dtype))
+    deviation = y.dot(average)
     deviation += eps
     np.sqrt(deviation, deviation)
     unit /= deviation
@@ -95,85 +120,136 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tens
         # With u the normalised x and h = gain · g:  dx = (h − mean(h) − u · mean(u · h)) / deviation
         g2 = g.reshape(-1, d)
         rows = _ones(len(g2), g.dtype)
-        ug = np.multiply(unit, g2, pool.empty(x2.shape, g.dtype))
+        ug = np.multiply(unit, g2, pool.out(x2.shape, g.dtype))
         g_gain, g_bias = rows.dot(ug), rows.dot(g2)
-        weights = gain.array * average
-        mean_h, mean_uh = g2.dot(weights)[:, None], ug.dot(weights)[:, None]
-        g_x = np.multiply(g2, gain.array, pool.empty(x2.shape, g.dtype))
+        weights = gain.array[:, None] * average
+        mean_h, mean_uh = g2.dot(weights), ug.dot(weights)
+        g_x = np.multiply(g2, gain.array, pool.out(x2.shape, g.dtype))
         g_x -= mean_h
         g_x -= np.multiply(unit, mean_uh, ug)
         g_x /= deviation
-        return g_x.reshape(x.shape), g_gain, g_bias
+        return g_x.reshape(shape), g_gain, g_bias
 
-    return result(y.reshape(x.shape), (x, gain, bias), backward, "layer_norm", saved=(gain,))
+    return result(y.reshape(shape), (x, gain, bias), backward, "layer_norm", saved=(gain,))
 
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
     """Return features over their root mean square, times `gain` (Zhang & Sennrich, 2019)."""
     d = x.shape[-1]
     x2 = x.array.reshape(-1, d)
-    average = _ones(d, x.dtype, 1 / d)
-    y = np.multiply(x2, x2, out=pool.empty(x2.shape, x.dtype))
+    average = _ones((d, 1), x.dtype, 1 / d)
+    y = np.multiply(x2, x2, out=pool.out(x2.shape, x.dtype))
     rms = y.dot(average)
     rms += eps
     np.sqrt(rms, out=rms)
-    unit = np.divide(x2, rms[:, None], out=pool.empty(x2.shape, x.dtype))
+    unit = np.divide(x2, rms, out=pool.out(x2.shape, x.dtype))
     np.multiply(unit, gain.array, out=y)
 
     def backward(g: Array) -> Gradients:
         # With u the normalised x and h = gain · g:  dx = (h − u · mean(u · h)) / rms
         g2 = g.reshape(-1, d)
-        ug = np.multiply(unit, g2, out=pool.empty(x2.shape, g.dtype))
-        g_gain, mean_uh = _ones(len(g2), g.dtype).dot(ug), ug.dot(gain.array * average)
-        g_x = np.multiply(g2, gain.array, out=pool.empty(x2.shape, g.dtype))
-        g_x -= np.multiply(unit, mean_uh[:, None], out=ug)
-        g_x /= rms[:, None]
+        ug = np.multiply(unit, g2, out=pool.out(x2.shape, g.dtype))
+        g_gain, mean_uh = _ones(len(g2), g.dtype).dot(ug), ug.dot(gain.array[:, None] * average)
+        g_x = np.multiply(g2, gain.array, out=pool.out(x2.shape, g.dtype))
+        g_x -= np.multiply(unit, mean_uh, out=ug)
+        g_x /= rms
         return g_x.reshape(x.shape), g_gain
 
     return result(y.reshape(x.shape), (x, gain), backward, "rms_norm", saved=(gain,))
 
 
-def gelu(x: Tensor) -> Tensor:
-    """Return the tanh form of GELU (Hendrycks & Gimpel, 2016, §2), written as x · sigmoid(2 u)."""
-    # ½ (1 + tanh u) = sigmoid(2 u), with 2 u = x (a + b x²)
-    a = 2 * math.sqrt(2 / math.pi)
-    b = 0.044715 * a
-    flat = x.array.reshape(-1)
-    gate, y = pool.empty(flat.shape, x.dtype), pool.empty(flat.shape, x.dtype)
+# GELU is x · ½ (1 + tanh u) = x · sigmoid(2 u), with 2 u = A1 x + A3 x³.
+A1 = 2 * math.sqrt(2 / math.pi)
+A3 = 0.044715 * A1
 
-    def forward(part: slice) -> None:
-        x, s = flat[part], gate[part]
-        np.multiply(x, x, s)
-        s *= -b
-        s -= a
-        s *= x
-        with np.errstate(over="ignore"):  # where e^(−2u) is infinite, its sigmoid is the 0 that it should be
-            np.exp(s, s)
-        s += 1
-        np.divide(1, s, s)
-        np.multiply(x, s, y[part])
+
+def _gelu(x: Array, gate: Array, y: Array) -> None:
+    """Write sigmoid(2 u) to `gate` and x · sigmoid(2 u) to `y`."""
+    np.multiply(x, x, gate)
+    gate *= -A3
+    gate -= A1
+    gate *= x
+    with np.errstate(over="ignore"):  # where e^(−2u) is infinite, its sigmoid is the 0 that it should be
+        np.exp(gate, gate)
+    gate += 1
+    np.reciprocal(gate, gate)
+    np.multiply(x, gate, y)
+
+
+def _gelu_back(g: Array, x: Array, gate: Array, y: Array, g_x: Array, spare: Array) -> None:
+    """Write g · dy/dx to `g_x`."""
+    # With s the gate: y = x s and ds/dx = s (1 − s) (A1 + 3 A3 x²), so dy/dx = s + y (1 − s) (A1 + 3 A3 x²).
+    np.multiply(x, x, g_x)
+    g_x *= 3 * A3
+    g_x += A1
+    g_x *= y
+    g_x *= np.subtract(1, gate, spare)
+    g_x += gate
+    g_x *= g
+
+
+def gelu(x: Tensor) -> Tensor:
+    """Return the tanh form of GELU (Hendrycks & Gimpel, 2016, §2), written with a sigmoid."""
+    flat = x.array.reshape(-1)
+    gate, y = pool.empty(flat.shape, flat.dtype), pool.empty(flat.shape, flat.dtype)
 
     def backward(g: Array) -> Gradients:
-        # y = x s(2u):  dy/dx = s · (1 + x (1 − s) (a + 3 b x²))
         g_y = g.reshape(-1)
         g_x, spare = pool.empty(flat.shape, g.dtype), pool.empty(flat.shape, g.dtype)
 
         def send_back(part: slice) -> None:
-            x, s, slope = flat[part], gate[part], g_x[part]
-            np.multiply(x, x, slope)
-            slope *= 3 * b
-            slope += a
-            slope *= x
-            slope *= np.subtract(1, s, spare[part])
-            slope += 1
-            slope *= s
-            slope *= g_y[part]
+            _gelu_back(g_y[part], flat[part], gate[part], y[part], g_x[part], spare[part])
 
         parallel.over(len(flat), 5 * len(flat), send_back)
         return (g_x.reshape(x.shape),)
 
-    parallel.over(len(flat), 10 * len(flat), forward)
-    return result(y.reshape(x.shape), (x,), backward, "gelu", saved=(x,))
+    parallel.over(len(flat), 10 * len(flat), lambda part: _gelu(flat[part], gate[part], y[part]))
+    return result(y.reshape(x.shape), (x,), backward, "gelu", saved=(x,), saves_itself=True)
+
+
+def feed_forward(
+    x: Tensor, up: Tensor, up_bias: Tensor | None, down: Tensor, down_bias: Tensor | None, onto: Tensor
+) -> Tensor:
+    """Return `onto` + GELU(x U + b) V + c, a transformer's feed-forward layer: (…, d) to (…, d).
+
+    One operation, as each row goes through all of it alone: a thread takes its rows from end to end.
+    """
+    u, v, shape = up.array, down.array, x.array.shape
+    d, hidden = u.shape
+    if shape[-1] != d or v.shape != (hidden, d) or onto.array.shape != shape:
+        raise ValueError(f"feed_forward: x of {shape} through {u.shape} and {v.shape} onto {onto.shape}")
+    x2, stream = x.array.reshape(-1, d), onto.array.reshape(-1, d)
+    h, gate, inner = [pool.empty((len(x2), hidden), u.dtype) for _ in range(3)]  # inner = GELU(h)
+    y = pool.empty(x2.shape, u.dtype)
+    work = h.size * (2 * d // 6 + 10)  # two products, as in `linear`, around a GELU
+
+    def forward(part: slice) -> None:
+        _product(x2[part], u, up_bias, h[part])
+        _gelu(h[part], gate[part], inner[part])
+        out = y[part]
+        _product(inner[part], v, down_bias, out)
+        out += stream[part]
+
+    def backward(g: Array) -> Gradients:
+        g2, g_x = g.reshape(-1, d), pool.empty(x2.shape, g.dtype)
+        g_inner, g_h, spare = [pool.empty(h.shape, g.dtype) for _ in range(3)]
+
+        def send_back(part: slice) -> tuple[Array, ...]:
+            of_down = _product_back(g2[part], inner[part], v, down_bias, g_inner[part])
+            _gelu_back(g_inner[part], h[part], gate[part], inner[part], g_h[part], spare[part])
+            return _product_back(g_h[part], x2[part], u, up_bias, g_x[part]) + of_down
+
+        return g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)), g
+
+    parallel.over(len(x2), work, forward)
+    parents = tuple([t for t in (x, up, up_bias, down, down_bias, onto) if t is not None])
+    return result(y.reshape(shape), parents, backward, "feed_forward", saved=(x, up, down))
+
+
+@cache
+def _blocks(queries: int) -> list[tuple[int, int]]:
+    """Return where each block of at most `ROWS` queries begins and ends."""
+    return [(start, min(start + ROWS, queries)) for start in range(0, queries, ROWS)]
 
 
 @lru_cache(maxsize=64)
@@ -193,78 +269,77 @@ def turned(x: Array, rotation: Rotation, back: bool = False) -> Array:
     return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
 
+def _per_head(packed: Array) -> tuple[Array, Array, Array]:
+    """Return views of queries, keys and values, packed as (B, T, 3, heads, K): each (B, heads, T, K)."""
+    packed = packed.swapaxes(1, 3)
+    return packed[:, :, 0], packed[:, :, 1], packed[:, :, 2]
+
+
 def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) -> Tensor:
     """Return what each token reads from itself and those before: (B, T, 3 D) to (B, T, D).
 
     `qkv` packs queries, keys and values, each `heads` × (D / heads) (Vaswani et al., 2017, §3.2).
     """
-    B, T, E = qkv.shape
+    B, T, E = qkv.array.shape
     D, K = E // 3, E // 3 // heads
-    dtype, scale = qkv.dtype, 1 / math.sqrt(K)
-
-    def per_head(features: int) -> Array:
-        return pool.empty((B, T, heads, features), dtype).swapaxes(1, 2)  # (B, heads, T, features)
-
-    q, k, v = qkv.array.reshape(B, T, 3, heads, K).transpose(2, 0, 3, 1, 4)
+    dtype, scale = qkv.array.dtype, 1 / math.sqrt(K)
+    q, k, v = _per_head(qkv.array.reshape(B, T, 3, heads, K))
     if rotation is not None:
         q, k = turned(q, rotation), turned(k, rotation)
-    # A last value of 1 makes the weighted sum of values carry the softmax's denominator along.
-    scaled, v1, read, y = map(per_head, (K, K + 1, K + 1, K))
-    inverse = read[..., K:]  # once the sums that it holds first are inverted
-    blocks = [(start, min(start + ROWS, T)) for start in range(0, T, ROWS)]
-    exponentials = [pool.empty((B, heads, end - start, end), dtype) for start, end in blocks]
+    y = pool.empty((B, T, heads, K), dtype)
+    read = y.swapaxes(1, 2)
+    blocks = _blocks(T)
+    weights = [pool.empty((B, heads, end - start, end), dtype) for start, end in blocks]
     work = 12 * B * heads * T * T
 
-    def weigh(part: slice, shifted: bool) -> None:
-        for (start, end), exps in zip(blocks, exponentials):
-            e, past = exps[part], _past(heads, end - start, end, dtype)
-            np.matmul(scaled[part, :, start:end], k[part, :, :end].swapaxes(-1, -2), e)
-            if shifted:
-                np.copyto(e, -np.inf, where=past == 0)
-                e -= e.max(axis=-1, keepdims=True)
-            np.exp(e, e)
-            e *= past
-            np.matmul(e, v1[part, :, :end], read[part, :, start:end])
+    def exponentials(part: slice, start: int, end: int, e: Array, shifted: bool) -> Array:
+        np.matmul(q[part, :, start:end], k[part, :, :end].swapaxes(-1, -2), e)
+        e *= scale
+        past = _past(heads, end - start, end, dtype)
+        if shifted:
+            np.copyto(e, -np.inf, where=past == 0)
+            e -= e.max(axis=-1, keepdims=True)
+        np.exp(e, e)
+        e *= past
+        return e.reshape(-1, end).dot(_ones(end, dtype))
 
     def forward(part: slice) -> None:
-        np.multiply(q[part], scale, scaled[part])
-        v1[part, ..., :K], v1[part, ..., K] = v[part], 1
-        sums = inverse[part]
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the sums
-            weigh(part, shifted=False)
-        if not (sums.max() < math.exp(SAFE) and sums.min() > math.exp(-SAFE)):
-            weigh(part, shifted=True)
-        np.divide(1, sums, sums)
-        np.multiply(read[part, ..., :K], sums, y[part])
+        for (start, end), block in zip(blocks, weights):
+            w = block[part]
+            with np.errstate(all="ignore"):  # what overflows shows in the sums
+                sums = exponentials(part, start, end, w, shifted=False)
+                inverse = np.reciprocal(sums)
+                if not _safe(sums, inverse):
+                    inverse = np.reciprocal(exponentials(part, start, end, w, shifted=True))
+            w *= inverse.reshape(*w.shape[:-1], 1)  # each row now sums to 1
+            np.matmul(w, v[part, :, :end], read[part, :, start:end])
 
     def backward(g: Array) -> Gradients:
-        # With weights w = e / Σe and dw = g vᵀ:  dscores = w · (dw − Σ w dw) = e · (u v1ᵀ),
-        # where u is g / Σe with a last feature −Σ_k (g / Σe) y that meets the 1 in v1.
-        g_y = g.reshape(B, T, heads, K).swapaxes(1, 2)
-        u = per_head(K + 1)
-        g_read = u[..., :K]
-        packed = pool.empty((B, T, 3, heads, K), dtype)
-        g_q, g_k, g_v = packed.transpose(2, 0, 3, 1, 4)
-        g_exponentials = [pool.empty(e.shape, dtype) for e in exponentials]
+        # y = w v and w = softmax(scale · q kᵀ):  dw = g vᵀ,  dscores = scale · w · (dw − Σ w dw),
+        # where the sum over keys, Σ w dw, is g · y. The scale goes into g, which is smaller than dw.
+        g_y = g.reshape(B, T, heads, K)
+        packed, (scaled, spare) = pool.empty((B, T, 3, heads, K), dtype), pool.empty((2, *y.shape), dtype)
+        g_q, g_k, g_v = _per_head(packed)
+        g_weights = [pool.empty(w.shape, dtype) for w in weights]
 
         def send_back(part: slice) -> None:
-            np.multiply(g_y[part], inverse[part], g_read[part])
-            along = np.multiply(g_read[part], y[part], g_q[part])  # g_q is not needed yet
-            np.matmul(along, _ones(K, dtype, -1.0), u[part, ..., K])
+            g_read, g_scaled = g_y[part].swapaxes(1, 2), np.multiply(g_y[part], scale, scaled[part])
+            along = np.multiply(g_scaled, y[part], spare[part]).reshape(-1, K).dot(_ones(K, dtype))
+            along, g_scaled = along.reshape(-1, T, heads, 1).swapaxes(1, 2), g_scaled.swapaxes(1, 2)
             # The last block meets every key, so it writes and the others add.
-            for (start, end), exps, g_exps in reversed(list(zip(blocks, exponentials, g_exponentials))):
-                e, g_scores = exps[part], g_exps[part]
-                np.matmul(u[part, :, start:end], v1[part, :, :end].swapaxes(-1, -2), g_scores)
-                g_scores *= e
+            for (start, end), block, g_block in reversed(list(zip(blocks, weights, g_weights))):
+                w, g_scores = block[part], g_block[part]
+                np.matmul(g_scaled[:, :, start:end], v[part, :, :end].swapaxes(-1, -2), g_scores)
+                g_scores -= along[:, :, start:end]
+                g_scores *= w
                 np.matmul(g_scores, k[part, :, :end], g_q[part, :, start:end])
-                e_keys, s_keys = e.swapaxes(-1, -2), g_scores.swapaxes(-1, -2)
+                w_keys, s_keys = w.swapaxes(-1, -2), g_scores.swapaxes(-1, -2)
                 if end == T:
-                    np.matmul(e_keys, g_read[part, :, start:end], g_v[part])
-                    np.matmul(s_keys, scaled[part, :, start:end], g_k[part])
+                    np.matmul(w_keys, g_read[:, :, start:end], g_v[part])
+                    np.matmul(s_keys, q[part, :, start:end], g_k[part])
                 else:
-                    g_v[part, :, :end] += e_keys @ g_read[part, :, start:end]
-                    g_k[part, :, :end] += s_keys @ scaled[part, :, start:end]
-            packed[part, :, 0] *= scale
+                    g_v[part, :, :end] += w_keys @ g_read[:, :, start:end]
+                    g_k[part, :, :end] += s_keys @ q[part, :, start:end]
 
         parallel.over(B, work, send_back)
         if rotation is not None:  # a rotation's derivative is the rotation back
@@ -273,7 +348,7 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
 
     parallel.over(B, work, forward)
     saved = () if rotation is not None else (qkv,)
-    return result(y.swapaxes(1, 2).reshape(B, T, D), (qkv,), backward, "attention", saved, saves_itself=True)
+    return result(y.reshape(B, T, D), (qkv,), backward, "attention", saved, saves_itself=True)
 
 
 def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index: int | None = None) -> Tensor:
@@ -281,32 +356,36 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
 
     `logits` is (…, classes) and `targets` (…). A batch without a single target is a ValueError.
     """
-    classes = logits.shape[-1]
+    shape, dtype = logits.array.shape, logits.array.dtype
+    classes = shape[-1]
     rows, target = scored(logits, targets, ignore_index)
     z = logits.array.reshape(-1, classes)
-    everything = len(rows) == len(z)
-    z = z.copy() if everything else z.take(rows, axis=0)  # `take` begins faster than an index
-    picks = np.arange(0, z.size, classes) + target
+    picks = rows * classes + target  # where the targets' logits are, counted through all of `z`
     picked = z.take(picks)
-    if max(z.max(), -z.min()) > SAFE:
+    # Rows that are not scored are computed too, and weigh nothing: to leave them out takes longer.
+    ones = _ones(classes, dtype)
+    with np.errstate(all="ignore"):  # what overflows shows in the sums
+        e = np.exp(z, pool.out(z.shape, dtype))
+        sums = e.dot(ones)
+        inverse = np.reciprocal(sums)
+        safe = _safe(sums, inverse)
+    if not safe:
         peak = z.max(axis=-1, keepdims=True)
-        z -= peak
-        picked -= peak[:, 0]
-    e = np.exp(z, out=z)
-    total = e.dot(_ones(classes, e.dtype))
-    nll = np.log(total)
+        picked -= peak.take(rows)
+        sums = np.exp(np.subtract(z, peak, e), e).dot(ones)
+        inverse = np.reciprocal(sums)
+    nll = np.log(sums.take(rows))
     nll -= picked
-    loss = np.asarray(nll.dot(_ones(len(rows), e.dtype)) / len(rows), e.dtype)
+    loss = np.asarray(nll.dot(_ones(len(rows), dtype)) / len(rows), dtype)
 
     def backward(g: Array) -> Gradients:
-        share = g / len(rows)
-        p = np.multiply(e, (share / total)[:, None], out=pool.empty(e.shape, e.dtype))
-        p.ravel()[picks] -= share
-        if everything:
-            return (p.reshape(logits.shape),)
-        g_logits = np.zeros((logits.size // classes, classes), e.dtype)
-        g_logits[rows] = p
-        return (g_logits.reshape(logits.shape),)
+        share = g.item() / len(rows)
+        weight = np.zeros(len(z), dtype)
+        weight[rows] = share
+        weight *= inverse
+        g_logits = np.multiply(e, weight[:, None], pool.empty(z.shape, dtype))  # row by row, as `picks` counts
+        g_logits.reshape(-1)[picks] -= share
+        return (g_logits.reshape(shape),)
 
     return result(loss, (logits,), backward, "cross_entropy")
 
@@ -328,11 +407,10 @@ def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor |
         return sums
 
     def g_table(g: Array) -> Array:
-        flat, g2 = index.ravel(), g.reshape(-1, width)
-        if rows <= 256:  # then a product with one-hot rows beats adding one row at a time
-            one_hot = np.zeros((flat.size, rows), g.dtype)
-            one_hot.ravel()[np.arange(0, one_hot.size, rows) + flat] = 1
-            return one_hot.T.dot(g2)
+        flat, g2 = index.reshape(-1), g.reshape(-1, width)
+        if rows <= 256:  # then a product with one-hot rows, the identity's, beats adding one row at a time
+            one_hot = pool.out((flat.size, rows), g.dtype)  # "clip", as the indices are checked, writes to it directly
+            return _identity(rows, g.dtype).take(flat, axis=0, out=one_hot, mode="clip").T.dot(g2)
         sums = np.zeros(table.shape, g.dtype)
         np.add.at(sums, flat, g2)
         return sums

@@ -110,7 +110,8 @@ class FeedForward(Module):
         self._layers = layers(kernels)
 
     def __call__(self, x: Tensor, onto: Tensor) -> Tensor:
-        return self.down(self._layers.gelu(self.up(x)), onto)
+        up, down = self.up, self.down
+        return self._layers.feed_forward(x, up.weight, up.bias, down.weight, down.bias, onto)
 
 
 class Block(Module):

@@ -232,8 +232,9 @@ def check_index(name: str, index: npt.NDArray[np.integer], size: int) -> None:
     """Raise unless every integer of `index` is one of 0 … size − 1."""
     if index.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices are integers, not {index.dtype}")
-    # As unsigned numbers, negative ones are the largest: one pass tells both ends.
-    if index.size and index.astype(np.int64, copy=False).view(np.uint64).max() >= size:
+    # As unsigned numbers, negative ones are the largest: one search tells both ends.
+    unsigned = index.astype(np.int64, copy=False).view(np.uint64).ravel()
+    if index.size and unsigned.item(unsigned.argmax()) >= size:
         raise IndexError(f"{name}: indices from {index.min()} to {index.max()} into {size} rows")
 
 

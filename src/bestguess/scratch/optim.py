@@ -60,8 +60,8 @@ class Optimizer:
                 raise ValueError(f"optimiser: parameter {i} of shape {p.shape} has no gradient; use it or leave it out")
             if p.array.base is not self.flat:
                 raise ValueError(f"optimiser: parameter {i} now belongs to another optimiser")
-            parts.append(p.grad.ravel())
-        np.concatenate(parts, out=self.gradient)
+            parts.append(p.grad)
+        np.concatenate(parts, axis=None, out=self.gradient)
         if self.clip is not None:
             self.norm = math.sqrt(float(self.gradient @ self.gradient))
             if self.norm > self.clip:
@@ -102,7 +102,7 @@ class Adam(Optimizer):
     ):
         super().__init__(parameters, lr, clip)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
-        self.mean, self.square = np.zeros_like(self.flat), np.zeros_like(self.flat)
+        self.first, self.second = np.zeros_like(self.flat), np.zeros_like(self.flat)
         self._change = np.empty_like(self.flat)
 
     def _update(self, g: Array) -> None:
@@ -112,20 +112,20 @@ class Adam(Optimizer):
                 self.flat *= 1 - self.lr * self.weight_decay
             else:
                 g += self.weight_decay * self.flat
-        # mean ← b1 mean + (1 − b1) g, as one difference; square alike
-        change = np.subtract(g, self.mean, out=self._change)
-        change *= 1 - b1
-        self.mean += change
+        # The running sums of g and g², first ← b1 first + g: what they lack to be the paper's averages
+        # m̂ and √ŝ, 1 − b and the correction of the bias towards 0, are two numbers, kept for the end.
+        self.first *= b1
+        self.first += g
         g *= g
-        g -= self.square
-        g *= 1 - b2
-        self.square += g
-        # p ← p − lr · m̂ / (√ŝ + eps), with m̂ and ŝ the averages without their bias towards 0
-        unbias = math.sqrt(1 - b2**self.steps)
-        root = np.sqrt(self.square, out=g)
-        root += self.eps * unbias
-        np.divide(self.mean, root, out=change)
-        change *= self.lr * unbias / (1 - b1**self.steps)
+        self.second *= b2
+        self.second += g
+        to_mean = (1 - b1) / (1 - b1**self.steps)
+        to_root = math.sqrt((1 - b2) / (1 - b2**self.steps))
+        # p ← p − lr · m̂ / (√ŝ + eps), numerator and denominator both divided by `to_root`
+        root = np.sqrt(self.second, g)
+        root += self.eps / to_root
+        change = np.divide(self.first, root, self._change)
+        change *= self.lr * to_mean / to_root
         self.flat -= change
 
 

@@ -12,6 +12,7 @@ Array = npt.NDArray[np.floating]
 
 SMALLEST = 1 << 16
 """Bytes; the allocator serves smaller arrays from memory it already holds."""
+_FEW = SMALLEST // 8  # numbers that are small in float64 too
 LARGEST_TOTAL = 1 << 30
 """Bytes that the pool may hold; beyond it, buffers that nobody uses are given back."""
 
@@ -34,7 +35,7 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     reference is the pool's own is free.
     """
     global _held
-    if prod(shape) * 4 < SMALLEST // 2:  # small in float64 too; asked first, as small models make many of these
+    if prod(shape) < _FEW:  # asked first, as small models make many of these
         return np.empty(shape, dtype)
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
@@ -52,6 +53,11 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     buffers.append(np.empty(room, np.uint8))
     _held += room
     return buffers[-1][:size].view(dtype).reshape(shape)
+
+
+def out(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array | None:
+    """Return what NumPy is to write a result to: `empty`, or None for a small one, which it allocates faster itself."""
+    return None if prod(shape) < _FEW else empty(shape, dtype)
 
 
 def clear() -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from bestguess.scratch import ops
 from bestguess.scratch.tensor import Array, Tensor
 
-__all__ = ["causal_attention", "cross_entropy", "embedding", "gelu", "layer_norm", "linear", "rms_norm"]
+__all__ = ["causal_attention", "cross_entropy", "embedding", "feed_forward", "gelu", "layer_norm", "linear", "rms_norm"]
 
 Rotation = tuple[Array, Array]
 """Cosine and sine of each position's angles, both (positions, half a head's features)."""
@@ -43,6 +43,13 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
 def gelu(x: Tensor) -> Tensor:
     """Return the tanh form of GELU (Hendrycks & Gimpel, 2016, §2)."""
     return x * 0.5 * (1.0 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)).tanh())
+
+
+def feed_forward(
+    x: Tensor, up: Tensor, up_bias: Tensor | None, down: Tensor, down_bias: Tensor | None, onto: Tensor
+) -> Tensor:
+    """Return `onto` + GELU(x U + b) V + c, a transformer's feed-forward layer: (…, d) to (…, d)."""
+    return linear(gelu(linear(x, up, up_bias)), down, down_bias, onto)
 
 
 def softmax(x: Tensor) -> Tensor:

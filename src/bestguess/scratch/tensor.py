@@ -180,8 +180,7 @@ class Tensor:
                 elif parent in summed:
                     waiting[parent] += part
                 else:  # the array may be another node's too
-                    out = pool.empty(part.shape, part.dtype)
-                    waiting[parent] = np.add(waiting[parent], part, out=out)
+                    waiting[parent] = np.add(waiting[parent], part, pool.out(part.shape, part.dtype))
                     summed.add(parent)
             if keep_graph:
                 node.grad = g
@@ -298,21 +297,19 @@ def topological_order(root: Tensor) -> list[Tensor]:
 
     Iterative, because Python's own stack ends at a depth of about 1,000 nodes.
     """
-    order: list[Tensor] = []
+    order: dict[Tensor, None] = {}
     seen: set[Tensor] = set()
-    done: set[Tensor] = set()
     stack = [root]
     while stack:
         node = stack[-1]
         if node not in seen:  # first seen: what it depends on goes on top of it
             seen.add(node)
-            stack += [p for p in node._parents if p._backward is not None and p not in seen]
-        else:  # back at it: all that is done
-            stack.pop()
-            if node not in done:
-                done.add(node)
-                order.append(node)
-    return order
+            for parent in node._parents:
+                if parent._backward is not None and parent not in seen:
+                    stack.append(parent)
+        else:  # back at it: all that is done (and where it already has a place, it keeps it)
+            order[stack.pop()] = None
+    return list(order)
 
 
 from bestguess.scratch import ops  # noqa: E402  (the methods above call it; it needs Tensor first)
