@@ -81,7 +81,8 @@ like; its 8 bits; its two digits to base 16."""
     """Map the embedding's features linearly to --d-model; without, there must be as many of them."""
     head: Head = "features"
     """256 logits; the same plus a linear function of each number's features, so that numbers alike in these share \
-what is learnt; the same plus logits of the difference to the last term, modulo 256; or one number μ and a learned deviation σ, read as a discretised Gaussian over the 256 values."""
+what is learnt; the same plus logits of the difference to the last term, modulo 256; or one number μ and a learned \
+deviation σ, read as a discretised Gaussian over the 256 values."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if the shape is impossible."""
@@ -239,9 +240,13 @@ def _small(config: IntegersConfig) -> IntegersConfig:
 
 
 def _small_default() -> IntegersConfig:
-    """The default in a size for a CPU, where so short a training does better on bits and without dropout."""
+    """The default in a size for a CPU, with logits of differences, which are learnt sooner.
+
+    So short a training does better with little weight decay and without dropout: on validation rows a mean regret of
+    0.023 nats, against 0.063 with the default's decay and 0.033 with its dropout (seed 0).
+    """
     config = IntegersConfig(
-        model=IntegerModelConfig(layers=2, d_model=64, dropout=0.0, embedding="binary", head="classification"),
+        model=IntegerModelConfig(layers=2, d_model=64, dropout=0.0, head="differences"),
         objective=ObjectiveConfig(),
         train=dataclasses.replace(IntegersConfig().train, learning_rate=(1e-3,), weight_decay=0.01),
     )
