@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -113,7 +113,12 @@ def test_reductions(name, shape, seed, data):
 @cheap
 @given(two_shapes, seeds)
 def test_many_broadcasts_against_central_differences(f, drawn_shapes, seed):
-    assert relative_error(f, normal(seed, *drawn_shapes.input_shapes)) < 1e-7
+    arrays = normal(seed, *drawn_shapes.input_shapes)
+    tensors = [Tensor(a, requires_grad=True) for a in arrays]
+    f(*tensors).sum().backward()
+    # Beside a gradient that nearly vanishes, a central difference is its own rounding.
+    assume(min(np.abs(t.grad).max() for t in tensors) > 0.01)
+    assert relative_error(f, arrays) < 1e-7
 
 
 @cheap
