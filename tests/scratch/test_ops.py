@@ -325,6 +325,23 @@ def test_cross_entropy_of_logits_in_another_memory_order(kernels):
 
 
 @every_kernel
+@pytest.mark.parametrize("anything", [np.inf, -np.inf, np.nan])
+def test_logits_at_an_ignored_target_may_be_anything(kernels, anything):
+    targets, z = np.array([2, 0, 1]), normal(0, (3, 5))[0]
+    z[1] = anything
+    logits = Tensor(z, requires_grad=True)
+    loss = KERNELS[kernels].cross_entropy(logits, targets, 0)
+    loss.backward()
+    z[1] = 0
+    plain = Tensor(z, requires_grad=True)
+    expected = KERNELS[kernels].cross_entropy(plain, targets, 0)
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    np.testing.assert_allclose(logits.grad, plain.grad, rtol=1e-12)
+    assert not logits.grad[1].any()
+
+
+@every_kernel
 def test_cross_entropy_says_what_is_off(kernels):
     z = Tensor(np.zeros((2, 3, 5)))
     f = KERNELS[kernels].cross_entropy

@@ -6,7 +6,9 @@ import io
 import json
 import signal
 import socket
+import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +32,19 @@ def quiet() -> Console:
 def ledger_of(tmp_path) -> Ledger:
     [folder] = (tmp_path / "runs" / "sweeps").iterdir()
     return Ledger(folder)
+
+
+def first_metrics(tmp_path: Path, *workers: subprocess.Popen) -> Path:
+    """Return the first file of metrics with something in it, once these workers, who must live, have written it."""
+    deadline = time.monotonic() + 120
+    while True:
+        folders = tmp_path.glob("runs/sweeps/*")
+        found = [path for folder in folders for path in folder.glob("work/*/metrics.jsonl")]
+        if found and found[0].stat().st_size:
+            return found[0]
+        assert all(one.poll() is None for one in workers)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_sweep_is_trained_whole(tmp_path, marks):
@@ -204,11 +219,7 @@ def test_sigterm_checkpoints_and_the_next_goes_on_from_there(tmp_path, marks):
     # So many steps that it cannot be done before the signal comes.
     path = toy_yaml(tmp_path, train__first_seed=[0, 1], train__steps=50_000_000, train__validate_every=500)
     worker = process("bestguess.cli", "sweep", path)
-    deadline = time.monotonic() + 120
-    while not (found := list(tmp_path.glob("runs/sweeps/*/work/*/metrics.jsonl"))) or not found[0].stat().st_size:
-        assert worker.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    metrics = first_metrics(tmp_path, worker)
     worker.send_signal(signal.SIGTERM)
     _, told = worker.communicate(timeout=120)
     assert worker.returncode == 1
@@ -216,7 +227,7 @@ def test_sigterm_checkpoints_and_the_next_goes_on_from_there(tmp_path, marks):
     assert f"stopped by a signal; go on with `bestguess sweep {ledger.id}`" in told
     assert [m.reason for m in ledger.status().missing] == ["stopped before it was done"] * 2
     assert len(list(ledger.folder.glob("work/*/checkpoints/part-0/*.safetensors"))) == 1
-    assert np.isfinite(json.loads(found[0].read_text().splitlines()[-1])["score"])
+    assert np.isfinite(json.loads(metrics.read_text().splitlines()[-1])["score"])
 
 
 def test_jobs_starts_workers_and_tells_of_those_that_die(tmp_path, marks, monkeypatch):
@@ -245,13 +256,9 @@ def test_a_signal_to_one_of_two_processes_stops_both_with_one_checkpoint(tmp_pat
         )
         for rank in range(2)
     ]  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (found := list(tmp_path.glob("runs/sweeps/*/work/*/metrics.jsonl"))) or not found[0].stat().st_size:
-        assert all(one.poll() is None for one in both)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    first_metrics(tmp_path, *both)
     both[1].send_signal(signal.SIGTERM)
     told = [one.communicate(timeout=120) for one in both]
     assert [one.returncode for one in both] == [1, 1], told
     assert all("stopped by a signal" in err for _, err in told)
-    assert len(list(tmp_path.glob("runs/sweeps/*/work/*/checkpoints/part-0/*.safetensors"))) == 1
+    assert len(list(ledger_of(tmp_path).folder.glob("work/*/checkpoints/part-0/*.safetensors"))) == 1

@@ -26,8 +26,11 @@ def features(embedding: Embedding) -> np.ndarray:
     - binary: its 8 bits as ±1 (F = 8).
     - tuple: its two digits to base 16, from −1 to 1 before scaling (F = 2).
     """
-    table = _TABLES[embedding](np.arange(CLASSES)).astype(np.float64)
-    table = (table / np.sqrt(np.mean(table**2))).astype(np.float32)
+    return _scaled(_TABLES[embedding](np.arange(CLASSES)))
+
+
+def _scaled(table: np.ndarray) -> np.ndarray:
+    table = (table / np.sqrt(np.mean(table.astype(np.float64) ** 2))).astype(np.float32)
     table.flags.writeable = False
     return table
 
@@ -51,12 +54,7 @@ def difference_waves() -> np.ndarray:
 
     Together with a constant all functions of n are sums of these; the mean square of all entries is 1.
     """
-    n, wave = np.arange(CLASSES), np.arange(1, CLASSES // 2 + 1)
-    angle = 2 * np.pi * (n[:, None] * wave % CLASSES) / CLASSES
-    table = np.sqrt(2) * np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
-    table = table.astype(np.float32)
-    table.flags.writeable = False
-    return table
+    return _scaled(_waves(np.arange(CLASSES), CLASSES / np.arange(1, CLASSES // 2 + 1)))
 
 
 _TABLES = {

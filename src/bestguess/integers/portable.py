@@ -126,8 +126,8 @@ def save_portable(path: Path, config: IntegersConfig, weights: Mapping[str, np.n
     from safetensors.numpy import save
 
     dtype = np.float16 if half else np.float32
-    if any(np.any(np.abs(array) > np.finfo(dtype).max) for array in weights.values()):
-        raise OverflowError(f"a weight is too large for {np.dtype(dtype).name}")
+    if half and any(np.any(np.abs(array) > np.finfo(np.float16).max) for array in weights.values()):
+        raise OverflowError("a weight is too large for float16")
     arrays = {name: np.asarray(array, dtype, order="C") for name, array in weights.items()}
     return write_atomically(path, save(arrays, metadata={"config": json.dumps(to_dict(config))}))
 

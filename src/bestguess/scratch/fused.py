@@ -369,8 +369,10 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
         sums = e.dot(ones)
         inverse = np.reciprocal(sums)
         safe = _safe(sums, inverse)
-    if not safe:
-        peak = z.max(axis=-1, keepdims=True)
+    if not safe:  # rows that are not scored may hold anything, infinities too
+        scored_z = np.zeros_like(z)
+        scored_z[rows] = z[rows]
+        z, peak = scored_z, scored_z.max(axis=-1, keepdims=True)
         picked -= peak.take(rows)
         sums = np.exp(np.subtract(z, peak, e), e).dot(ones)
         inverse = np.reciprocal(sums)
