@@ -126,7 +126,7 @@ def test_an_experiment_whose_only_factor_has_no_order_is_judged_and_drawn(tmp_pa
     assert not (tmp_path / "results" / "rollouts.png").exists()
     page = (tmp_path / "results" / "report.html").read_text()
     assert page.count("<figure>") == 2
-    assert ("ncomplete: 148 of 160 runs done" in page) == bool(leave)
+    assert ("ncomplete: 228 of 240 runs done" in page) == bool(leave)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -39,8 +39,8 @@ def test_the_command_counts_what_there_is(capsys):
     code, out, err = run(capsys, *TOY, "--learning-rate", "1e-3", "1e-2", "--json")
     result = json.loads(out)
     assert code == 0
-    # Lift 8·8, positions 3·8, qkv 8·24, out 8·8, up and down 2·8·32, three norms of 8, the head 8·256 + 256 and 8·8.
-    parameters = 64 + 24 + 192 + 64 + 512 + 24 + 2048 + 256 + 64
+    # Lift 8·8, positions 3·8, qkv 8·24, out 8·8, up and down 2·8·32, three norms of 8, the head 8·256 + 256 and 8·256.
+    parameters = 64 + 24 + 192 + 64 + 512 + 24 + 2048 + 256 + 2048
     assert (result["parameters"], result["runs"]) == (parameters, 2)
     assert result["formula"]["parameters"] == 2 * 4 * parameters
     parts = ("parameters", "gradients", "moments", "activations")

@@ -168,8 +168,11 @@ def test_options_reach_every_weight(rooms):
 def test_alphas_are_arrays_of_one_program_that_learns():
     config = tiny(
         objective={"loss": "weighted", "alpha": (0.0, 1.0)},
-        train={"steps": 200, "batch_size": 16, "warmup_steps": 10, "validate_every": 100, "learning_rate": (0.02,)},
-    )
+        train={
+            "steps": 200, "batch_size": 16, "warmup_steps": 10, "validate_every": 100, "learning_rate": (0.02,),
+            "validation_sequences": 64,
+        },
+    )  # fmt: skip
     members = make_members(config)
     np.testing.assert_array_equal(members.task.alpha, [0.0, 1.0])
     ensemble = Ensemble(make_problem(config), config.train, members)

@@ -256,7 +256,7 @@ def _costs(found: dict[str, Any]) -> list[str]:
     """What the runs took, and what they would take in PyTorch, line by line."""
     lines = [
         f"{found['worker_seconds']:,.0f} s of workers' time on {', '.join(found['devices'])} for {found['runs']} runs, "
-        f"{found['worker_seconds_per_run']:.1f} s a run, its evaluation and rollouts included; workers that shared a "
+        f"{found['worker_seconds_per_run']:.1f} s a run, its evaluation included; workers that shared a "
         f"device count in full each. bestguess {found['version']}, {found['date']}."
     ]
     other = found["pytorch"]
