@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 from bestguess.command import UserError
 from bestguess.train.config import TrainConfig
-from bestguess.train.optimizer import learning_rate, make_optimizer
+from bestguess.train.optimizer import Optimizer, learning_rate
 from bestguess.train.packing import Packing
 
 TaskT = TypeVar("TaskT")
@@ -108,7 +108,7 @@ class Ensemble:
         self.size = int(members.seed.shape[0])
         self.mesh = make_mesh(self.size, config.batch_size // config.accumulate, devices)
         self.members = jax.device_put(members, self._by_run)
-        self.optimizer = make_optimizer(config)
+        self.optimizer = Optimizer(config)
         self._compiled: dict[int, Any] = {}
         # Arguments of the programs: as constants in them, a table would be compiled anew with each.
         shared, self._static = eqx.partition(problem, eqx.is_array)
@@ -271,9 +271,7 @@ class Ensemble:
             else:
                 (gradient, loss, count), _ = jax.lax.scan(add, zeros, micro)
             gradient, loss, count = self._over_batch((gradient, loss, count))
-            # Divided once, by all targets of the batch: a mean of micro-batches' means would weigh them wrongly.
-            gradient, loss = jax.tree.map(lambda g: g / count, gradient), loss / count
-            return self._update(state, member, gradient, loss, step)
+            return self._update(state, member, gradient, loss, count, step)
 
         # Each device steps its own runs on its own part of the batch; only sums over the batch pass between them.
         return jax.shard_map(
@@ -284,16 +282,30 @@ class Ensemble:
             check_vma=False,
         )(state, members, micro)
 
-    def _update(self, state: State, member: Member, gradient: PyTree, loss: Float[Array, ""], step: Int[Array, ""]):
+    def _update(
+        self,
+        state: State,
+        member: Member,
+        gradient: PyTree,
+        loss: Float[Array, ""],
+        count: Float[Array, ""],
+        step: Int[Array, ""],
+    ):
         """One run's optimiser step, unless the run has stopped or its loss or gradient is not finite."""
-        norm = optax.tree.norm(gradient)
+        # Divided once, by all targets of the batch: a mean of micro-batches' means would weigh them wrongly.
+        scale = 1 / count
+        loss, norm = loss * scale, optax.tree.norm(gradient) * scale
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         live = ~state.stopped & finite
         fault = ~state.stopped & ~finite
-        direction, optimizer = self.optimizer.update(gradient, state.optimizer, state.model)
+        optimizer = self.optimizer.update(gradient, state.optimizer, state.model, scale, live)
         rate = learning_rate(self.config, member.learning_rate, step)
-        model = jax.tree.map(lambda p, d: p - rate * d, state.model, direction)
-        model, optimizer = _where(live, (model, optimizer), (state.model, state.optimizer))
+
+        def moved():
+            direction = self.optimizer.direction(optimizer, state.model)
+            return jax.tree.map(lambda p, d: p - rate * d, state.model, direction)
+
+        model = jax.lax.cond(live, moved, lambda: state.model)
         state = dataclasses.replace(
             state,
             model=model,

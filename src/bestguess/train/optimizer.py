@@ -6,32 +6,80 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from bestguess.train.config import TrainConfig
 
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Return the optimiser's direction of the clipped gradient, at learning rate 1.
+class Optimizer:
+    """An optimiser in two halves: its means of the gradients seen, and the direction that these point in.
 
-    The trainer multiplies it by the rate, which is an array: runs of one ensemble differ in it.
+    The trainer multiplies the direction by the rate, which is an array: runs of one ensemble differ in it.
     adamw: Loshchilov & Hutter (2019); adam: Kingma & Ba (2015); sgd: m ← βm + g, the direction is m
     (Sutskever et al., 2013). Decay is decoupled in the first and part of the gradient in the others.
+
+    As one, they were written by XLA:CPU as loops that each compute the means anew, from copies of the old ones.
     """
-    never = float("inf")
-    clip = optax.chain(
-        optax.clip(config.clip_value) if config.clip_value < never else optax.identity(),
-        optax.clip_by_global_norm(config.clip_norm) if config.clip_norm < never else optax.identity(),
-    )
-    decay = optax.add_decayed_weights(config.weight_decay, mask=_matrices)
-    adam = optax.scale_by_adam(config.beta1, config.beta2)
-    match config.optimizer:
-        case "adamw":
-            return optax.chain(clip, adam, decay)
-        case "adam":
-            return optax.chain(clip, decay, adam)
-        case "sgd":
-            return optax.chain(clip, decay, optax.trace(config.beta1))
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        never = float("inf")
+        by_value = config.clip_value < never
+        # Without clipping by value, clipping by norm is a factor: see `update`.
+        self._clips_by_factor = config.clip_norm < never and not by_value
+        clip = optax.chain(
+            optax.clip(config.clip_value) if by_value else optax.identity(),
+            optax.clip_by_global_norm(config.clip_norm) if by_value and config.clip_norm < never else optax.identity(),
+        )
+        decay = optax.add_decayed_weights(config.weight_decay, mask=_matrices)
+        adam = optax.scale_by_adam(config.beta1, config.beta2)
+        chains = {
+            "adamw": (clip, adam, decay),
+            "adam": (clip, decay, adam),
+            "sgd": (clip, decay, optax.trace(config.beta1)),
+        }
+        self._chain = optax.chain(*chains[config.optimizer])
+
+    def init(self, model: PyTree) -> PyTree:
+        """Return the state before the first step."""
+        return self._chain.init(model)
+
+    def update(
+        self,
+        gradient: PyTree,
+        state: PyTree,
+        model: PyTree,
+        scale: Float[Array | float, ""] = 1.0,
+        live: Bool[Array | bool, ""] = True,
+    ) -> PyTree:
+        """Return the state after a clipped `scale` · `gradient`; where not `live`, the state as it was."""
+        if self._clips_by_factor:
+            scale = scale * jnp.minimum(1.0, self.config.clip_norm / (optax.tree.norm(gradient) * scale))
+
+        def step():
+            return self._chain.update(jax.tree.map(lambda g: g * scale, gradient), state, model)[1]
+
+        # A branch, not a choice between results: XLA:CPU then writes the new means over the old ones.
+        return jax.lax.cond(live, step, lambda: state)
+
+    def direction(self, state: PyTree, model: PyTree) -> PyTree:
+        """Return what is to be taken off the model, at learning rate 1."""
+        config = self.config
+        if config.optimizer == "sgd":
+            return optax.tree.get(state, "trace")
+        adam = next(part for part in state if isinstance(part, optax.ScaleByAdamState))
+        # Products with 1/(1 − βᵗ): a loop over all weights has enough divisions without them.
+        unbiased = [1 / (1 - beta**adam.count) for beta in (config.beta1, config.beta2)]
+        along = lambda m, v: m * unbiased[0] / (jnp.sqrt(v * unbiased[1]) + _EPS)  # noqa: E731
+        direction = jax.tree.map(along, adam.mu, adam.nu)
+        if config.optimizer == "adam":
+            return direction
+        decay = lambda d, p, is_matrix: d + config.weight_decay * p if is_matrix else d  # noqa: E731
+        return jax.tree.map(decay, direction, model, _matrices(model))
+
+
+_EPS = 1e-8
+"""Optax's own, of Adam."""
 
 
 def learning_rate(config: TrainConfig, peak: Float[Array | np.ndarray, ""], step: Int[Array, ""]) -> Float[Array, ""]:
