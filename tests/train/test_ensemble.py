@@ -333,6 +333,24 @@ def test_other_optimisers_are_optax_s_own(optimizer, theirs):
         close(direction, jax.tree.map(jnp.negative, expected), 1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 7])
+def test_adamw_of_a_summed_gradient_is_optax_s_of_the_mean(count):
+    cfg = config(optimizer="adamw", clip_norm=1.0)
+    mask = lambda p: jax.tree.map(lambda leaf: leaf.ndim == 2, p)  # noqa: E731
+    adamw = optax.adamw(1.0, cfg.beta1, cfg.beta2, weight_decay=cfg.weight_decay, mask=mask)
+    ours, reference = Optimizer(cfg), optax.chain(optax.clip_by_global_norm(1.0), adamw)
+    model = {"matrix": jnp.asarray([[1.0, -2.0]]), "vector": jnp.asarray([3.0])}
+    state, their_state = ours.init(model), reference.init(model)
+    for size in (0.1, 5.0, 0.0, 0.5):  # below the limit and above it
+        mean = {"matrix": jnp.asarray([[size, -2 * size]]), "vector": jnp.asarray([size])}
+        total = jax.tree.map(lambda g: g * count, mean)
+        kept = ours.update(total, state, model, 1 / count, jnp.asarray(False))
+        assert all((a == b).all() for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(state), strict=True))
+        state = ours.update(total, state, model, 1 / count, jnp.asarray(True))
+        expected, their_state = reference.update(mean, their_state, model)
+        close(ours.direction(state, model), jax.tree.map(jnp.negative, expected), 1e-5)
+
+
 def test_schedules_by_hand():
     rates = {}
     for schedule in ("constant", "exponential", "step"):
