@@ -13,8 +13,8 @@ GPU: the default configuration (64 × 256, 4 layers, 256 wide). PyTorch runs eag
 mode reduce-overhead (CUDA graphs of the model); and with the whole compiled step, optimiser included, in one CUDA
 graph, with flash attention and with cuDNN's, with parameters apart and in three flat tensors; the three that are
 not wholly in a graph take a quarter of the steps a turn, as they would take most of the time. CPU: the small
-preset, against eager PyTorch with 1 thread and with as many as there are cores, with scaled_dot_product_attention
-and with the products written out. Before, both models are given the same weights and sequences and must agree in
+preset, with a device to each core as its command trains, against eager PyTorch with 1 thread and with as many as there
+are cores, with scaled_dot_product_attention and with the products written out. Before, both models are given the same weights and sequences and must agree in
 float32 to 1e-4 of the largest value.
 
 Floating-point operations of a step: 6 · P · B · T for P weights in matrices (a multiplication and an addition,
@@ -103,6 +103,11 @@ def main() -> None:
     if args.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
+
+    from bestguess.train.cores import use_cores
+
+    if args.device == "cpu":
+        use_cores()  # as `bestguess filters train` does
 
     if args.device == "gpu" and jax.default_backend() != "gpu" and not args.tiny:
         sys.exit("--device gpu: JAX sees no GPU here (--tiny tries the script out without one)")
@@ -284,7 +289,8 @@ class Ours:
 
         config = configuration(args, runs)
         self.runs, self.turn, self.step = runs, args.steps, 0
-        self.ensemble = Ensemble(FilterProblem(config.model), config.train, make_members(config), one_device())
+        devices = one_device() if args.device == "gpu" else None
+        self.ensemble = Ensemble(FilterProblem(config.model), config.train, make_members(config), devices)
         self.compiled = self.ensemble.compile(args.steps)
         self.state = self.ensemble.start()
         self.run(args.steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -114,10 +115,14 @@ def test_a_machine_is_shared_between_its_workers(monkeypatch):
     assert [share(i, 3, ["5"]) for i in range(3)] == [
         {"CUDA_VISIBLE_DEVICES": "5", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.30"}
     ] * 3
-    halves = int(share(0, 2, [])["BESTGUESS_MEMORY"])
-    assert halves > 0
+    monkeypatch.setenv("PJRT_NPROC", "9")
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    halves = share(0, 2, [])
+    assert halves["PJRT_NPROC"] == "4"
+    assert int(halves["BESTGUESS_MEMORY"]) == pytest.approx(free / 2 / 4, rel=0.2)  # each half has 4 devices
     monkeypatch.setenv("BESTGUESS_MEMORY", "1e9")
-    assert share(0, 2, []) == {}
+    assert share(0, 2, []) == {"PJRT_NPROC": "4"}
+    assert share(0, 20, []) == {"PJRT_NPROC": "1"}
 
 
 def record(width: int, seed: int, rate: float, validation: float, loss: float) -> dict:

@@ -19,6 +19,7 @@ from bestguess.sweep.ledger import Ledger, Status
 from bestguess.sweep.plan import Round, lacks, plan, sample, sweep_id
 from bestguess.sweep.select import best_of_cells
 from bestguess.sweep.spec import Spec, read_spec
+from bestguess.train.cores import use_cores
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,6 +49,8 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
         units = [list(unit.runs) for unit in ledger.units()]
         return about | {"planned": ledger.planned, "ensembles": units, "lacks": ledger.about["lacks"]}
     only = _only(ledger, flags.test)
+    if flags.jobs == 1 and not flags.distributed:  # of several workers, each uses its own share
+        use_cores()
     if flags.estimate:
         return about | _estimate(ledger, only, flags.jobs, console)
     if flags.jobs > 1:

@@ -1,4 +1,4 @@
-"""Several workers on this machine, each a process of its own with its share of the GPUs or of the memory."""
+"""Several workers on this machine, each a process of its own: its share of the GPUs, or of the cores and the memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bestguess.sweep.ledger import Ledger
+from bestguess.train.cores import devices_of, usable_cores
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,9 +62,12 @@ def share(worker: int, jobs: int, gpus: list[str]) -> dict[str, str]:
         mine = gpus[worker % len(gpus)] if jobs >= len(gpus) else ",".join(gpus[worker::jobs])
         fraction = {} if on_one == 1 else {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / on_one:.2f}"}
         return {"CUDA_VISIBLE_DEVICES": mine} | fraction
+    cores = max(1, usable_cores() // jobs)
+    part = {"PJRT_NPROC": str(cores)}
     if "BESTGUESS_MEMORY" in os.environ:
-        return {}
-    return {"BESTGUESS_MEMORY": str(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jobs)}
+        return part
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return part | {"BESTGUESS_MEMORY": str(free // jobs // devices_of(cores))}  # a worker's devices share its memory
 
 
 def visible_gpus() -> list[str]:
