@@ -13,9 +13,9 @@ GPU: the default configuration (64 × 256, 4 layers, 256 wide). PyTorch runs eag
 mode reduce-overhead (CUDA graphs of the model); and with the whole compiled step, optimiser included, in one CUDA
 graph, with flash attention and with cuDNN's, with parameters apart and in three flat tensors; the three that are
 not wholly in a graph take a quarter of the steps a turn, as they would take most of the time. CPU: the small
-preset, with a device to each core as its command trains, against eager PyTorch with 1 thread and with as many as there
-are cores, with scaled_dot_product_attention and with the products written out. Before, both models are given the same weights and sequences and must agree in
-float32 to 1e-4 of the largest value.
+preset, with a device to each core as its command trains, against eager PyTorch with 1 thread and with as many as
+there are cores, with scaled_dot_product_attention and with the products written out. Before, both models are given
+the same weights and sequences and must agree in float32 to 1e-4 of the largest value.
 
 Floating-point operations of a step: 6 · P · B · T for P weights in matrices (a multiplication and an addition,
 forwards once and backwards twice), and 6 · layers · B · T² · D for attention (q kᵀ and the weighted sum of v, under
