@@ -10,8 +10,9 @@ import pytest
 from bestguess.cli import main
 from bestguess.sweep.estimate import spread
 from bestguess.sweep.launch import share
+from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.select import best_of_cells
-from tests.sweep.conftest import ROOT, toy_yaml
+from tests.sweep.conftest import ROOT, process, toy_yaml
 
 
 def run(capsys, *words: object) -> tuple[int, str, str]:
@@ -99,6 +100,15 @@ def test_estimate_measures_every_shape_and_trains_nothing(tmp_path, marks, capsy
     assert found["seconds_by_workers"]["8"] == max(units)
     assert set(found["seconds_by_workers"]) == {"1", "2", "3", "4", "8"}
     assert json.loads(run(capsys, "sweep", "status", found["sweep"], "--json")[1])["done"] == 0
+
+
+def test_cores_are_devices_of_the_one_worker(tmp_path, marks):
+    path = toy_yaml(tmp_path, train__first_seed=[0, 1], train__learning_rate=[0.01, 0.02])
+    worker = process("bestguess.cli", "sweep", path, "--json", PJRT_NPROC="3", TOY_MARKS=str(marks))
+    out, err = worker.communicate()
+    assert worker.returncode == 0, err
+    records = Ledger.find(tmp_path, json.loads(out)["folder"]).records()
+    assert [record["device"] for record in records] == ["2 × cpu"] * 4
 
 
 def test_workers_take_the_next_unit_when_they_are_free():
