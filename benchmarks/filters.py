@@ -47,6 +47,7 @@ from side_by_side import (
     error_line,
     memory_of,
     one_device,
+    own_devices,
     print_table,
     profile,
     save,
@@ -289,8 +290,7 @@ class Ours:
 
         config = configuration(args, runs)
         self.runs, self.turn, self.step = runs, args.steps, 0
-        devices = one_device() if args.device == "gpu" else None
-        self.ensemble = Ensemble(FilterProblem(config.model), config.train, make_members(config), devices)
+        self.ensemble = Ensemble(FilterProblem(config.model), config.train, make_members(config), own_devices(args))
         self.compiled = self.ensemble.compile(args.steps)
         self.state = self.ensemble.start()
         self.run(args.steps)

@@ -39,7 +39,7 @@ from side_by_side import (
     compare_rates,
     device_name,
     error_line,
-    one_device,
+    own_devices,
     print_table,
     profile,
     save,
@@ -246,8 +246,7 @@ class Ours:
         problem = make_problem(config)
         if not packed:
             problem = Unpacked(problem.sampler, problem.validation, problem.config)
-        devices = one_device() if args.device == "gpu" else None
-        self.ensemble = Ensemble(problem, config.train, make_members(config), devices)
+        self.ensemble = Ensemble(problem, config.train, make_members(config), own_devices(args))
         self.compiled = self.ensemble.compile(args.steps)
         self.state = self.ensemble.start()
         self.run(args.steps)

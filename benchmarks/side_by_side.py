@@ -79,6 +79,11 @@ def one_device() -> list:
     return jax.devices()[:1]
 
 
+def own_devices(args: argparse.Namespace) -> list | None:
+    """Return the devices that our own runs take: one GPU, or on a CPU all that its cores have been made (None)."""
+    return one_device() if args.device == "gpu" else None
+
+
 def torch_device(args: argparse.Namespace) -> str:
     """Return PyTorch's name of the device."""
     import torch

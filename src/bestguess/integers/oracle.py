@@ -13,7 +13,6 @@ prefixes by its own rows; what follows a prefix is p* all the same, as the gener
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from bestguess.command import Failure
 from bestguess.integers.config import CLASSES, IntegerTaskConfig
 from bestguess.integers.curriculum import FINAL, final_mixture
 from bestguess.integers.table import PARTS, Part, Table, table_of
+from bestguess.train.cores import usable_cores
 
 SELF_TEST_TOLERANCE = 1e-6
 _CHUNK = 4096
@@ -217,7 +217,7 @@ class Oracle:
                 verdict.accuracy[j][part] = gathered(p * (value == choice[owner]))
                 verdict.distance[j][part] = gathered(p * np.abs(value - choice[owner]))
 
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        with ThreadPoolExecutor(min(usable_cores(), 8)) as pool:
             for _ in pool.map(judge_chunk, range(0, len(contexts), _CHUNK)):
                 pass
         return verdict

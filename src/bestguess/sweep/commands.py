@@ -49,7 +49,7 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
         units = [list(unit.runs) for unit in ledger.units()]
         return about | {"planned": ledger.planned, "ensembles": units, "lacks": ledger.about["lacks"]}
     only = _only(ledger, flags.test)
-    if flags.jobs == 1 and not flags.distributed:  # of several workers, each uses its own share
+    if (flags.estimate or flags.jobs == 1) and not flags.distributed:  # of several workers, each uses its own share
         use_cores()
     if flags.estimate:
         return about | _estimate(ledger, only, flags.jobs, console)
