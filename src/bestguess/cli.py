@@ -85,6 +85,11 @@ COMMANDS: dict[str, Command] = {
         _INTEGERS[0] + "GenerateFlags",
         _INTEGERS[2] + "generate_run",
     ),
+    "integers distill": Command(
+        "teach one model what a folder's runs predict together",
+        _INTEGERS[0] + "DistillFlags",
+        "bestguess.integers.distill:distill",
+    ),
     "integers export": Command(
         "write one run's model as one small file for integers predict",
         _INTEGERS[0] + "ExportFlags",

@@ -151,6 +151,38 @@ def test_export_gives_predict_its_model(trained, capsys, tmp_path):
         assert one["probability"] == pytest.approx(values[one["value"]], rel=1e-3)
 
 
+def test_a_student_has_a_folder_of_its_own(trained, capsys, tmp_path):
+    folder, model = tmp_path / "student", str(tmp_path / "m.safetensors")
+    short = ["--sequences", "60", "--steps", "4", "--batch-size", "4"]
+    code, result, err = run(capsys, "distill", str(trained), "--out", str(folder), *short, "--json")
+    assert code == 0
+    assert "its teachers'" in err
+    about = json.loads((folder / "lesson.json").read_text())
+    before = json.loads((trained / "evaluation.json").read_text())
+    assert about["runs"] == [0, 1]
+    assert about["drawn"] == 60
+    assert 0 < about["sequences"] < 60
+    assert about["together"] == before["together"]
+    assert about["first"] == int(np.argmin([one["validation_score"] for one in before["runs"]]))
+    assert len(result["runs"]) == 1
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for said in ("taught by 2 together", "its 2 teachers together", "went on with real beginnings"):
+        assert said in page
+
+    # The other commands take it, or say why not.
+    assert run(capsys, "evaluate", str(folder), "--json")[1]["runs"] == result["runs"]
+    assert run(capsys, "generate", str(folder), "2", "4", "--steps", "2")[0] == 0
+    assert run(capsys, "export", str(folder), "--out", model)[0] == 0
+    assert run(capsys, "predict", "2", "4", "--model", model)[0] == 0
+    for words, said in (
+        (("distill", str(folder)), "1 of its runs can teach, and it takes several"),
+        (("train", "--resume", str(folder)), "run bestguess integers distill again"),
+    ):
+        code, out, err = run(capsys, *words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -166,6 +198,10 @@ def test_export_gives_predict_its_model(trained, capsys, tmp_path):
         (("generate", "{}", "256"), "256"),
         (("generate", "{}", *["1"] * 6), "6 terms: the context holds at most 5"),
         (("export", "{}", "--number", "7"), "--number 7"),
+        (("distill", "{}", "--sequences", "0"), "--sequences 0: must be positive"),
+        (("distill", "{}", "--steps", "0"), "--steps 0: must be positive"),
+        (("distill", "{}", "--out", "{}"), "already holds a training"),
+        (("distill", "nowhere"), "nowhere: no such folder"),
         (("evaluate", "nowhere"), "nowhere: no such folder"),
         (("generate", "nowhere", "2"), "nowhere: no such folder"),
         (("report", "nowhere"), "nowhere: no such folder"),

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from bestguess.command import Failure
+from bestguess.command import Failure, UserError
 from bestguess.integers.config import IntegersConfig, TrainFlags
-from bestguess.integers.problem import make_members, make_problem
-from bestguess.integers.report import TRAINING, write_report
+from bestguess.integers.problem import IntegerModel, Setting, make_members, make_problem
+from bestguess.integers.report import LESSON, TRAINING, write_report
 from bestguess.integers.runs import evaluate, load, read
 from bestguess.report.progress import PartsProgress
 from bestguess.report.trackers import open_trackers
 from bestguess.train.checkpoint import lock
 from bestguess.train.config import to_dict
 from bestguess.train.cores import use_cores
+from bestguess.train.ensemble import Problem
 from bestguess.train.fit import fit, resumed_steps
 from bestguess.train.folder import CHECKPOINTS, new_folder, plain, read_json, write_config, write_json
 
@@ -32,6 +33,8 @@ def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
     use_cores()
     if flags.resume is not None:
         folder, config = flags.resume, read(flags.resume)
+        if (folder / LESSON).exists():
+            raise UserError(f"--resume {folder}: a distilled model; run bestguess integers distill again")
     else:
         config = flags.config()
         config.check()
@@ -39,7 +42,8 @@ def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
     with lock(folder):
         if flags.resume is None:
             write_config(folder, "integers", to_dict(config))
-        _train(folder, config, flags.track, resume=flags.resume is not None, console=console)
+        problem = make_problem(config)
+        train_runs(folder, config, problem, flags.track, resume=flags.resume is not None, console=console)
         result = evaluate(folder, config, console)
         page = write_report(folder, config, load(folder, config))
     console.print(f"page: {page}", soft_wrap=True)
@@ -55,9 +59,20 @@ def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
     )
 
 
-def _train(folder: Path, config: IntegersConfig, track: tuple[str, ...], *, resume: bool, console: Console) -> None:
-    runs = config.runs()
-    problem, members = make_problem(config), make_members(config)
+def train_runs(
+    folder: Path,
+    config: IntegersConfig,
+    problem: Problem[Setting, IntegerModel],
+    track: tuple[str, ...],
+    *,
+    resume: bool,
+    console: Console,
+) -> None:
+    """Train the config's runs on a problem, with a bar and metrics; what they learnt is left in the folder.
+
+    Raises Failure where no run has a finite validation loss.
+    """
+    runs, members = config.runs(), make_members(config)
     own = [{"alpha": run.alpha, "seed": run.seed, "learning_rate": run.learning_rate} for run in runs]
     say = lambda line: console.print(f"[dim]{line}[/dim]")  # noqa: E731
     if config.objective.loss == "distance" and config.objective.distance_by == "argmax":

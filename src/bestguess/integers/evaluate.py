@@ -63,10 +63,15 @@ def evaluations(config: IntegersConfig, state: State, oracle: Oracle) -> Iterato
 
 def evaluation_of_all(state: State, oracle: Oracle) -> dict[str, Any] | None:
     """Return the figures of the runs' mean prediction, part by part; None where fewer than two have a finite score."""
-    sound = np.flatnonzero(np.isfinite(state.best_score)).tolist()
+    sound = sound_runs(state)
     if len(sound) < 2:
         return None
     return {"runs": sound, **_by_part(oracle, predictor_of_all([run_of(state.best, i) for i in sound]))}
+
+
+def sound_runs(state: State) -> list[int]:
+    """Return the runs that have a finite validation score."""
+    return np.flatnonzero(np.isfinite(state.best_score)).tolist()
 
 
 def _by_part(oracle: Oracle, model: Predictor) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from bestguess.integers.config import BASES, Design, IntegersConfig, Preset
+from bestguess.integers.config import BASES, Design, IntegersConfig, Preset, Tracker
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,38 @@ class ExportFlags:
     """Which run of the folder's ensemble, from 0; the best on validation sequences by default."""
     half: bool = False
     """Store weights in float16: half the size, logits the same to about 1 part in 1000."""
+    json: bool = False
+    """Print the result as one JSON object on standard output, and everything else on standard error."""
+
+
+@dataclass(frozen=True)
+class DistillFlags:
+    """Teach one model what several runs predict together: nearly their regret, at the cost of one.
+
+    The student starts from the best run and learns the mean of all runs' probabilities, on sequences that the runs
+    themselves go on with. Contexts held out of training are held out of these too. It has a folder of its own, which
+    the family's other commands take.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder of several runs that `integers train --seeds 8` left behind: the teachers."""
+    sequences: int = 262_144
+    """Sequences that the teachers go on with, from real beginnings of 1, 2, … terms. Their predictions take 512 bytes \
+for each term on the device."""
+    steps: int = 8000
+    """Optimiser steps."""
+    batch_size: int = 512
+    """Sequences a step."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.1
+    """Decay of matrices (1/step, times the learning rate)."""
+    seed: int = 0
+    """Draws the sequences, and their order."""
+    track: tuple[Tracker, ...] = ("jsonl",)
+    """Where metrics go besides metrics.jsonl, which is always written."""
+    out: Path | None = None
+    """Folder of the student; a new one under runs/integers by default."""
     json: bool = False
     """Print the result as one JSON object on standard output, and everything else on standard error."""
 

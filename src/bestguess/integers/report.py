@@ -25,7 +25,7 @@ from bestguess.report.trackers import METRICS_FILE, read_metrics
 from bestguess.train.ensemble import State
 from bestguess.train.folder import CONFIG, FIGURES, PAGE, read_json
 
-EVALUATION, TRAINING = "evaluation.json", "training.json"
+EVALUATION, TRAINING, LESSON = "evaluation.json", "training.json", "lesson.json"
 MANY = 12
 """Above this many runs, only the first so many are drawn."""
 EXAMPLES = (
@@ -42,7 +42,7 @@ EXAMPLES = (
 
 def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
     """Write report.html and figures/ from what training and evaluation left; return the page's path."""
-    evaluation, training = read_json(folder / EVALUATION), read_json(folder / TRAINING)
+    evaluation, training, lesson = (read_json(folder / name) for name in (EVALUATION, TRAINING, LESSON))
     assert evaluation is not None
     runs, results = config.runs(), evaluation["runs"]
     shown = list(range(min(len(runs), MANY)))
@@ -66,11 +66,14 @@ def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
 
     end = results[chosen]["held_out"]["full_context"]
     length = config.task.length
+    if lesson:
+        learnt = f"One model, taught by {len(lesson['runs'])} together, predicts"
+    else:
+        learnt = f"{len(runs)} run{'s' * (len(runs) > 1)} learnt to predict"
     page = Page(
         "Integer sequences beside an exact Bayes predictor",
-        f"{len(runs)} run{'s' * (len(runs) > 1)} learnt to predict the next term of integer sequences from up to "
-        f"{length} terms. The oracle knows the generator: it weighs every recurrence that fits. No predictor can do "
-        "better on average.",
+        f"{learnt} the next term of integer sequences from up to {length} terms. The oracle knows the generator: it "
+        "weighs every recurrence that fits. No predictor can do better on average.",
     )
     stats = [
         Stat(
@@ -86,7 +89,7 @@ def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
         rate, device = training["run_steps_per_second"], training["device"]
         stats.append(Stat(f"{rate:,.0f}", "run-steps per second", f"{training['seconds']:.0f} s on {device}"))
     page.stats(stats)
-    page.table(*_table(runs, evaluation, length))
+    page.table(*_table(runs, evaluation, length, lesson))
     page.heading("Learning")
     page.chart(pictures["learning"])
     if "curriculum" in pictures:
@@ -113,6 +116,13 @@ def write_report(folder: Path, config: IntegersConfig, state: State) -> Path:
         "trained on nor chosen by. Fresh draws would repeat training rows, since parameters come from finite sets.\n"
         "- **The self-test** sends the oracle through this very evaluation before any figure is written."
     )
+    if lesson:
+        page.text(
+            f"- **The lesson**: runs {', '.join(map(str, lesson['runs']))} of `{lesson['teachers']}` went on with real "
+            "beginnings; held-out contexts were left out. On these "
+            f"{lesson['sequences']:,} sequences the model, which began as run {lesson['first']}, learnt the mean of "
+            "their probabilities."
+        )
     page.details("The config", (folder / CONFIG).read_text(encoding="utf-8"))
     return page.write(folder / PAGE)
 
@@ -131,7 +141,9 @@ def labelled(runs: list[Run], evaluation: dict[str, Any]) -> list[tuple[str, dic
     return rows if together is None else [*rows, (f"{len(together['runs'])} runs together", together)]
 
 
-def _table(runs: list[Run], evaluation: dict[str, Any], length: int) -> tuple[list[str], list[list[Any]], str]:
+def _table(
+    runs: list[Run], evaluation: dict[str, Any], length: int, lesson: dict[str, Any] | None
+) -> tuple[list[str], list[list[Any]], str]:
     columns = [
         "run",
         "rows",
@@ -142,8 +154,10 @@ def _table(runs: list[Run], evaluation: dict[str, Any], length: int) -> tuple[li
         "distance",
         "mean regret (nats)",
     ]
-    rows = []
-    for label, one in labelled(runs, evaluation):
+    named, rows = labelled(runs, evaluation), []
+    if lesson and lesson["together"]:
+        named.append((f"its {len(lesson['runs'])} teachers together", lesson["together"]))
+    for label, one in named:
         for part in ("held_out", "seen"):
             end = one[part]["full_context"]
             rows.append(
@@ -161,7 +175,7 @@ def _table(runs: list[Run], evaluation: dict[str, Any], length: int) -> tuple[li
         f"{100 * RANDOM.accuracy:.2f} % of the time, {RANDOM.mean_distance:.2f} away on average, and "
         f"loses {RANDOM.loss:.3f} nats."
     )
-    if evaluation.get("together") is not None:
+    if evaluation.get("together") is not None or lesson:
         caption += " Together: the mean of the runs' probabilities."
     return columns, rows, caption
 

@@ -1,0 +1,234 @@
+"""One model taught by several: knowledge distillation (Hinton, Vinyals & Dean, 2015).
+
+The mean prediction of several runs regrets less than any of them, since it is unsure where they disagree.
+One model can learn it, if it is asked where they do; on the rows of training they agree. So its lessons
+are sequences of the teachers' own: real beginnings, cut anywhere, that one teacher goes on with (Kim &
+Rush, 2016, distil from a teacher's sequences likewise). Of the contexts that come of it, those held out
+of training are left out, so that the student has seen as little of them as its teachers.
+
+Shapes in names: M teachers, N sequences, T terms, V values (256).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float16, Int, Key, PyTree, UInt8
+
+from bestguess.command import UserError
+from bestguess.integers.commands import train_runs
+from bestguess.integers.config import CLASSES, IntegersConfig
+from bestguess.integers.evaluate import run_of, sound_runs
+from bestguess.integers.flags import DistillFlags
+from bestguess.integers.model import IntegerModel
+from bestguess.integers.problem import IntegerProblem, Setting, make_problem, phase_weights
+from bestguess.integers.report import EVALUATION, LESSON, TRAINING, write_report
+from bestguess.integers.runs import evaluate, load, read
+from bestguess.integers.sampler import Sampler
+from bestguess.integers.table import hashed
+from bestguess.train.checkpoint import lock
+from bestguess.train.config import to_dict
+from bestguess.train.cores import use_cores
+from bestguess.train.ensemble import Problem, member_key
+from bestguess.train.folder import new_folder, plain, read_json, write_config, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_CHUNK = 2048
+_LESSON = 16
+"""The purpose of the key that lessons are drawn with."""
+
+
+def distill(flags: DistillFlags, console: Console) -> dict[str, Any]:
+    """Teach one model by the runs of a folder, evaluate it beside the oracle, write its page; return its figures."""
+    began = time.perf_counter()
+    use_cores()
+    taught_by = read(flags.run)
+    state = load(flags.run, taught_by)
+    runs = sound_runs(state)
+    if len(runs) < 2:
+        raise UserError(
+            f"{flags.run}: {len(runs)} of its runs can teach, and it takes several; try integers train --seeds 8"
+        )
+    if flags.sequences < 1:
+        raise UserError(f"--sequences {flags.sequences}: must be positive")
+    best = min(runs, key=lambda run: float(state.best_score[run]))
+    config = student_config(taught_by, flags, taught_by.runs()[best].alpha)
+    config.check()
+    before = read_json(flags.run / EVALUATION)
+    folder = new_folder("integers", flags.out)
+    with lock(folder):
+        write_config(folder, "integers", to_dict(config))
+        with console.status(f"{len(runs)} teachers go on with sequences"):
+            lesson = make_lesson(config, [run_of(state.best, run) for run in runs], runs.index(best), flags.sequences)
+            jax.block_until_ready(lesson.p_NTV)
+        about = {
+            "teachers": str(flags.run),
+            "runs": runs,
+            "first": best,
+            "drawn": flags.sequences,
+            "sequences": len(lesson.terms_NT),
+            "seconds": time.perf_counter() - began,
+            "together": (before or {}).get("together"),
+        }
+        write_json(folder / LESSON, about)
+        console.print(
+            f"[dim]{len(runs)} teachers went on with {flags.sequences:,} sequences and judged those that are not "
+            f"held out, {about['sequences']:,}, in {about['seconds']:.1f} s[/dim]"
+        )
+        train_runs(folder, config, lesson, flags.track, resume=False, console=console)
+        result = evaluate(folder, config, console)
+        page = write_report(folder, config, load(folder, config))
+    if before is not None and before["together"] is not None:
+        console.print(_compared(result, before, runs), soft_wrap=True)
+    console.print(f"page: {page}", soft_wrap=True)
+    return plain(
+        {
+            "runs": result["runs"],
+            "lesson": about,
+            "training": read_json(folder / TRAINING),
+            "run": folder,
+            "report": page,
+            "seconds": time.perf_counter() - began,
+        }
+    )
+
+
+def student_config(teachers: IntegersConfig, flags: DistillFlags, alpha: float) -> IntegersConfig:
+    """Return the student's config: the teachers' model, without dropout, and a short training."""
+    return dataclasses.replace(
+        teachers,
+        model=dataclasses.replace(teachers.model, dropout=0.0),
+        objective=dataclasses.replace(teachers.objective, alpha=(alpha,)),
+        train=dataclasses.replace(
+            teachers.train,
+            steps=flags.steps,
+            batch_size=flags.batch_size,
+            learning_rate=(flags.learning_rate,),
+            weight_decay=flags.weight_decay,
+            seeds=1,
+            first_seed=flags.seed,
+            warmup_steps=flags.steps // 40,
+            schedule="cosine",
+            final_learning_rate=0.0,
+            accumulate=1,
+            validate_every=max(1, flags.steps // 16),
+            patience=0,
+        ),
+    )
+
+
+class Lesson(Problem[Setting, IntegerModel]):
+    """Predict what the teachers predict, on sequences that they went on with."""
+
+    inner: IntegerProblem
+    student: IntegerModel
+    """Where the student starts."""
+    terms_NT: UInt8[Array, "N T"]
+    p_NTV: Float16[Array, "N T V"]
+    """The mean of the teachers' probabilities of the term after each."""
+
+    packed = True
+
+    def init(self, task: Setting, key: Key[Array, ""]) -> IntegerModel:
+        """Return the student as it starts, whatever the key."""
+        return self.student
+
+    def draw(self, task: Setting, key: Key[Array, ""], progress: Float[Array, ""]) -> Int[Array, ""]:
+        """Return the place of one sequence; all are as likely."""
+        return jax.random.randint(key, (), 0, self.terms_NT.shape[0])
+
+    def loss(
+        self, model: IntegerModel, task: Setting, drawn: Int[Array, ""]
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Return the cross-entropy −Σ p log q of teachers and student, summed over positions, and their number."""
+        logits_TV, _ = model(self.terms_NT[drawn].astype(jnp.int32))
+        lost = -jnp.sum(self.p_NTV[drawn].astype(jnp.float32) * jax.nn.log_softmax(logits_TV))
+        return lost, jnp.asarray(float(self.terms_NT.shape[1]))
+
+    def validate(self, model: IntegerModel, task: Setting, key: Key[Array, " n"]) -> dict[str, Float[Array, ""]]:
+        """Return what the teachers' own validation measures: how the student predicts real sequences."""
+        return self.inner.validate(model, task, key)
+
+
+def make_lesson(config: IntegersConfig, teachers: list[IntegerModel], first: int, count: int) -> Lesson:
+    """Return the lesson of a student that starts as the teacher at place `first`.
+
+    count: sequences that the teachers go on with, an equal number each; fewer remain, see `unseen`.
+    Raises UserError where none does.
+    """
+    problem = make_problem(config)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *teachers)
+    mixture = phase_weights(config.task, jnp.ones(()))
+    key = member_key(jnp.asarray(config.train.first_seed), _LESSON)
+    keys = jax.random.split(key, (len(teachers), -(-count // len(teachers))))
+    terms = np.asarray(_continued(stacked, problem.sampler, mixture, keys), np.uint8)[:count]
+    terms = terms[unseen(config, terms)]
+    if not len(terms):
+        raise UserError(f"--sequences {count}: all of them are held out of training; draw more")
+    # The teachers' weights, in a model that drops nothing.
+    like = eqx.filter_eval_shape(problem.init, Setting(jnp.zeros(())), key)
+    student = jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(teachers[first]))
+    return Lesson(problem, student, jnp.asarray(terms), _judged(stacked, jnp.asarray(terms)))
+
+
+def unseen(config: IntegersConfig, terms_NT: np.ndarray) -> np.ndarray:
+    """Return which full contexts are neither the evaluation's nor the validation's, by the hash of their terms."""
+    chance = hashed(terms_NT, np.full(len(terms_NT), terms_NT.shape[1]), salt=0)
+    return chance >= config.task.held_out + config.task.validation
+
+
+@eqx.filter_jit
+def _continued(
+    teachers: PyTree, sampler: Sampler, mixture: Float[Array, "phases"], key_MN: Key[Array, "M n"]
+) -> Int[Array, "N T"]:
+    """Training rows, each cut after 1 to all of its terms, and drawn on by the key's teacher."""
+    length = sampler.rows.shape[1] - 1
+
+    def of_one(model: IntegerModel, key: Key[Array, ""]) -> Int[Array, "T"]:
+        row_key, cut_key, grow_key = jax.random.split(key, 3)
+        terms = sampler.sequence(sampler.draw(row_key, mixture))[:length]
+        real = jax.random.randint(cut_key, (), 1, jnp.sum(terms >= 0) + 1)
+
+        def grow(place, terms):
+            logits_TV, _ = model(terms)
+            new = jax.random.categorical(jax.random.fold_in(grow_key, place), logits_TV[place - 1])
+            return jnp.where((jnp.arange(length) == place) & (place >= real), new, terms)
+
+        return jax.lax.fori_loop(1, length, grow, terms)
+
+    of_teacher = lambda args: jax.lax.map(lambda key: of_one(args[0], key), args[1], batch_size=_CHUNK)  # noqa: E731
+    return jax.lax.map(of_teacher, (teachers, key_MN)).reshape(-1, length)
+
+
+@eqx.filter_jit
+def _judged(teachers: PyTree, terms_NT: UInt8[Array, "N T"]) -> Float16[Array, "N T V"]:
+    """The mean of the teachers' probabilities of what follows each term."""
+    count = jax.tree.leaves(teachers)[0].shape[0]
+
+    def of_one(terms_T):
+        def add(total_TV, model):
+            logits_TV, _ = model(terms_T.astype(jnp.int32))
+            return total_TV + jax.nn.softmax(logits_TV), None
+
+        total_TV, _ = jax.lax.scan(add, jnp.zeros((terms_T.shape[0], CLASSES)), teachers)
+        return (total_TV / count).astype(jnp.float16)
+
+    return jax.lax.map(of_one, terms_NT, batch_size=_CHUNK)
+
+
+def _compared(result: dict[str, Any], before: dict[str, Any], runs: list[int]) -> str:
+    """The student's regret beside its teachers'."""
+    regret = lambda one: one["held_out"]["full_context"]["regret"]  # noqa: E731
+    alone = [regret(before["runs"][run]) for run in runs]
+    return (
+        f"regret on held-out rows at full context: {regret(result['runs'][0]):.4f} nats; its teachers' "
+        f"{min(alone):.4f} to {max(alone):.4f}, together {regret(before['together']):.4f}"
+    )
