@@ -192,9 +192,12 @@ def test_quickstart_gives_the_promised_json(tmp_path, capsys, monkeypatch):
         test_sequences=8,
     )
     monkeypatch.setattr(commands, "small", lambda: toy)
+    spread: list[bool] = []
+    monkeypatch.setattr(commands, "use_cores", lambda: spread.append(True))
     words = ["--steps", "2", "--lambda", "0.5", "0.9", "--out", str(tmp_path / "q"), "--json"]
     status, result, _ = run(capsys, "quickstart", *words)
     assert status == 0
+    assert spread == [True]  # over the machine's cores, as all trainings
     assert set(result) == {"runs", "report", "seconds"}
     for one, lambda_ in zip(result["runs"], (0.5, 0.9)):
         assert one["lambda"] == lambda_

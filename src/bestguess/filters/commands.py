@@ -132,6 +132,7 @@ def report_run(flags: ReportFlags, console: Console) -> dict[str, Any]:
 def quickstart(flags: QuickstartFlags, console: Console) -> dict[str, Any]:
     """Train the small preset at several λ at once and show how close each comes to the Kalman filter."""
     began = time.perf_counter()
+    use_cores()
     base = small()
     config = dataclasses.replace(
         base,
