@@ -13,7 +13,7 @@ import pytest
 
 from bestguess.command import UserError
 from bestguess.integers.config import IntegersConfig
-from bestguess.integers.distill import Lesson, make_lesson, student_config
+from bestguess.integers.distill import Lesson, check_count, make_lesson, student_config
 from bestguess.integers.flags import DistillFlags
 from bestguess.integers.model import IntegerModel
 from bestguess.integers.problem import Setting, make_members
@@ -81,6 +81,14 @@ def test_a_lesson_of_nothing_but_held_out_contexts_is_refused():
     config = dataclasses.replace(student(), task=dataclasses.replace(CONFIG.task, held_out=0.5, validation=0.4999))
     with pytest.raises(UserError, match="--sequences 1: all of them are held out"):
         make_lesson(config, TEACHERS, 0, 1)
+
+
+def test_a_lesson_that_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setenv("BESTGUESS_MEMORY", str(500 * 4 * 512 - 1))
+    with pytest.raises(UserError, match=r"--sequences 500: .* need 1.0 MB, a device has 1.0 MB; draw fewer"):
+        check_count(500, 4)
+    monkeypatch.setenv("BESTGUESS_MEMORY", str(500 * 4 * 512))
+    check_count(500, 4)
 
 
 def test_a_lesson_is_a_function_of_its_seed(lesson):

@@ -37,6 +37,7 @@ from bestguess.train.config import to_dict
 from bestguess.train.cores import use_cores
 from bestguess.train.ensemble import Problem, member_key
 from bestguess.train.folder import new_folder, plain, read_json, write_config, write_json
+from bestguess.train.memory import Memory, device_memory, gigabytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,8 +58,7 @@ def distill(flags: DistillFlags, console: Console) -> dict[str, Any]:
         raise UserError(
             f"{flags.run}: {len(runs)} of its runs can teach, and it takes several; try integers train --seeds 8"
         )
-    if flags.sequences < 1:
-        raise UserError(f"--sequences {flags.sequences}: must be positive")
+    check_count(flags.sequences, taught_by.task.length)
     best = min(runs, key=lambda run: float(state.best_score[run]))
     config = student_config(taught_by, flags, taught_by.runs()[best].alpha)
     config.check()
@@ -99,6 +99,18 @@ def distill(flags: DistillFlags, console: Console) -> dict[str, Any]:
             "seconds": time.perf_counter() - began,
         }
     )
+
+
+def check_count(count: int, length: int) -> None:
+    """Raise UserError unless there are sequences, and a device has room for what the teachers say of them."""
+    if count < 1:
+        raise UserError(f"--sequences {count}: must be positive")
+    memory = Memory(count * length * CLASSES * np.dtype(np.float16).itemsize, device_memory())
+    if not memory.fits:
+        raise UserError(
+            f"--sequences {count}: the teachers' predictions need {gigabytes(memory.needed)}, a device has "
+            f"{gigabytes(memory.available)}; draw fewer"
+        )
 
 
 def student_config(teachers: IntegersConfig, flags: DistillFlags, alpha: float) -> IntegersConfig:

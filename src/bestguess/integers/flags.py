@@ -127,7 +127,7 @@ class DistillFlags:
     """Folder of several runs that `integers train --seeds 8` left behind: the teachers."""
     sequences: int = 262_144
     """Sequences that the teachers go on with, from real beginnings of 1, 2, … terms. Their predictions take 512 bytes \
-for each term on the device."""
+for each term, on every device."""
     steps: int = 8000
     """Optimiser steps."""
     batch_size: int = 512
