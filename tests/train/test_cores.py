@@ -20,6 +20,7 @@ SAY = "from bestguess.train.cores import use_cores; import jax; print(use_cores(
         ({"PJRT_NPROC": "1"}, 1),
         ({"PJRT_NPROC": "3"}, 2),
         ({"PJRT_NPROC": "7"}, 4),
+        ({"PJRT_NPROC": "40"}, 8),
         ({"PJRT_NPROC": "7", "JAX_NUM_CPU_DEVICES": "3"}, 3),
         ({"PJRT_NPROC": "7", "XLA_FLAGS": "--xla_force_host_platform_device_count=5"}, 5),
     ],

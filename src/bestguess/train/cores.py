@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 
-MOST = 4
-"""Devices that are made at most: a batch in smaller parts leaves each less to do between two sums over all."""
+MOST = 8
+"""Devices that are made at most: a batch in smaller parts leaves each less to do between two sums over all.
+
+On a server of 16 cores, 8 are 1.07 to 1.27 times as fast as 4, and 16 are 0.9 to 1.1 times as fast as 8."""
 
 
 def usable_cores() -> int:
