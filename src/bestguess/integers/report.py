@@ -212,7 +212,10 @@ def _learning(config: IntegersConfig, runs: list[Run], shown: list[int], results
         x = np.array([line["sequences"] for line in curve], float)
         loss = np.array([line["loss"] for line in curve], float)
         series.append(Line(x, loss, name=runs[i].label(runs), shade=_shade(i, shown)))
-    floor = results[shown[0]]["all"]["mean"]["floor"]
+    lines_at = [HLine(results[shown[0]]["all"]["mean"]["floor"], "oracle")]
+    told = [line["loss"] for line in lines if line["run"] in shown and np.isfinite(line["loss"])]
+    if max(told, default=RANDOM.loss) > RANDOM.loss / 2:  # one that began as a trained model is never near it
+        lines_at.append(HLine(RANDOM.loss, "random guess", "baseline"))
     return Chart(
         "Log loss while learning",
         "training sequences",
@@ -221,7 +224,7 @@ def _learning(config: IntegersConfig, runs: list[Run], shown: list[int], results
         f"Mean over the positions of {config.train.validation_sequences:,} validation sequences; the floor is the "
         "oracle's over all sequences, exactly.",
         log_x=True,
-        hlines=(HLine(floor, "oracle"), HLine(RANDOM.loss, "random guess", "baseline")),
+        hlines=tuple(lines_at),
     )
 
 
