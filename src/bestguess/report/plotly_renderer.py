@@ -24,6 +24,7 @@ from bestguess.report.charts import (
 )
 from bestguess.report.look import (
     BAND_OPACITY,
+    BASELINE,
     DIVERGING,
     FONT,
     GRID,
@@ -197,6 +198,8 @@ def _layout(picture: Picture, legend: bool) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
                    "bgcolor": "rgba(0,0,0,0)", "font": {"size": 12}, "title": {"text": ""}},
         "margin": {"l": 62, "r": 16, "t": 76 if legend else 48, "b": 52},
+        # Left to itself, Plotly makes the buttons' ground of the paper's colour with its opacity at a half: dark grey.
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": BASELINE[0], "activecolor": INK[0]},
         "hoverlabel": {"font": {"family": FONT, "size": 12}},
         "hovermode": "closest",
         "bargap": 0.3,
