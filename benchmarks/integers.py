@@ -86,7 +86,7 @@ def main() -> None:
     from bestguess.train.cores import use_cores
 
     if args.device == "cpu":
-        use_cores()  # as `bestguess integers train` does
+        use_cores(configuration(args, 1).product(), max(args.runs))  # as `bestguess integers train` does
 
     if args.device == "gpu" and jax.default_backend() != "gpu" and not args.tiny:
         sys.exit("--device gpu: JAX sees no GPU here (--tiny tries the script out without one)")

@@ -9,9 +9,24 @@ import sys
 import jax
 import pytest
 
-from bestguess.train.cores import use_cores
+from bestguess.train.cores import SHARED, use_cores
 
-SAY = "from bestguess.train.cores import use_cores; import jax; print(use_cores(), len(jax.devices()))"
+SAY = """
+import os, sys
+import jax
+from bestguess.train.cores import use_cores
+before = os.environ.get("PJRT_NPROC")
+use_cores(*map(float, sys.argv[1:2]), *map(int, sys.argv[2:]))
+print(len(jax.devices()), len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0)
+assert os.environ.get("PJRT_NPROC") == before
+"""
+
+
+def said(environment: dict[str, str], *arguments: float) -> list[int]:
+    """Return the devices and the threads of a process that has called `use_cores` with these arguments."""
+    command = [sys.executable, "-c", SAY, *map(str, arguments)]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
+    return [int(number) for number in done.stdout.split()]
 
 
 @pytest.mark.parametrize(
@@ -26,14 +41,21 @@ SAY = "from bestguess.train.cores import use_cores; import jax; print(use_cores(
     ],
 )
 def test_a_power_of_2_unless_the_environment_names_a_number(environment, devices):
-    said = subprocess.run(
-        [sys.executable, "-c", SAY], env=os.environ | environment, capture_output=True, text=True, check=True
-    )
-    assert said.stdout.split() == [str(devices)] * 2
+    assert said(environment)[0] == devices
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted in /proc")
+def test_products_too_small_to_share_have_no_threads_but_the_devices():
+    cores = {"PJRT_NPROC": "40"}  # of which 8 are devices
+    (_, shared), (_, small) = said(cores, 8 * SHARED + 1), said(cores, 8 * SHARED)
+    assert shared - small >= 32
+    assert said(cores, 8 * SHARED, 4)[1] - small >= 32  # four runs: each has two devices, not eight, to its batch
+    assert said(cores, 2 * SHARED, 4)[1] == small
+    assert said(cores | {"JAX_NUM_CPU_DEVICES": "8"}, 1)[1] - small >= 32  # the environment's devices stay as they are
 
 
 def test_a_jax_that_has_begun_keeps_its_devices(monkeypatch):
     before = jax.devices("cpu")
     monkeypatch.setenv("PJRT_NPROC", "4")
-    assert use_cores() == len(before)
+    use_cores(1)
     assert jax.devices("cpu") == before

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
     """Train every run, evaluate it beside the oracle, write the page; return each run's figures."""
     began = time.perf_counter()
-    use_cores()
     if flags.resume is not None:
         folder, config = flags.resume, read(flags.resume)
         if (folder / LESSON).exists():
@@ -39,6 +38,7 @@ def train(flags: TrainFlags, console: Console) -> dict[str, Any]:
         config = flags.config()
         config.check()
         folder = new_folder("integers", flags.out)
+    use_cores(config.product(), len(config.runs()))
     with lock(folder):
         if flags.resume is None:
             write_config(folder, "integers", to_dict(config))

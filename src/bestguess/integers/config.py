@@ -158,6 +158,10 @@ class IntegersConfig:
         self.objective.check()
         self.train.check()
 
+    def product(self) -> int:
+        """Return the multiply-adds of a product of a micro-batch's tokens with a square matrix of the model's width."""
+        return self.train.batch_size // self.train.accumulate * self.task.length * self.model.d_model**2
+
     def runs(self) -> list[Run]:
         """Return the runs, in the order of the ensemble's run axis: α, seed, then learning rate."""
         seeds = range(self.train.first_seed, self.train.first_seed + self.train.seeds)

@@ -50,8 +50,8 @@ _LESSON = 16
 def distill(flags: DistillFlags, console: Console) -> dict[str, Any]:
     """Teach one model by the runs of a folder, evaluate it beside the oracle, write its page; return its figures."""
     began = time.perf_counter()
-    use_cores()
     taught_by = read(flags.run)
+    use_cores(taught_by.product())
     state = load(flags.run, taught_by)
     runs = sound_runs(state)
     if len(runs) < 2:
