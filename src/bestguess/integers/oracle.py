@@ -24,7 +24,7 @@ from bestguess.command import Failure
 from bestguess.integers.config import CLASSES, IntegerTaskConfig
 from bestguess.integers.curriculum import FINAL, final_mixture
 from bestguess.integers.table import PARTS, Part, Table, table_of
-from bestguess.train.cores import usable_cores
+from bestguess.train.machine import usable_cores
 
 SELF_TEST_TOLERANCE = 1e-6
 _CHUNK = 4096

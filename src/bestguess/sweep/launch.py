@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bestguess.sweep.ledger import Ledger
-from bestguess.train.cores import devices_of, usable_cores
+from bestguess.train.cores import devices_of
+from bestguess.train.machine import free_memory, usable_cores
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,8 +67,7 @@ def share(worker: int, jobs: int, gpus: list[str]) -> dict[str, str]:
     part = {"PJRT_NPROC": str(cores)}
     if "BESTGUESS_MEMORY" in os.environ:
         return part
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return part | {"BESTGUESS_MEMORY": str(free // jobs // devices_of(cores))}  # a worker's devices share its memory
+    return part | {"BESTGUESS_MEMORY": str(free_memory() // jobs // devices_of(cores))}  # its devices share a worker's
 
 
 def visible_gpus() -> list[str]:

@@ -7,6 +7,8 @@ import math
 import os
 from collections.abc import Iterator
 
+from bestguess.train.machine import usable_cores
+
 MOST = 8
 """Devices that are made at most: a batch in smaller parts leaves each less to do between two sums over all.
 
@@ -18,12 +20,6 @@ SHARED = 2**20
 They hindered integers at 0.1 and 0.5 million, made no difference to filters at 1 million on sixteen cores, and helped
 filters at 2 million and more: 1.3 to 1.9 times.
 """
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use: as many as PJRT_NPROC says, or all that the system gives it."""
-    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(os.environ.get("PJRT_NPROC") or given)
 
 
 def devices_of(cores: int) -> int:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import jax
 
+from bestguess.train.machine import free_memory
+
 
 class Memory(NamedTuple):
     """Bytes that a program needs on each device, and the bytes that a device may give."""
@@ -51,5 +53,4 @@ def device_memory() -> int:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    # Virtual CPU devices share one memory.
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
+    return free_memory() // jax.local_device_count()  # a CPU's devices share one memory
