@@ -38,6 +38,10 @@ def test_what_caches_files_is_free(system):
     assert free_memory(system()) == 700 * 1024
 
 
+def test_a_system_that_does_not_know_its_caches_has_what_nothing_holds(system):
+    assert free_memory(system(**{"proc/meminfo": MEMINFO.replace("MemAvailable", "Buffers")})) == 100 * 1024
+
+
 def test_a_group_leaves_what_it_does_not_hold_but_as_a_cache(system):
     groups = {**group("job/step/", "max", 90_000, 0), **group("job/", "100000", 90_000, 20_000)}
     assert free_memory(system(**{"proc/self/cgroup": "0::/job/step\n"}, **groups)) == 30_000

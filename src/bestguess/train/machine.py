@@ -32,7 +32,8 @@ def free_memory(root: Path = Path("/")) -> int:
         lines = (root / "proc/meminfo").read_text().splitlines()
     except OSError:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    kilobytes = dict(line.split(":", 1) for line in lines)["MemAvailable"].split()[0]
+    told = dict(line.split(":", 1) for line in lines)
+    kilobytes = told.get("MemAvailable", told["MemFree"]).split()[0]  # the former since Linux 3.14
     return min([1024 * int(kilobytes), *_left_in_groups(root)])
 
 
