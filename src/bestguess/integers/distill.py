@@ -31,7 +31,7 @@ from bestguess.integers.problem import IntegerProblem, Setting, make_problem, ph
 from bestguess.integers.report import EVALUATION, LESSON, TRAINING, write_report
 from bestguess.integers.runs import evaluate, load, read
 from bestguess.integers.sampler import Sampler
-from bestguess.integers.table import hashed
+from bestguess.integers.table import seen
 from bestguess.train.checkpoint import lock
 from bestguess.train.config import to_dict
 from bestguess.train.cores import use_cores
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _CHUNK = 2048
-_LESSON = 16
+_DRAWN = 16
 """The purpose of the key that lessons are drawn with."""
 
 
 def distill(flags: DistillFlags, console: Console) -> dict[str, Any]:
     """Teach one model by the runs of a folder, evaluate it beside the oracle, write its page; return its figures."""
     began = time.perf_counter()
+    use_cores()
     taught_by = read(flags.run)
-    use_cores(taught_by.product())
     state = load(flags.run, taught_by)
     runs = sound_runs(state)
     if len(runs) < 2:
@@ -173,28 +173,22 @@ class Lesson(Problem[Setting, IntegerModel]):
 def make_lesson(config: IntegersConfig, teachers: list[IntegerModel], first: int, count: int) -> Lesson:
     """Return the lesson of a student that starts as the teacher at place `first`.
 
-    count: sequences that the teachers go on with, an equal number each; fewer remain, see `unseen`.
+    count: sequences that the teachers go on with, an equal number each; those held out of training are left out.
     Raises UserError where none does.
     """
     problem = make_problem(config)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *teachers)
     mixture = phase_weights(config.task, jnp.ones(()))
-    key = member_key(jnp.asarray(config.train.first_seed), _LESSON)
+    key = member_key(jnp.asarray(config.train.first_seed), _DRAWN)
     keys = jax.random.split(key, (len(teachers), -(-count // len(teachers))))
     terms = np.asarray(_continued(stacked, problem.sampler, mixture, keys), np.uint8)[:count]
-    terms = terms[unseen(config, terms)]
+    terms = terms[seen(config.task, terms)]
     if not len(terms):
         raise UserError(f"--sequences {count}: all of them are held out of training; draw more")
     # The teachers' weights, in a model that drops nothing.
     like = eqx.filter_eval_shape(problem.init, Setting(jnp.zeros(())), key)
     student = jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(teachers[first]))
     return Lesson(problem, student, jnp.asarray(terms), _judged(stacked, jnp.asarray(terms)))
-
-
-def unseen(config: IntegersConfig, terms_NT: np.ndarray) -> np.ndarray:
-    """Return which full contexts are neither the evaluation's nor the validation's, by the hash of their terms."""
-    chance = hashed(terms_NT, np.full(len(terms_NT), terms_NT.shape[1]), salt=0)
-    return chance >= config.task.held_out + config.task.validation
 
 
 @eqx.filter_jit

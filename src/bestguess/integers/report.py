@@ -175,7 +175,7 @@ def _table(
         f"{100 * RANDOM.accuracy:.2f} % of the time, {RANDOM.mean_distance:.2f} away on average, and "
         f"loses {RANDOM.loss:.3f} nats."
     )
-    if evaluation.get("together") is not None or lesson:
+    if evaluation.get("together") or (lesson and lesson["together"]):
         caption += " Together: the mean of the runs' probabilities."
     return columns, rows, caption
 

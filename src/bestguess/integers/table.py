@@ -131,14 +131,16 @@ def make_table(
     rows, lengths = shown[new], count[new]
     family, choice, source_prior = family[order], choice[order], source_prior[order]
     prior = np.stack([np.bincount(row, source_prior * (phase[family] == i), len(rows)) for i in range(PHASES)])
-    chance = hashed(rows[:, :length], np.minimum(lengths, length), salt)
+    held_out, validation = _parts(
+        rows[:, :length], np.minimum(lengths, length), held_out_fraction, validation_fraction, salt
+    )
     return Table(
         families=families,
         rows=rows,
         lengths=lengths,
         prior=prior,
-        held_out=chance < held_out_fraction,
-        validation=(chance >= held_out_fraction) & (chance < held_out_fraction + validation_fraction),
+        held_out=held_out,
+        validation=validation,
         first_source=np.r_[np.flatnonzero(new), len(row)],
         source_family=family,
         source_choice=choice,
@@ -152,6 +154,21 @@ def table_of(config: IntegerTaskConfig) -> Table:
     return make_table(
         config.length, config.overflow, config.held_out, families=families, validation_fraction=config.validation
     )
+
+
+def seen(config: IntegerTaskConfig, contexts: np.ndarray) -> np.ndarray:
+    """Return which full contexts (uint8 [n, length]) training may see, in the config's table or not, bool [n]."""
+    lengths = np.full(len(contexts), contexts.shape[1])
+    held_out, validation = _parts(contexts, lengths, config.held_out, config.validation)
+    return ~(held_out | validation)
+
+
+def _parts(
+    contexts: np.ndarray, lengths: np.ndarray, held_out: float, validation: float, salt: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which contexts are held out for the evaluation, and which for validation, by a hash of their terms."""
+    chance = hashed(contexts, lengths, salt)
+    return chance < held_out, (chance >= held_out) & (chance < held_out + validation)
 
 
 def hashed(rows: np.ndarray, lengths: np.ndarray, salt: int) -> np.ndarray:
