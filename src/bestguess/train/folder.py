@@ -32,7 +32,10 @@ def new_folder(family: str, out: Path | None) -> Path:
                 break
             out = out.with_name(f"{now}-{again}")
     if (out / CONFIG).exists():
-        raise UserError(f"--out {out}: already holds a training; go on with --resume {out}, or name another folder")
+        raise UserError(
+            f"--out {out}: already holds a training; go on with --resume {out} (of {family} train), or name another "
+            "folder"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
