@@ -47,6 +47,7 @@ from side_by_side import (
     error_line,
     memory_of,
     one_device,
+    our_training,
     own_devices,
     print_table,
     profile,
@@ -143,7 +144,7 @@ def configuration(args: argparse.Namespace, runs: int):
     """Return the configuration of `runs` runs: the default or the small preset, or toy sizes."""
     from bestguess.filters.config import PRESETS, FiltersConfig, FilterTaskConfig, RolloutConfig
 
-    config: FiltersConfig = PRESETS["default" if args.device == "gpu" else "small"]
+    config: FiltersConfig = PRESETS[("default" if args.device == "gpu" else "small",)]
     if args.tiny:
         config = dataclasses.replace(
             config,
@@ -232,10 +233,9 @@ def compare(args: argparse.Namespace, result: dict[str, Any]) -> None:
 
     import torch_filters
     from bestguess.filters.forecaster import make_forecaster
-    from bestguess.filters.problem import make_members
 
     config = configuration(args, 1)
-    task = jax.tree.map(lambda leaf: leaf[0], make_members(config).task)
+    task = jax.tree.map(jnp.asarray, our_training("filters", config).tasks[0])
     exact = dataclasses.replace(config.model, dtype="float32")
     forecaster = make_forecaster(exact, jnp.asarray(task.scale), key=jax.random.key(0))
     # The head starts as zeros and gains as ones, which would hide everything before them.
@@ -285,21 +285,21 @@ class Ours:
     """`bestguess` with some runs in one program."""
 
     def __init__(self, args: argparse.Namespace, runs: int):
-        from bestguess.filters.problem import FilterProblem, make_members
-        from bestguess.train.ensemble import Ensemble
+        from bestguess.train.program import Program
 
         config = configuration(args, runs)
+        training = our_training("filters", config)
         self.runs, self.turn, self.step = runs, args.steps, 0
-        self.ensemble = Ensemble(FilterProblem(config.model), config.train, make_members(config), own_devices(args))
-        self.compiled = self.ensemble.compile(args.steps)
-        self.state = self.ensemble.start()
+        self.program = Program(training.problem, config.train, training.members, own_devices(args))
+        self.compiled = self.program.compile(args.steps)
+        self.state = self.program.start()
         self.run(args.steps)
 
     def run(self, steps: int) -> float:
         """Take `steps` steps, wait for the device, return the mean loss of the first run over them."""
         import jax
 
-        self.state, metrics = self.ensemble.chunk(self.state, self.step, steps)
+        self.state, metrics = self.program.chunk(self.state, self.step, steps)
         self.step += steps
         jax.block_until_ready((self.state, metrics))
         return float(metrics["train_loss"][0])
@@ -346,13 +346,13 @@ def makers(args: argparse.Namespace) -> dict[str, Any]:
         if not problem:
             import jax
 
-            from bestguess.filters.problem import FilterProblem, make_members
-            from bestguess.train.ensemble import Ensemble
+            from bestguess.train.program import Program
 
             config = configuration(args, 1)
-            ensemble = Ensemble(FilterProblem(config.model), config.train, make_members(config), one_device())
+            training = our_training("filters", config)
+            program = Program(training.problem, config.train, training.members, one_device())
             first = lambda tree: jax.tree.map(lambda leaf: leaf[0], tree)  # noqa: E731
-            problem.append(common_problem(config, first(ensemble.start().model), first(ensemble.members.task)))
+            problem.append(common_problem(config, first(program.start().model), first(program.members.task)))
         trainer = torch_filters.Trainer(problem[0], torch_filters.Form(**form), torch_device(args), args.dtype)
         trainer.runs, trainer.turn = 1, args.steps
         if args.device == "gpu" and not form.get("graph"):
@@ -429,11 +429,10 @@ def rollouts(args: argparse.Namespace, result: dict[str, Any]) -> None:
         import jax.numpy as jnp
 
         from bestguess.filters.forecaster import make_forecaster, rollout
-        from bestguess.filters.problem import make_members
 
         config = configuration(args, 1)
         context, horizon = config.rollout.context, max(config.rollout.horizons)
-        task = jax.tree.map(lambda leaf: leaf[0], make_members(config).task)
+        task = jax.tree.map(jnp.asarray, our_training("filters", config).tasks[0])
         forecaster = make_forecaster(config.model, jnp.asarray(task.scale), key=jax.random.key(0))
         keys = jax.random.split(jax.random.key(1), args.rollouts)
         seen = jax.jit(lambda keys: jax.vmap(task.sample)(keys)[:, :context])(keys)

@@ -8,12 +8,12 @@ median over the rounds; a ratio is the median of the ratios within each round. E
 the step, by Walker's alias method from a table on the device, clips, and updates with AdamW. Chunks of `bestguess`
 end in a validation of 2 sequences, the fewest possible: it is in the time.
 
-The model is the design document's (2 layers, 2 heads, FFN 32, batch 32, post-norm, learned positions, weighted
-loss), at a width of 64 with its features lifted, or at the document's own 2 (`--width 2`). On a GPU, PyTorch runs
-eagerly; under torch.compile; under its mode reduce-overhead (CUDA graphs of the model); and with the whole compiled
-step, optimiser included, captured in one CUDA graph, parameters apart and in three flat tensors. The first three
-take a fraction of the steps a turn, as they would take most of the time. On a CPU, eager PyTorch with 1 thread and
-with as many as there are cores, with scaled_dot_product_attention and with the products written out; `bestguess`
+The model is the original design's, docs/decisions.md (2 layers, 2 heads, FFN 32, batch 32, post-norm, learned
+positions, weighted loss), at a width of 64 with its features lifted, or at its own 2 (`--width 2`). On a GPU, PyTorch
+runs eagerly; under torch.compile; under its mode reduce-overhead (CUDA graphs of the model); and with the whole
+compiled step, optimiser included, captured in one CUDA graph, parameters apart and in three flat tensors. The first
+three take a fraction of the steps a turn, as they would take most of the time. On a CPU, eager PyTorch with 1 thread
+and with as many as there are cores, with scaled_dot_product_attention and with the products written out; `bestguess`
 as its command trains, with a device to each core. Before, both models are given the same weights and rows and must
 agree in float32 to 1e-4 of the largest value.
 
@@ -236,7 +236,7 @@ class Ours:
 
     def __init__(self, args: argparse.Namespace, runs: int, packed: bool = True):
         from bestguess.integers.problem import IntegerProblem, make_members, make_problem
-        from bestguess.train.ensemble import Ensemble
+        from bestguess.train.program import Program
 
         class Unpacked(IntegerProblem):
             packed = False
@@ -246,9 +246,9 @@ class Ours:
         problem = make_problem(config)
         if not packed:
             problem = Unpacked(problem.sampler, problem.validation, problem.config)
-        self.ensemble = Ensemble(problem, config.train, make_members(config), own_devices(args))
-        self.compiled = self.ensemble.compile(args.steps)
-        self.state = self.ensemble.start()
+        self.program = Program(problem, config.train, make_members(config), own_devices(args))
+        self.compiled = self.program.compile(args.steps)
+        self.state = self.program.start()
         self.run(args.steps)
         if packed:
             _KEPT[runs] = self
@@ -257,7 +257,7 @@ class Ours:
         """Take `steps` steps, wait for the device, return the mean loss of the first run over them."""
         import jax
 
-        self.state, metrics = self.ensemble.chunk(self.state, self.step, steps)
+        self.state, metrics = self.program.chunk(self.state, self.step, steps)
         self.step += steps
         jax.block_until_ready((self.state, metrics))
         return float(metrics["train_loss"][0])

@@ -43,9 +43,9 @@ from bestguess.scratch import ops, pool  # noqa: E402
 from bestguess.scratch.data import PAD  # noqa: E402
 from bestguess.scratch.gpt import GPT, GPTConfig  # noqa: E402
 from bestguess.scratch.nn import layers  # noqa: E402
+from bestguess.scratch.ops import Tensor  # noqa: E402
 from bestguess.scratch.optim import AdamW  # noqa: E402
 from bestguess.scratch.record import cores, cpu  # noqa: E402
-from bestguess.scratch.tensor import Tensor  # noqa: E402
 
 SIZES: dict[str, tuple[GPTConfig, int, int]] = {
     "33,472 parameters, 32 × 64": (GPTConfig(vocab=61, d_model=32, layers=2, heads=8, positions=128), 32, 64),

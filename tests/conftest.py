@@ -6,6 +6,7 @@ JAX reads its settings from the environment when it is first imported; the proce
 from __future__ import annotations
 
 import os
+from importlib.metadata import entry_points
 
 from jaxtyping import install_import_hook
 
@@ -22,8 +23,12 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FASTER_TO_COMPILE
 for name in ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-# Shapes in signatures are enforced here, and only here.
+# Shapes in signatures are enforced here, and only here. A family of ours is known by its entry point.
+FAMILIES = [entry.value.rpartition(".")[0] for entry in entry_points(group="bestguess.families")]
 install_import_hook(
-    ["bestguess.task", "bestguess.nn", "bestguess.train", "bestguess.filters", "bestguess.integers"],
+    [
+        *("bestguess.task", "bestguess.sampled", "bestguess.nn", "bestguess.train", "bestguess.workflow"),
+        *(package for package in FAMILIES if package.startswith("bestguess.")),
+    ],
     "beartype.beartype",
 )

@@ -1,18 +1,26 @@
-"""What every command shares: its errors, its console, its `--json` flag. Imports nothing heavy."""
+"""What every command shares: its declaration, its errors, its console. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import re
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
+    from rich.text import Text
 
 
 class UserError(Exception):
     """Bad input: one line that names the flag, file or key at fault and the mend. Exit status 2."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shown(message))
 
 
 class Failure(Exception):
@@ -22,8 +30,44 @@ class Failure(Exception):
     """
 
     def __init__(self, message: str, result: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
+        super().__init__(shown(message))
         self.result = result
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its one-line summary, the dataclass of its flags, the function that runs it.
+
+    `flags` and `run` are `module:name`, so that listing commands imports none of them. The function takes (flags,
+    console) and returns one JSON-able dict; the command line adds `--json` itself. Where a command is `given_family`,
+    `flags` names a function from the family to the dataclass, and the function takes (family, flags, console).
+
+    The dataclass may have class methods `choices() -> dict[str, tuple[str, ...]]`, the values of flags such as
+    --preset that set the others' defaults, and `chosen(values) -> instance`. With a field `resume` it lists in
+    WITH_RESUME the flags that may be given with it.
+    """
+
+    summary: str
+    flags: str
+    run: str
+    given_family: bool = False
+    family: Any = None
+    """The `Family`, set by its declaration."""
+
+    def flags_class(self) -> Any:
+        """Return the dataclass of the command's flags."""
+        found = load(self.flags)
+        return found(self.family) if self.given_family else found
+
+    def call(self, flags: Any, console: Console) -> dict[str, Any]:
+        """Run the command and return its result."""
+        return load(self.run)(*((self.family,) if self.given_family else ()), flags, console)
+
+
+def load(path: str) -> Any:
+    """Return what `module:name` names; its module is imported now."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -32,10 +76,39 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+# Control characters, which steer a terminal; those that turn the direction of writing; halves of characters.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str, keep: str = "") -> str:
+    """Return `text` with every character that would act on a terminal, but those of `keep`, written out: `\\x1b`."""
+    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
+
+
+def labelled(label: str, text: str, style: str) -> Text:
+    """Return `label` in a style and, after it, `text` as it is; neither is taken as markup."""
+    from rich.text import Text
+
+    return Text.assemble((shown(label), style), " " * bool(text), shown(text))
+
+
 def make_console(json: bool) -> Console:
-    """Return the console that a command talks to: standard output, or standard error under `--json`."""
+    """Return the console that a command talks to: standard output, or standard error under `--json`.
+
+    It prints text as it is: names and messages come from outside, and `[red]` in one of them is no markup. Styles are
+    given by `style=` or as a Text.
+    """
     from rich.console import Console
+    from rich.text import Text
+
+    class Literal(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(shown(text, keep="\n\t"), **options)
+
+        def status(self, status: Any, **options: Any) -> Status:
+            return super().status(Text(shown(status)) if isinstance(status, str) else status, **options)
 
     # A pipe has no width of its own: 100 columns keep tables whole in logs.
     file = sys.stderr if json else sys.stdout
-    return Console(file=file, width=None if file.isatty() else 100, highlight=False, soft_wrap=False)
+    width = None if file.isatty() else 100
+    return Literal(file=file, width=width, highlight=False, soft_wrap=False, markup=False, emoji=False)

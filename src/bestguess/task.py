@@ -12,12 +12,14 @@ orthogonal to every function of the past (Anderson & Moore, "Optimal Filtering",
 distance between two *predictions*, on the same sequences, measures the regret with far less noise
 than the difference of two losses.
 
-A new family of sequences starts here: subclass `Task`, give `sample` and `oracle`.
+A new family of sequences starts here: subclass `OracleTask`, and give `sample`, `oracle` and `constant`. If only the
+floor is known, `FlooredTask`; if not even that, as for natural text, `Task`: nothing that needs a floor takes one.
 """
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -33,7 +35,8 @@ class Gaussian(eqx.Module):
     """A Gaussian prediction of each element of a sequence, given the elements before it."""
 
     mean: Float[Array, "*T d"]
-    covariance: Float[Array, "*T d d"]
+    covariance: Float[Array, "*T d d"] | None = None
+    """None: a point prediction, whose regret is known and whose own expected loss is not."""
 
 
 class Categorical(eqx.Module):
@@ -44,16 +47,34 @@ class Categorical(eqx.Module):
 
 Prediction = Gaussian | Categorical
 
+Predictor = Callable[[Num[Array, "n T *d"]], Prediction]
+"""Sequences → predictions of every element of each, from the elements before it: leaves [n, T, ...]."""
+
 
 class Task(eqx.Module):
-    """A distribution over sequences whose best possible prediction is known.
+    """A distribution over sequences, and which of their elements are predicted. A pytree."""
 
-    A pytree: the trainer stacks tasks of equal shapes along a leading `run` axis.
-    """
+    @property
+    def predicted(self) -> slice:
+        """The elements that are predicted, along the sequence: all, unless nothing stands before the first ones."""
+        return slice(None)
 
     @abc.abstractmethod
     def sample(self, key: Key[Array, ""]) -> Num[Array, "T *d"]:
         """Return one sequence, drawn with `key`."""
+
+
+class FlooredTask(Task):
+    """A task of which it is known how well it can be predicted, though not by which predictor."""
+
+    @property
+    @abc.abstractmethod
+    def floor(self) -> Float[Array, ""]:
+        """The smallest expected loss that any predictor has, averaged over the predicted elements."""
+
+
+class OracleTask(FlooredTask):
+    """A task whose best possible prediction is known at every element, and the best one that ignores the past."""
 
     @abc.abstractmethod
     def oracle(self, sequence: Num[Array, "T *d"]) -> Prediction:
@@ -62,6 +83,24 @@ class Task(eqx.Module):
     @abc.abstractmethod
     def constant(self) -> Prediction:
         """Return the best prediction of every element that ignores the past: the skill's zero."""
+
+    def sample_with_oracle(self, key: Key[Array, ""]) -> tuple[Num[Array, "T *d"], Prediction]:
+        """Return one sequence and its oracle's prediction; a task that has both for the price of one says so here."""
+        sequence = self.sample(key)
+        return sequence, self.oracle(sequence)
+
+    @property
+    def floor(self) -> Float[Array, ""]:
+        """The oracle's expected loss, averaged over the predicted elements.
+
+        A mean over sequences drawn with a key of its own; a task that knows it exactly says so here.
+        """
+        keys = jax.random.split(jax.random.key(_FLOOR_KEY), _FLOOR_SEQUENCES)
+        losses = jax.vmap(lambda key: expected_loss(self.oracle(self.sample(key)))[self.predicted])(keys)
+        return jnp.mean(losses)
+
+
+_FLOOR_KEY, _FLOOR_SEQUENCES = 2**31 - 1, 4096
 
 
 def regret(prediction: Prediction, oracle: Prediction) -> Float[Array, "*T"]:
@@ -86,6 +125,8 @@ def expected_loss(oracle: Prediction) -> Float[Array, "*T"]:
     """
     match oracle:
         case Gaussian():
+            if oracle.covariance is None:
+                raise TypeError("a point prediction does not say how far off it expects to be")
             return jnp.trace(oracle.covariance, axis1=-2, axis2=-1)
         case Categorical():
             log_p = jax.nn.log_softmax(oracle.logits)

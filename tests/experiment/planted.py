@@ -13,7 +13,7 @@ import numpy as np
 from bestguess import __version__
 from bestguess.sweep.commands import open_ledger
 from bestguess.sweep.config import SweepFlags
-from bestguess.sweep.family import RATE, SEED
+from bestguess.sweep.keys import RATE, SEED
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import config_of
 

@@ -47,7 +47,7 @@ def test_many_hypotheses_have_a_row_each_with_the_deciding_effect_by_verdict(tmp
     assert chart.title == "Effects (incomplete)"
     labels = [chart.y_ticks[row] for row in sorted(chart.y_ticks, reverse=True)]
     assert chart.rows == len(labels) == 15
-    assert labels[0] == "H1  The document's design beats the default"
+    assert labels[0] == "H1  The original design beats the default"
     assert labels[-1] == "H9  No leakage: held-out rows are no harder"
     drawn = {series.name: series for series in chart.series if isinstance(series, Points)}
     for verdict in analysis.verdicts:

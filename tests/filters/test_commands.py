@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -183,6 +184,7 @@ def test_a_run_that_diverges_stops_alone(tmp_path, capsys):
 def test_quickstart_gives_the_promised_json(tmp_path, capsys, monkeypatch):
     """At toy size; CI runs the real one."""
     from bestguess.filters import commands, config
+    from bestguess.workflow import commands as shared
 
     toy = dataclasses.replace(
         config.small(),
@@ -192,12 +194,12 @@ def test_quickstart_gives_the_promised_json(tmp_path, capsys, monkeypatch):
         test_sequences=8,
     )
     monkeypatch.setattr(commands, "small", lambda: toy)
-    spread: list[bool] = []
-    monkeypatch.setattr(commands, "use_cores", lambda: spread.append(True))
+    spread: list[tuple[float, int]] = []
+    monkeypatch.setattr(shared, "use_cores", lambda product, runs: spread.append((product, runs)))
     words = ["--steps", "2", "--lambda", "0.5", "0.9", "--out", str(tmp_path / "q"), "--json"]
     status, result, _ = run(capsys, "quickstart", *words)
     assert status == 0
-    assert spread == [True]  # over the machine's cores, as all trainings
+    assert spread == [(math.inf, 2)]  # over the machine's cores, as all trainings
     assert set(result) == {"runs", "report", "seconds"}
     for one, lambda_ in zip(result["runs"], (0.5, 0.9)):
         assert one["lambda"] == lambda_

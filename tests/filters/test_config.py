@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import yaml
 
 from bestguess.command import UserError
+from bestguess.config import from_dict, runs, to_dict
 from bestguess.filters.config import (
     PATCHES,
     PRESETS,
     FilterModelConfig,
     FiltersConfig,
     FilterTaskConfig,
-    QuickstartFlags,
     RolloutConfig,
-    Run,
-    TrainFlags,
     small,
 )
-from bestguess.train.config import TrainConfig, from_dict, to_dict
+from bestguess.filters.family import FAMILY
+from bestguess.filters.flags import QuickstartFlags
+from bestguess.train.config import TrainConfig
+from bestguess.workflow.flags import train_flags
 
 nan, inf = float("nan"), float("inf")
 
@@ -47,16 +49,18 @@ def message(changed: FiltersConfig) -> str:
 
 
 def test_the_presets_are_possible():
-    for name, preset in PRESETS.items():
+    flags_class = train_flags(FAMILY)
+    for (name,), preset in PRESETS.items():
         preset.check()
-        flags = TrainFlags.presets()[name]
+        flags = flags_class.chosen({"preset": name})
         assert flags.preset == name
         assert flags.config() == preset
-    assert set(TrainFlags.presets()) == set(PRESETS)
-    assert PRESETS["small"] == small() != PRESETS["default"]
+    assert flags_class.choices() == {"preset": ("default", "small")}
+    assert set(PRESETS) == {("default",), ("small",)}
+    assert PRESETS["small",] == small() != PRESETS["default",] == FiltersConfig()
 
 
-def test_the_defaults_are_the_specification():
+def test_the_defaults_are_the_original_design():
     task, model, rollout = FilterTaskConfig(), FilterModelConfig(), RolloutConfig()
     assert (task.length, task.latent_dim, task.observed_dim, task.sigma, task.lambda_) == (256, 64, 2, 1.0, (0.9,))
     assert (model.layers, model.d_model, model.heads) == (4, 256, 4)
@@ -99,8 +103,8 @@ def test_the_defaults_are_the_specification():
         ({"rollout__context": 63, "model__patch": 2}, "--context 63: must be a positive multiple of --patch 2"),
         ({"rollout__horizons": ()}, "--horizons (none):"),
         ({"rollout__horizons": (0, 2)}, "--horizons 0 2: give positive"),
-        ({"rollout__horizons": (4, 2)}, "--horizons 4 2: give them rising"),
-        ({"rollout__horizons": (2, 2)}, "--horizons 2 2: give them rising"),
+        ({"rollout__horizons": (4, 2)}, "--horizons 4 2: must increase"),
+        ({"rollout__horizons": (2, 2)}, "--horizons 2 2: must increase"),
         ({"rollout__context": 64, "rollout__horizons": (193,)}, "--context 64 and --horizons 193 reach past"),
         ({"rollout__rollouts": 1}, "--rollouts 1: at least 2"),
         ({"test_sequences": 1}, "--test-sequences 1: at least 2"),
@@ -126,42 +130,50 @@ def test_the_last_possible_combination_is_taken(changes):
 
 
 def test_runs_are_every_combination_in_the_order_of_the_run_axis():
-    runs = config(
-        task__lambda_=(0.9, 0.5),
-        task__structure=("dense", "diagonal"),
-        train__seeds=2,
-        train__first_seed=7,
-        train__learning_rate=(1e-3, 3e-3, 1e-4),
-    ).runs()
-    assert len(runs) == len(set(runs)) == 2 * 2 * 2 * 3
-    assert runs == [
-        Run(lambda_, structure, seed, rate)
-        for lambda_ in (0.9, 0.5)
-        for structure in ("dense", "diagonal")
-        for seed in (7, 8)
-        for rate in (1e-3, 3e-3, 1e-4)
+    made = runs(
+        config(
+            task__lambda_=(0.9, 0.5),
+            task__structure=("dense", "diagonal"),
+            train__seeds=2,
+            train__first_seed=7,
+            train__learning_rate=(1e-3, 3e-3, 1e-4),
+        )
+    )
+    expected = list(itertools.product((0.9, 0.5), ("dense", "diagonal"), (7, 8), (1e-3, 3e-3, 1e-4)))
+    assert len(made) == len(set(expected)) == 2 * 2 * 2 * 3
+    names = ("lambda", "structure", "seed", "learning_rate")
+    assert [one.values for one in made] == [dict(zip(names, values)) for values in expected]
+    assert [one.index for one in made] == list(range(len(made)))
+    assert [one.config for one in made] == [
+        config(
+            task__lambda_=(lambda_,), task__structure=(structure,), train__first_seed=seed, train__learning_rate=(rate,)
+        )
+        for lambda_, structure, seed, rate in expected
     ]
-    assert runs[0].setting == (0.9, "dense")
-    assert FiltersConfig().runs() == [Run(0.9, "diagonal", 0, 1e-3)]
+    assert [(one.setting, one.seed, one.learning_rate) for one in made] == [
+        ((lambda_, structure), seed, rate) for lambda_, structure, seed, rate in expected
+    ]
+    (one,) = runs(FiltersConfig())
+    assert (one.setting, one.seed, one.learning_rate) == ((0.9, "diagonal"), 0, 1e-3)
 
 
 def test_a_label_tells_what_differs():
-    runs = config(task__lambda_=(0.9, 0.5), train__learning_rate=(1e-3, 3e-3)).runs()
-    assert [run.label(runs) for run in runs] == [
+    made = runs(config(task__lambda_=(0.9, 0.5), train__learning_rate=(1e-3, 3e-3)))
+    assert [run.label(made) for run in made] == [
         "λ 0.9, rate 0.001",
         "λ 0.9, rate 0.003",
         "λ 0.5, rate 0.001",
         "λ 0.5, rate 0.003",
     ]
-    assert runs[0].label(runs[:1]) == "λ 0.9"
-    several = config(task__structure=("dense", "rotated"), train__seeds=2).runs()
+    assert made[0].label(made[:1]) == "λ 0.9"
+    several = runs(config(task__structure=("dense", "rotated"), train__seeds=2))
     assert [run.label(several) for run in several] == [
         "dense, seed 0",
         "dense, seed 1",
         "rotated, seed 0",
         "rotated, seed 1",
     ]
-    every = config(task__lambda_=(0.9, 0.5), task__structure=("dense", "rotated"), train__seeds=2).runs()
+    every = runs(config(task__lambda_=(0.9, 0.5), task__structure=("dense", "rotated"), train__seeds=2))
     assert len({run.label(every) for run in every}) == len(every)
 
 

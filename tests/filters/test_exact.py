@@ -10,7 +10,7 @@ import pytest
 
 from bestguess.filters import kalman
 from bestguess.filters.config import PATCHES, FilterModelConfig
-from bestguess.filters.exact import exact_forecaster
+from bestguess.filters.exact import constant_forecaster, exact_forecaster
 from bestguess.filters.forecaster import Forecaster, predict, rollout
 from bestguess.filters.systems import STRUCTURES, draw_system
 from bestguess.filters.task import FilterTask
@@ -22,7 +22,14 @@ every_kind = pytest.mark.parametrize(
 )
 
 predict_ = jax.jit(predict)
-draw = jax.jit(lambda task: task.sample_with_oracle(jax.random.key(6)))
+
+
+@jax.jit
+def draw(task: FilterTask):
+    y, best = task.sample_with_oracle(jax.random.key(6))
+    return y, best.mean
+
+
 draw_ahead = jax.jit(lambda task: task.sample_with_forecast(jax.random.key(8), CONTEXT))
 rollout_ = jax.jit(rollout, static_argnums=2)
 feed = jax.jit(lambda forecaster, y, cache: forecaster(y, cache))
@@ -111,3 +118,18 @@ def test_the_wrong_system_is_found_out():
     wrong = exact_forecaster(FilterModelConfig(), other, task.scale, T)
     y, best = draw(task)
     assert off(predict_(wrong, y), best[task.predicted], task.floor) > 1e-5
+
+
+@every_kind
+def test_the_constant_predicts_0_whatever_it_sees(patch, normalisation):
+    """What the self-test holds against floor and ceiling, one step ahead and rolled out."""
+    task = make_task(SYSTEMS[0], patch)
+    config = FilterModelConfig(patch=patch, normalisation=normalisation)
+    constant = constant_forecaster(config, SYSTEMS[0], task.scale, T)
+    y, _ = draw(task)
+    unit = float(np.std(y))
+    assert unit > 0.5
+    assert np.abs(predict_(constant, y)).max() < 1e-5 * unit
+    assert np.abs(rollout_(constant, y[:CONTEXT], HORIZON)).max() < 1e-5 * unit
+    exact = exact_forecaster(config, SYSTEMS[0], task.scale, T)
+    assert jax.tree.structure(constant) == jax.tree.structure(exact)  # one compiled program for both

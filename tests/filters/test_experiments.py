@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bestguess.filters import sweep
+from bestguess.experiment.declare import decides
 from bestguess.filters.config import PRESETS
 from bestguess.filters.experiments import EXPERIMENTS, operations
-from bestguess.report.verdicts import decides
+from bestguess.filters.family import FAMILY
 
 ROOT = Path(__file__).parents[2]
-CONFIG = sweep.config({"preset": "default", "train": {"steps": 3000, "validate_every": 25}})
+CONFIG = FAMILY.single({"preset": "default", "train": {"steps": 3000, "validate_every": 25}})
 FIGURES = {
     "normalised_loss": 1.002,
     "skill": 0.99,
@@ -79,18 +79,18 @@ def test_the_small_preset_is_a_whole_experiment(name):
     from bestguess.sweep.plan import lacks, plan
     from bestguess.sweep.spec import read_spec
 
-    tested = sweep.experiments()[name]
+    tested = FAMILY.declared_experiments()[name]
     spec = read_spec(ROOT / "experiments" / f"{name}.yaml", tested.small)
     planned = plan(spec, ensemble=16)
     check(tested, planned.runs)
     assert lacks(spec, planned) == []
     assert len(planned.runs) <= 48
-    config = sweep.config({"preset": "small"})
+    config = FAMILY.single({"preset": "small"})
     assert config.task.latent_dim == 8
 
 
 def test_operations_are_those_that_the_benchmark_counts():
     found = json.loads((ROOT / "benchmarks" / "results" / "filters_h100.json").read_text())
-    assert operations(PRESETS["default"]) == (found["operations_per_step"], 12_000)
-    patched = sweep.config({"preset": "default", "model": {"patch": 4}})
+    assert operations(PRESETS["default",]) == (found["operations_per_step"], 12_000)
+    patched = FAMILY.single({"preset": "default", "model": {"patch": 4}})
     assert operations(patched)[0] < found["operations_per_step"] / 3.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -10,14 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bestguess.config import runs
 from bestguess.filters.config import FilterModelConfig, FiltersConfig, FilterTaskConfig
 from bestguess.filters.exact import exact_forecaster
+from bestguess.filters.family import FAMILY
 from bestguess.filters.forecaster import predict
-from bestguess.filters.problem import FilterProblem, distances, make_members
+from bestguess.filters.problem import FilterProblem, distances
 from bestguess.filters.systems import draw_system
 from bestguess.filters.task import FilterTask, system_of
 from bestguess.train.config import TrainConfig
-from bestguess.train.ensemble import Ensemble
+from bestguess.train.problem import Member
+from bestguess.train.program import Program
+from bestguess.workflow.training import make_training
 
 N, M, T = 5, 3, 16
 SYSTEM = draw_system("dense", latent_dim=N, observed_dim=M, lambda_=0.9, sigma=1.3, seed=4)
@@ -94,12 +99,18 @@ CONFIG = FiltersConfig(
 )
 
 
+def make_members(config: FiltersConfig) -> Member:
+    return make_training(FAMILY, Path(), runs(config)).members
+
+
 def test_members_are_the_runs_in_order():
-    members, runs = make_members(CONFIG), CONFIG.runs()
-    np.testing.assert_allclose(members.learning_rate, [run.learning_rate for run in runs], rtol=1e-6)
-    assert members.seed.tolist() == [run.seed for run in runs]
-    for i, run in enumerate(runs):
-        task = FilterTask(system_of(CONFIG.task, run), T, 2)
+    members, every = make_members(CONFIG), runs(CONFIG)
+    np.testing.assert_allclose(members.learning_rate, [run.learning_rate for run in every], rtol=1e-6)
+    assert members.seed.tolist() == [run.seed for run in every]
+    assert len({run.seed for run in every}) == 2
+    for i, run in enumerate(every):
+        setting = {"lambda_": (run.values["lambda"],), "structure": (run.values["structure"],)}
+        task = FilterTask(system_of(dataclasses.replace(CONFIG.task, **setting), run.seed), T, 2)
         own = jax.tree.map(lambda leaf, i=i: leaf[i], members.task)
         assert jax.tree.structure(own) == jax.tree.structure(task)
         for a, b in zip(jax.tree.leaves(own), jax.tree.leaves(task), strict=True):
@@ -119,10 +130,10 @@ def test_training_comes_closer_to_the_filter_and_leaves_the_scale_alone():
         ),
     )  # fmt: skip
     members = make_members(config)
-    ensemble = Ensemble(FilterProblem(config.model), config.train, members)
-    state, skills = ensemble.start(), []
+    program = Program(FilterProblem(config.model), config.train, members)
+    state, skills = program.start(), []
     for first in (0, 50, 100):
-        state, metrics = ensemble.chunk(state, first, 50)
+        state, metrics = program.chunk(state, first, 50)
         skills.append(np.asarray(metrics["skill"]))
     assert (skills[0] < skills[-1]).all()
     assert (skills[-1] > 0.2).all()

@@ -11,7 +11,7 @@ import pytest
 from bestguess.integers.collapse import around_the_first_norm, chart
 from bestguess.integers.config import document
 from bestguess.integers.model import IntegerModel
-from bestguess.report.charts import save_png
+from bestguess.report.render import save_png
 
 CONTEXTS = np.random.default_rng(0).integers(0, 256, (40, 8))
 

@@ -1,4 +1,4 @@
-"""The flags of a training: the document's choices to the letter, bases, and one clear line for what is impossible."""
+"""The flags of a training: the choices of the original design, bases, and one clear line for what is impossible."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from bestguess.cli import parse
 from bestguess.command import UserError
-from bestguess.integers.config import BASES, WIDTHS, IntegersConfig, Run, document, lifted
-from bestguess.train.config import from_dict, to_dict
+from bestguess.config import from_dict, runs, to_dict
+from bestguess.integers.config import BASES, WIDTHS, IntegersConfig, document, lifted
 
 
 def change(config: IntegersConfig, **rooms) -> IntegersConfig:
@@ -18,7 +18,7 @@ def change(config: IntegersConfig, **rooms) -> IntegersConfig:
     )
 
 
-def test_the_documents_ticked_choices_to_the_letter():
+def test_the_choices_of_the_original_design():
     d = document()
     assert (d.task.length, d.task.lengths, d.task.curriculum) == (8, "fixed", "gradual")
     assert (d.model.embedding, d.model.lift, d.model.d_model) == ("tuple", False, 2)
@@ -50,11 +50,11 @@ def test_every_base_is_possible_and_survives_its_file(base):
 
 
 def test_flags_begin_at_a_design_of_a_preset():
-    flags = parse("integers train", ["--design", "document", "--preset=small", "--heads", "1"])
+    flags, _ = parse("integers train", ["--design", "document", "--preset=small", "--heads", "1"])
     expected = BASES["small", "document"]
     assert flags.config() == change(expected, model={"heads": 1})
     assert (flags.design, flags.preset) == ("document", "small")
-    assert parse("integers train", []).config() == IntegersConfig()
+    assert parse("integers train", [])[0].config() == IntegersConfig()
     with pytest.raises(UserError, match="--design documnt: unknown; did you mean document"):
         parse("integers train", ["--design", "documnt"])
 
@@ -65,15 +65,15 @@ def test_flags_begin_at_a_design_of_a_preset():
         ({"task": {"length": 17}}, "--length 17: must be from 2 to 16"),
         ({"task": {"phases": 4}}, "--phases 4: must be 1, 2 or 3"),
         ({"task": {"held_out": 1.0}}, "--held-out 1: must lie between"),
-        ({"task": {"held_out": 0.5, "validation": 0.5}}, "--validation 0.5: must not be negative, and leave"),
-        ({"model": {"lift": False}}, "has {} features; give it --d-model {}, or lift"),
+        ({"task": {"held_out": 0.5, "validation": 0.5}}, "--validation 0.5: must not be negative, and --held-out 0.5"),
+        ({"model": {"lift": False}}, "has {} features; use --d-model {} or --lift"),
         ({"objective": {"alpha": ()}}, "--alpha : give each value once"),
         ({"objective": {"alpha": (0.1, 0.1)}}, "--alpha 0.1 0.1: give each value once"),
         ({"objective": {"alpha": (-1.0,)}}, "--alpha -1: must be finite and not negative"),
         ({"objective": {"alpha": (0.1, 1.0)}}, "several only with --loss weighted"),
         ({"objective": {"masked_weight": float("nan")}}, "--masked-weight nan: must be finite"),
-        ({"train": {"schedule": "exponential"}}, "never reaches --final-learning-rate 0; give it a share"),
-        ({"train": {"schedule": "step"}}, "never reaches --final-learning-rate 0; give it a share"),
+        ({"train": {"schedule": "exponential"}}, "never reaches --final-learning-rate 0; give a fraction"),
+        ({"train": {"schedule": "step"}}, "never reaches --final-learning-rate 0; give a fraction"),
         ({"train": {"clip_value": 0.0}}, "--clip-value 0.0: must be positive"),
     ],
 )
@@ -91,9 +91,14 @@ def test_runs_are_alphas_seeds_and_rates_in_order():
         objective={"loss": "weighted", "alpha": (0.0, 0.1)},
         train={"seeds": 2, "first_seed": 3, "learning_rate": (1e-3, 1e-2)},
     )
-    runs = config.runs()
-    assert [(r.alpha, r.seed, r.learning_rate) for r in runs] == [
+    every = runs(config)
+    assert [(r.values["alpha"], r.seed, r.learning_rate) for r in every] == [
         (alpha, seed, rate) for alpha in (0.0, 0.1) for seed in (3, 4) for rate in (1e-3, 1e-2)
     ]
-    assert runs[1].label(runs) == "α 0, rate 0.01, seed 3"
-    assert Run(0.1, 0, 1e-3).label([Run(0.1, 0, 1e-3)]) == "the run"
+    for one in every:
+        own = one.config
+        assert own.objective.alpha == (one.values["alpha"],)
+        assert (own.train.first_seed, own.train.seeds, own.train.learning_rate) == (one.seed, 1, (one.learning_rate,))
+    assert every[1].label(every) == "α 0, rate 0.01, seed 3"
+    (alone,) = runs(IntegersConfig())
+    assert alone.label([alone]) == "the run"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bestguess.integers.curriculum import FINAL, STAGES, TRANSITIONS, chart, mixture
+from bestguess.integers.curriculum import FINAL, STAGES, TRANSITIONS, mixture
+from bestguess.integers.page import _curriculum
 
 KINDS = ("none", "strict", "gradual")
 
@@ -54,6 +55,6 @@ def test_the_same_under_jax(kind):
 
 
 def test_the_picture_shows_every_phase():
-    picture = chart("gradual")
+    picture = _curriculum("gradual")
     assert [series.name for series in picture.series] == ["phase 1", "phase 2", "phase 3"]
     np.testing.assert_allclose(picture.series[2].y[-1], FINAL[2])

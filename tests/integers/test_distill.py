@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 from bestguess.command import UserError
+from bestguess.config import runs
 from bestguess.integers.config import IntegersConfig
 from bestguess.integers.distill import Lesson, check_count, make_lesson, student_config
+from bestguess.integers.family import FAMILY
 from bestguess.integers.flags import DistillFlags
 from bestguess.integers.model import IntegerModel
-from bestguess.integers.problem import Setting, make_members
+from bestguess.integers.problem import Setting, make_problem
 from bestguess.integers.table import table_of
-from bestguess.train.ensemble import Ensemble
+from bestguess.train.program import Program
+from bestguess.workflow.training import make_training
 from tests.integers.test_problem import tiny
 
 CONFIG = tiny(task={"held_out": 0.2, "validation": 0.2}, model={"dropout": 0.3}, train={"seeds": 3})
@@ -44,7 +47,7 @@ TEACHERS = [teacher(seed) for seed in range(3)]
 
 @pytest.fixture(scope="module")
 def lesson() -> Lesson:
-    return make_lesson(student(), TEACHERS, 1, 500)
+    return make_lesson(make_problem(student()), TEACHERS, 1, 500)
 
 
 def always(value: int) -> IntegerModel:
@@ -55,7 +58,7 @@ def always(value: int) -> IntegerModel:
 
 def test_sequences_begin_as_training_rows_and_go_on_as_a_teacher_does():
     length, table = CONFIG.task.length, table_of(CONFIG.task)
-    found = np.asarray(make_lesson(student(), [always(7), always(9)], 0, 400).terms_NT)
+    found = np.asarray(make_lesson(make_problem(student()), [always(7), always(9)], 0, 400).terms_NT)
     beginnings = [{bytes(row[:k]) for row in table.rows[table.part("seen")]} for k in range(length + 1)]
     real, said = [], set()
     for row in found:
@@ -80,7 +83,7 @@ def test_what_is_held_out_of_training_is_no_lesson(lesson):
 def test_a_lesson_of_nothing_but_held_out_contexts_is_refused():
     config = dataclasses.replace(student(), task=dataclasses.replace(CONFIG.task, held_out=0.5, validation=0.4999))
     with pytest.raises(UserError, match="--sequences 1: all of them are held out"):
-        make_lesson(config, TEACHERS, 0, 1)
+        make_lesson(make_problem(config), TEACHERS, 0, 1)
 
 
 def test_a_lesson_that_does_not_fit_is_refused(monkeypatch):
@@ -92,11 +95,11 @@ def test_a_lesson_that_does_not_fit_is_refused(monkeypatch):
 
 
 def test_a_lesson_is_a_function_of_its_seed(lesson):
-    again = make_lesson(student(), TEACHERS, 1, 500)
+    again = make_lesson(make_problem(student()), TEACHERS, 1, 500)
     np.testing.assert_array_equal(again.terms_NT, lesson.terms_NT)
     np.testing.assert_array_equal(again.p_NTV, lesson.p_NTV)
     config = dataclasses.replace(student(), train=dataclasses.replace(student().train, first_seed=5))
-    other = make_lesson(config, TEACHERS, 1, 500)
+    other = make_lesson(make_problem(config), TEACHERS, 1, 500)
     assert len(other.terms_NT) != len(lesson.terms_NT) or (other.terms_NT != lesson.terms_NT).any()
 
 
@@ -125,7 +128,7 @@ def test_the_loss_is_the_cross_entropy_and_least_where_student_and_teachers_agre
     log_q = np.asarray(jax.nn.log_softmax(TEACHERS[0](jnp.asarray(lesson.terms_NT[4], jnp.int32))[0]), np.float64)
     assert float(loss) == pytest.approx(-(np.asarray(lesson.p_NTV[4], np.float64) * log_q).sum(), rel=1e-4)
     assert float(count) == CONFIG.task.length
-    alike = make_lesson(student(), [TEACHERS[2]] * 2, 0, 50)
+    alike = make_lesson(make_problem(student()), [TEACHERS[2]] * 2, 0, 50)
 
     def slope(of: Lesson, model: IntegerModel) -> float:
         gradient = eqx.filter_grad(lambda m: of.loss(m, SETTING, place)[0])(model)
@@ -136,12 +139,12 @@ def test_the_loss_is_the_cross_entropy_and_least_where_student_and_teachers_agre
 
 def test_a_student_comes_nearer_to_the_mean_than_any_teacher():
     config = student(steps=300)
-    lesson = make_lesson(config, TEACHERS, 1, 500)
-    fresh = make_lesson(
-        dataclasses.replace(config, train=dataclasses.replace(config.train, first_seed=9)), TEACHERS, 1, 300
-    )
-    ensemble = Ensemble(lesson, config.train, make_members(config))
-    state, _ = ensemble.chunk(ensemble.start(), 0, 300)
+    lesson = make_lesson(make_problem(config), TEACHERS, 1, 500)
+    other = dataclasses.replace(config, train=dataclasses.replace(config.train, first_seed=9))
+    fresh = make_lesson(make_problem(other), TEACHERS, 1, 300)
+    training = make_training(FAMILY, Path(), runs(config), lesson)
+    program = Program(training.problem, config.train, training.members)
+    state, _ = program.chunk(program.start(), 0, 300)
     learnt = jax.tree.map(lambda leaf: leaf[0], state.model)
 
     def apart(model: IntegerModel) -> float:

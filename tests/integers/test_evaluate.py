@@ -1,33 +1,41 @@
-"""Models through the oracle's evaluation."""
+"""Any predictor through the one evaluation: models alone, several together, and which of them is used."""
 
 from __future__ import annotations
+
+import io
+import json
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from bestguess.command import UserError
+from bestguess.config import runs
+from bestguess.integers.commands import run_to_use
 from bestguess.integers.config import IntegerModelConfig, IntegersConfig, IntegerTaskConfig, ObjectiveConfig
-from bestguess.integers.evaluate import (
-    best_run,
-    evaluation_of_all,
-    evaluations,
-    figures,
-    predictor,
-    predictor_of_all,
-    run_of,
-)
+from bestguess.integers.evaluate import figures, judge, predictor, predictor_of_all
+from bestguess.integers.family import FAMILY
 from bestguess.integers.model import IntegerModel
 from bestguess.integers.oracle import Oracle
 from bestguess.integers.table import make_table
+from bestguess.integers.task import IntegerTask
 from bestguess.train.config import TrainConfig
-from bestguess.train.ensemble import State
+from bestguess.train.fit import Fitted
+from bestguess.workflow.commands import evaluate_training
+from bestguess.workflow.training import Training, slice_of
 from tests.integers.test_table import SMALL
+from tests.train.toy import ToyProblem, members
 
 MIXTURE = (0.2, 0.5, 0.3)
 SHAPE = IntegerModelConfig(layers=1, d_model=8, heads=2)
+PARTS = ("all", "seen", "held-out")
+
+
+def task_of(overflow="wrap", **options):
+    return IntegerTask(Oracle(make_table(4, overflow, families=SMALL, **options), MIXTURE))
 
 
 def model_of(seed, length):
@@ -39,9 +47,9 @@ def model_of(seed, length):
 
 @pytest.mark.parametrize("overflow", ["wrap", "end"])
 def test_a_model_s_regret_is_what_its_own_probabilities_give(overflow):
-    oracle = Oracle(make_table(4, overflow, families=SMALL), MIXTURE)
-    model = model_of(3, 4)
-    scores = oracle.scores(oracle.judge(predictor(model)), "all")
+    task = task_of(overflow)
+    oracle, model = task.exact, model_of(3, 4)
+    scores = oracle.scores(judge(task, predictor(model)), "all")
     table = oracle.table
     run = eqx.filter_jit(lambda rows: jax.vmap(lambda row: model(row)[0])(rows))
     after = np.asarray(run(jnp.asarray(table.rows[:, :4], jnp.int32)), np.float64)
@@ -59,38 +67,54 @@ def test_a_model_s_regret_is_what_its_own_probabilities_give(overflow):
 def state_of(models, best_score):
     count = len(best_score)
     best = jax.tree.map(lambda *leaves: np.stack(leaves), *models) if models else None
-    each = lambda value: jnp.asarray([value] * count)  # noqa: E731
-    return State(
+    return Fitted(
         model=best,
-        optimizer=None,
         best=best,
-        best_score=jnp.asarray(best_score),
-        best_step=each(7),
-        stale=each(0),
-        stopped=each(False),
-        fault_step=jnp.asarray([-1, 5, -1][:count]),
+        best_score=np.asarray(best_score),
+        best_step=np.full(count, 7),
+        stopped=np.full(count, False),
+        fault_step=np.asarray([-1, 5, -1][:count]),
     )
 
 
-def test_every_run_gets_its_own_figures():
+def training_of(config, learnt, folder, task=None) -> Training:
+    """A training that has ended, of a task of which its config says nothing."""
+    every = runs(config)
+    tasks = [task] * len(every)
+    return Training(FAMILY, folder, every, tasks, ToyProblem(), members(), learnt=learnt)
+
+
+def evaluated(models, scores, folder, seeds):
+    """The evaluation's file of `seeds` runs, and the task that they are judged on."""
     config = IntegersConfig(
-        task=IntegerTaskConfig(length=4), model=SHAPE, train=TrainConfig(learning_rate=(1e-3,), seeds=2)
+        task=IntegerTaskConfig(length=4), model=SHAPE, train=TrainConfig(learning_rate=(1e-3,), seeds=seeds)
     )
-    oracle = Oracle(make_table(4, families=SMALL, held_out_fraction=0.4), MIXTURE)
+    task = task_of(held_out_fraction=0.4)
+    training = training_of(config, state_of(models, scores), folder, task)
+    found = evaluate_training(training, Console(file=io.StringIO()))["evaluation"]
+    assert json.loads((folder / "evaluation.json").read_text()) == found
+    return found, task
+
+
+def test_every_run_gets_its_own_figures(tmp_path):
     models = [model_of(3, 4), model_of(11, 4)]
-    found = list(evaluations(config, state_of(models, [2.0, 1.0]), oracle))
+    result, task = evaluated(models, [2.0, 1.0], tmp_path, seeds=2)
+    found = result["runs"]
     assert [(one["run"], one["seed"], one["fault_step"]) for one in found] == [(0, 0, None), (1, 1, 5)]
+    assert [(one["alpha"], one["learning_rate"], one["best_step"]) for one in found] == [(0.1, 1e-3, 7)] * 2
+    assert [one["validation_score"] for one in found] == [2.0, 1.0]
     for one, model in zip(found, models):
-        verdict = oracle.judge(predictor(model))
-        for part in ("all", "seen", "held-out"):
-            assert one[part.replace("-", "_")] == figures(oracle.scores(verdict, part))
+        verdict = judge(task, predictor(model))
+        for part in PARTS:
+            assert one[part.replace("-", "_")] == figures(task.exact.scores(verdict, part))
+        by_family = task.exact.family_scores(verdict, "held-out")
+        assert one["held_out_by_family"] == [vars(family) for family in by_family]
     assert found[0]["held_out"] != found[1]["held_out"]
 
 
-def test_runs_together_predict_the_mean_of_their_probabilities():
-    oracle = Oracle(make_table(4, families=SMALL, held_out_fraction=0.4), MIXTURE)
+def test_runs_together_predict_the_mean_of_their_probabilities(tmp_path):
     models = [model_of(3, 4), model_of(11, 4), model_of(5, 4)]
-    contexts = oracle.table.rows[:7, :4]
+    contexts = task_of(held_out_fraction=0.4).exact.table.rows[:7, :4]
     p = [
         np.exp(log - np.logaddexp.reduce(log, axis=-1, keepdims=True))
         for log in (predictor(m)(contexts) for m in models)
@@ -98,47 +122,48 @@ def test_runs_together_predict_the_mean_of_their_probabilities():
     np.testing.assert_allclose(np.exp(predictor_of_all(models)(contexts)), np.mean(p, axis=0), rtol=1e-4, atol=1e-8)
 
     # A run without a finite score has no part in it; one run alone is no ensemble.
-    found = evaluation_of_all(state_of(models, [2.0, np.nan, 1.0]), oracle)
-    verdict = oracle.judge(predictor_of_all([models[0], models[2]]))
-    assert found is not None
+    result, task = evaluated(models, [2.0, np.nan, 1.0], tmp_path, seeds=3)
+    found = result["together"]
+    verdict = judge(task, predictor_of_all([models[0], models[2]]))
     assert found["runs"] == [0, 2]
-    assert found["held_out"] == figures(oracle.scores(verdict, "held-out"))
-    assert evaluation_of_all(state_of(models, [2.0, np.nan, np.inf]), oracle) is None
+    for part in PARTS:
+        assert found[part.replace("-", "_")] == figures(task.exact.scores(verdict, part))
+    assert evaluated(models, [2.0, np.nan, np.inf], tmp_path, seeds=3)[0]["together"] is None
 
 
 def test_the_mean_prediction_loses_no_more_than_its_members_on_average():
-    oracle = Oracle(make_table(4, families=SMALL), MIXTURE)
+    task = task_of()
     models = [model_of(3, 4), model_of(11, 4)]
-    each = [oracle.scores(oracle.judge(predictor(model)), "all").regret for model in models]
-    both = oracle.scores(oracle.judge(predictor_of_all(models)), "all").regret
+    each = [task.exact.scores(judge(task, predictor(model)), "all").regret for model in models]
+    both = task.exact.scores(judge(task, predictor_of_all(models)), "all").regret
     assert (both <= np.mean(each, axis=0) + 1e-6).all()  # −log is convex
 
 
 def test_figures_are_the_last_position_and_the_mean():
-    oracle = Oracle(make_table(4, families=SMALL), MIXTURE)
-    scores = oracle.scores(oracle.judge(predictor(model_of(3, 4))), "all")
+    task = task_of()
+    scores = task.exact.scores(judge(task, predictor(model_of(3, 4))), "all")
     one = figures(scores)
     assert one["full_context"]["regret"] == scores.regret[-1]
     assert one["mean"]["loss"] == pytest.approx((scores.regret + scores.floor).mean())
     assert one["by_position"]["relative_accuracy"] == (scores.accuracy / scores.ceiling).tolist()
 
 
-def test_the_run_that_is_used():
+def test_the_run_that_is_used(tmp_path):
     config = IntegersConfig(train=TrainConfig(learning_rate=(1e-3,), seeds=3))
-    state = state_of([], [2.0, np.nan, 1.5])
-    assert best_run(config, state, None) == 2
-    assert best_run(config, state, 0) == 0
+    training = training_of(config, state_of([], [2.0, np.nan, 1.5]), tmp_path)
+    assert run_to_use(training, None) == 2
+    assert run_to_use(training, 0) == 0
     for number in (-1, 3):
         with pytest.raises(UserError, match=r"the folder has runs 0\.\.2"):
-            best_run(config, state, number)
+            run_to_use(training, number)
     several = IntegersConfig(objective=ObjectiveConfig(loss="weighted", alpha=(0.1, 0.2)))
     with pytest.raises(UserError, match="differ in α"):
-        best_run(several, state_of([], [1.0, 2.0]), None)
+        run_to_use(training_of(several, state_of([], [1.0, 2.0]), tmp_path), None)
 
 
-def test_a_run_is_cut_out_of_the_ensemble():
+def test_a_run_is_cut_out_of_the_batch():
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), model_of(3, 4), model_of(11, 4))
     for name, one in (("first", 0), ("second", 1)):
         expected = model_of((3, 11)[one], 4)
-        for a, b in zip(jax.tree.leaves(run_of(stacked, one)), jax.tree.leaves(expected), strict=True):
+        for a, b in zip(jax.tree.leaves(slice_of(stacked, one)), jax.tree.leaves(expected), strict=True):
             np.testing.assert_array_equal(a, b, err_msg=name)

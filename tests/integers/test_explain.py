@@ -13,8 +13,8 @@ import pytest
 from bestguess.cli import main
 from bestguess.command import UserError
 from bestguess.integers.explain import fits_in_part, guesses, parse_terms, recurrences
+from bestguess.integers.language import Family, Parameter, Sequence, explicit, last
 from bestguess.integers.oracle import Oracle
-from bestguess.integers.recurrences import Family, Parameter, Sequence, explicit, last
 from bestguess.integers.table import CLASSES, make_table
 from tests.integers.test_table import SMALL
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bestguess.config import runs
 from bestguess.integers.config import IntegersConfig, IntegerTaskConfig
+from bestguess.integers.family import FAMILY
 from bestguess.integers.losses import RANDOM
 from bestguess.integers.model import IntegerModel
-from bestguess.integers.problem import Drawn, Setting, make_members, make_problem, phase_weights, sequence
+from bestguess.integers.problem import Drawn, Setting, make_problem, phase_weights, sequence
 from bestguess.integers.table import table_of
-from bestguess.train.ensemble import Ensemble
+from bestguess.train.program import Program
+from bestguess.workflow.training import make_training
 
 SETTING = Setting(jnp.asarray(0.3))
 
@@ -173,12 +177,12 @@ def test_alphas_are_arrays_of_one_program_that_learns():
             "validation_sequences": 64,
         },
     )  # fmt: skip
-    members = make_members(config)
-    np.testing.assert_array_equal(members.task.alpha, [0.0, 1.0])
-    ensemble = Ensemble(make_problem(config), config.train, members)
-    state, metrics = ensemble.chunk(ensemble.start(), 0, 100)
+    training = make_training(FAMILY, Path(), runs(config))
+    np.testing.assert_array_equal(training.members.task.alpha, [0.0, 1.0])
+    program = Program(training.problem, config.train, training.members)
+    state, metrics = program.chunk(program.start(), 0, 100)
     plain, weighted = np.asarray(metrics["train_loss"])
     assert weighted > 5 * plain  # distances are in classes
-    _, later = ensemble.chunk(state, 100, 100)
+    _, later = program.chunk(state, 100, 100)
     assert (np.asarray(later["train_loss"]) < np.asarray(metrics["train_loss"])).all()
     assert float(later["loss"][0]) < RANDOM.loss - 0.3

@@ -8,8 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from bestguess.integers.recurrences import (
-    FAMILIES,
+from bestguess.integers.language import (
     Constant,
     Family,
     Index,
@@ -21,6 +20,7 @@ from bestguess.integers.recurrences import (
     cycle,
     explicit,
 )
+from bestguess.integers.recurrences import FAMILIES
 
 BY_NAME = {family.name: family for family in FAMILIES}
 every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

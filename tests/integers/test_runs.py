@@ -166,7 +166,7 @@ def test_a_student_has_a_folder_of_its_own(trained, capsys, tmp_path):
     assert about["first"] == int(np.argmin([one["validation_score"] for one in before["runs"]]))
     assert len(result["runs"]) == 1
     page = (folder / "report.html").read_text(encoding="utf-8")
-    for said in ("taught by 2 together", "its 2 teachers together", "went on with real beginnings"):
+    for said in ("taught by 2 together", "its 2 teachers together", "continued real beginnings"):
         assert said in page
 
     # The other commands take it, or say why not.

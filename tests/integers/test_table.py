@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bestguess.integers.recurrences import FAMILIES, Family, Parameter, Sequence, explicit, last
+from bestguess.integers.language import Family, Parameter, Sequence, explicit, last
+from bestguess.integers.recurrences import FAMILIES
 from bestguess.integers.table import CLASSES, PARTS, PHASES, hashed, make_table
 
 s, d, f = Parameter("s"), Parameter("d"), Parameter("f")

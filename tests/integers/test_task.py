@@ -26,7 +26,8 @@ def draw(task, count, seed=0):
 @overflows
 def test_the_oracle_on_the_device_is_the_one_on_the_host(overflow):
     table = make_table(LENGTH, overflow, families=SMALL)
-    task, host = IntegerTask(table, MIXTURE), Oracle(table, MIXTURE)
+    host = Oracle(table, MIXTURE)
+    task = IntegerTask(host)
     for row, n in zip(table.rows, table.lengths):
         sequence = jnp.asarray(np.where(np.arange(LENGTH + 1) < n, row.astype(int), PADDING))
         oracle = task.oracle(sequence)
@@ -37,8 +38,8 @@ def test_the_oracle_on_the_device_is_the_one_on_the_host(overflow):
 
 
 def test_the_whole_table_on_the_device():
-    table = make_table()
-    task, host = IntegerTask(table), Oracle(table)
+    host = Oracle(make_table())
+    task = IntegerTask(host)
     drawn = draw(task, 300)
     found = np.asarray(jax.jit(jax.vmap(lambda one: task.oracle(one).logits))(drawn))
     np.testing.assert_allclose(found[:, 1:], host.logits(drawn[:, :8].astype(np.uint8)), rtol=1e-6)
@@ -46,7 +47,7 @@ def test_the_whole_table_on_the_device():
 
 
 def test_the_oracle_sees_the_terms_before_alone():
-    task = IntegerTask(make_table(LENGTH, families=SMALL))
+    task = IntegerTask(Oracle(make_table(LENGTH, families=SMALL)))
     sequence = jnp.asarray([3, 5, 7, 9, 11, 13])
     before = task.oracle(sequence).logits
     for j in range(LENGTH + 1):
@@ -56,7 +57,7 @@ def test_the_oracle_sees_the_terms_before_alone():
 
 
 def test_terms_that_nobody_gives_are_uniform_from_there_on():
-    task = IntegerTask(make_table(LENGTH, families=SMALL))
+    task = IntegerTask(Oracle(make_table(LENGTH, families=SMALL)))
     logits = np.asarray(task.oracle(jnp.asarray([3, 99, 7, 9, 11, 13])).logits)
     assert np.isinf(logits[:2]).any(axis=1).all()
     assert not logits[2:].any()
@@ -64,7 +65,7 @@ def test_terms_that_nobody_gives_are_uniform_from_there_on():
 
 def test_the_constant_is_the_frequency_of_each_value():
     table = make_table(LENGTH, "end", families=SMALL)
-    task, weights = IntegerTask(table, MIXTURE), table.weights(MIXTURE)
+    task, weights = IntegerTask(Oracle(table, MIXTURE)), table.weights(MIXTURE)
     frequency = np.exp(task.constant().logits)
     for j in range(LENGTH + 1):
         there = table.lengths > j
@@ -78,7 +79,8 @@ def test_the_constant_is_the_frequency_of_each_value():
 
 def test_samples_are_rows_and_held_out_ones_are_left_out():
     table = make_table(LENGTH, families=SMALL, held_out_fraction=0.4)
-    by_part = {part: {tuple(row) for row in draw(IntegerTask(table, MIXTURE, part), 2_000)} for part in ("seen", "all")}
+    oracle = Oracle(table, MIXTURE)
+    by_part = {part: {tuple(row) for row in draw(IntegerTask(oracle, part), 2_000)} for part in ("seen", "all")}
     held = {tuple(row) for row in table.rows[table.held_out].astype(int)}
     assert held & by_part["all"]
     assert not held & by_part["seen"]
@@ -86,11 +88,24 @@ def test_samples_are_rows_and_held_out_ones_are_left_out():
 
 
 def test_variable_lengths_are_uniform_and_padded():
-    task = IntegerTask(make_table(LENGTH, families=SMALL), shortest=3)
+    oracle = Oracle(make_table(LENGTH, families=SMALL))
+    task = IntegerTask(oracle, shortest=3)
     drawn = draw(task, 4_000)
     counts = (drawn != PADDING).sum(axis=1)
     assert ((drawn != PADDING) == (np.arange(LENGTH + 1) < counts[:, None])).all()
     shares = np.bincount(counts, minlength=LENGTH + 2)[3:] / len(drawn)
     np.testing.assert_allclose(shares, 0.25, atol=5 * (0.25 * 0.75 / len(drawn)) ** 0.5)
     with pytest.raises(ValueError, match="shortest 1"):
-        IntegerTask(make_table(LENGTH, families=SMALL), shortest=1)
+        IntegerTask(oracle, shortest=1)
+
+
+def test_the_floor_is_the_exact_mean_entropy_of_the_predicted_terms():
+    table = make_table(LENGTH, "end", families=SMALL)
+    task, weights = IntegerTask(Oracle(table, MIXTURE)), table.weights(MIXTURE)
+    own = jax.jit(lambda row: expected_loss(task.oracle(row)))
+    losses = np.array([own(jnp.asarray(row.astype(int))) for row in table.rows], np.float64)
+    assert task.predicted == slice(1, None)  # before the first term there is nothing to see
+    by_position = [
+        np.average(losses[table.lengths > j, j], weights=weights[table.lengths > j]) for j in range(1, LENGTH + 1)
+    ]
+    np.testing.assert_allclose(task.floor, np.mean(by_position), rtol=1e-5)

@@ -30,7 +30,7 @@ nan = float("nan")
         (
             {"d_model": 15, "heads": 3},
             "--d-model 15 over --heads 3 gives head size 5, which is odd; "
-            "RoPE turns pairs of features, so make it even",
+            "RoPE rotates pairs of features, so it must be even",
         ),
         (
             {"attention": "cudnn"},

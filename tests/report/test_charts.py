@@ -7,24 +7,11 @@ import re
 import numpy as np
 import pytest
 
-from bestguess.report.charts import (
-    Bars,
-    Chart,
-    Curve,
-    Grid,
-    Heatmap,
-    HLine,
-    Line,
-    Points,
-    describe,
-    save_png,
-    save_svg,
-    to_matplotlib,
-    to_plotly,
-    unit_circle,
-    write_atomically,
-)
+from bestguess.command import UserError
+from bestguess.files import write_bytes
+from bestguess.report.charts import Bars, Chart, Curve, Grid, Heatmap, HLine, Line, Points, describe, unit_circle
 from bestguess.report.look import ORACLE, PALETTE, drawable, log_ticks, shade, styles, theme
+from bestguess.report.render import save_png, save_svg, to_matplotlib, to_plotly
 
 X = np.array([1.0, 2.0, 3.0, 5.0, 8.0])
 Y = np.array([3.0, np.nan, 0.5, -1.0, np.inf])
@@ -305,13 +292,13 @@ def test_a_picture_is_described_in_words():
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
-    path = write_atomically(tmp_path / "report.html", b"old")
+    path = write_bytes(tmp_path / "report.html", b"old")
 
     def refuse(*_):
         raise OSError("no space")
 
     monkeypatch.setattr("os.replace", refuse)
-    with pytest.raises(OSError, match="no space"):
-        write_atomically(path, b"new")
+    with pytest.raises(UserError, match=r"report\.html: cannot be written \(no space\)"):
+        write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bestguess.report.progress import TrainingProgress, format_cell, results_table
+from bestguess.report.progress import PartsProgress, TrainingProgress, format_cell, results_table
 
 
 class Clock:
@@ -28,7 +28,7 @@ def train(terminal, steps=1000, chunk=10, seconds=0.5, width=100, **options):
     with TrainingProgress(console, steps, clock=clock, **options) as progress:
         for step in range(start + chunk, steps + 1, chunk):
             clock.now += seconds if step > start + chunk else 60.0
-            progress.update(step, loss=2.0 / step, normalised_loss=1.0 + 1.0 / step)
+            progress.update(step, 2.0 / step, "normalised_loss", 1.0 + 1.0 / step)
     return file.getvalue()
 
 
@@ -58,6 +58,32 @@ def test_the_last_step_is_always_told_and_nan_is_shown():
     with TrainingProgress(Console(file=file), 7, label="filters") as progress:
         progress.update(7, loss=float("nan"))
     assert file.getvalue() == "filters  7/7 (100%)  loss nan\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("normalised_loss", "normalised 0.2500"),
+        ("accuracy", "accuracy 25.0%"),
+        ("bits_per_roll", "bits per roll 0.2500"),
+    ],
+)
+def test_a_family_s_own_figure_is_shown_as_its_mean_over_the_runs_that_are_well(name, told):
+    file = io.StringIO()
+    with PartsProgress(Console(file=file), 7, 3) as progress:
+        progress.update(range(3), 7, [1.0, float("nan"), 3.0], name, [0.125, 0.375, float("nan")])
+    assert file.getvalue() == f"training  7/7 (100%)  loss 2.0000  {told}\n"
+
+
+def test_each_part_of_a_split_batch_of_runs_has_a_line_of_its_own():
+    file = io.StringIO()
+    with PartsProgress(Console(file=file), 7, 5) as progress:
+        progress.update(range(3), 7, [1.0] * 3)
+        progress.update(range(3, 5), 7, [2.0] * 2)
+    assert file.getvalue().splitlines() == [
+        "runs 0–2  7/7 (100%)  loss 1.0000",
+        "runs 3–4  7/7 (100%)  loss 2.0000",
+    ]
 
 
 @pytest.mark.parametrize("width", [80, 100])

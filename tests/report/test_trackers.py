@@ -150,7 +150,7 @@ def test_numpy_scalars_are_plain_numbers_and_taken_names_are_refused(tmp_path):
 def test_importing_the_room_imports_nothing_heavy():
     code = (
         "import sys, bestguess.report.trackers, bestguess.report.progress, bestguess.report.page, "
-        "bestguess.report.charts\n"
+        "bestguess.report.charts, bestguess.report.render\n"
         "heavy = {'wandb', 'tensorboardX', 'matplotlib', 'plotly', 'rich', 'jax', 'scipy', 'pandas'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

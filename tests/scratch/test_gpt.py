@@ -10,7 +10,8 @@ import pytest
 from bestguess.scratch.data import PAD
 from bestguess.scratch.generate import distribution, generate
 from bestguess.scratch.gpt import GPT, GPTConfig
-from bestguess.scratch.tensor import Tensor, no_grad
+from bestguess.scratch.node import no_grad
+from bestguess.scratch.ops import Tensor
 
 # Primes, so that a swapped axis fails; `rms` is the norm, `rope` the positions of the JAX decoder.
 CONFIG = GPTConfig(vocab=11, d_model=14, layers=3, heads=7, positions=13)

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from bestguess.scratch import fused, ops, primitive
 from bestguess.scratch.check import relative_error
-from bestguess.scratch.tensor import Tensor
+from bestguess.scratch.ops import Tensor
 
 KERNELS = {"fused": fused, "primitive": primitive}
 every_kernel = pytest.mark.parametrize("kernels", KERNELS)

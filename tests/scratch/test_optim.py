@@ -7,8 +7,9 @@ import numpy as np
 import optax
 import pytest
 
+from bestguess.scratch.node import GraphError
+from bestguess.scratch.ops import Tensor
 from bestguess.scratch.optim import SGD, Adam, AdamW, warmup_cosine, warmup_linear
-from bestguess.scratch.tensor import GraphError, Tensor
 
 SHAPES = [(2, 3), (5,), (1, 7)]
 

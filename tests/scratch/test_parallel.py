@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bestguess.scratch import fused, parallel
-from bestguess.scratch.tensor import Tensor
+from bestguess.scratch.ops import Tensor
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from bestguess.scratch import bugs, fused
 from bestguess.scratch.gpt import GPT, GPTConfig
 from bestguess.scratch.graph import count_paths
-from bestguess.scratch.tensor import GraphError, Tensor, no_grad, topological_order
+from bestguess.scratch.node import GraphError, no_grad, topological_order
+from bestguess.scratch.ops import Tensor
 
 
 def leaf(*values: float) -> Tensor:

@@ -8,10 +8,10 @@ import pytest
 
 from bestguess.cli import main
 from bestguess.sweep import launch
+from bestguess.sweep.cells import best_of_cells
 from bestguess.sweep.estimate import spread
 from bestguess.sweep.launch import share
 from bestguess.sweep.ledger import Ledger
-from bestguess.sweep.select import best_of_cells
 from tests.sweep.conftest import ROOT, process, toy_yaml
 
 
@@ -32,7 +32,7 @@ def test_plan_train_status_go_on(tmp_path, marks, capsys):
     sweep_id = plan["sweep"]
     code, out, err = run(capsys, "sweep", "status", sweep_id, "--json")
     assert (code, json.loads(out)["done"], len(json.loads(out)["missing"])) == (1, 0, 8)
-    assert f"8 of 8 runs are not done; go on with `bestguess sweep {sweep_id}`" in err
+    assert f"8 of 8 runs are not done; resume with `bestguess sweep {sweep_id}`" in err
     code, out, err = run(capsys, "sweep", path, "--json")
     assert (code, json.loads(out)["done"]) == (1, 4)
     assert "RuntimeError: injected" in err

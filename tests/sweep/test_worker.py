@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from bestguess.command import Failure
+from bestguess.sweep import train
 from bestguess.sweep.commands import status, sweep
 from bestguess.sweep.config import StatusFlags
 from bestguess.sweep.lease import acquire
@@ -47,16 +48,24 @@ def first_metrics(tmp_path: Path, *workers: subprocess.Popen) -> Path:
         time.sleep(0.05)
 
 
-def test_a_sweep_is_trained_whole(tmp_path, marks):
+def test_a_sweep_is_trained_whole(tmp_path, marks, monkeypatch):
+    curves: list[list[dict]] = []
+    levels_of = train.levels_of
+    monkeypatch.setattr(train, "levels_of", lambda family, curve: [curves.append(curve), levels_of(family, curve)][1])
     path = toy_yaml(tmp_path, train__learning_rate=RATES, train__first_seed=[0, 1], width=[1, 2])
     result = sweep(flags(path), quiet())
     assert (result["planned"], result["done"], result["missing"]) == (8, 8, [])
     ledger = ledger_of(tmp_path)
     assert [r["run"] for r in ledger.records()] == [f"{i:04d}" for i in range(8)]
     # Validation's best is that of the curve, and 20 steps hold four validations.
-    for record in ledger.records():
-        assert record["metrics"]["validation_loss"] <= record["metrics"]["loss"]
-        assert record["metrics"]["validations"] == 4
+    assert len(ledger.records()) == len(curves) == 8
+    for record, curve in zip(sorted(ledger.records(), key=lambda one: one["config"]["width"]), curves):
+        assert [line["sequences"] for line in curve] == [40, 80, 120, 160]
+        figures = record["metrics"]
+        assert figures["validation_loss"] == min(line["score"] for line in curve)
+        assert figures["best_step"] == min(curve, key=lambda line: line["score"])["step"]
+        assert (figures["sequences_to_score_0"], figures["sequences_to_score_1e+06"]) == (40, None)
+        assert 0 <= figures["self_test"] <= 1e-6
     assert [(b["config"]["width"], b["seeds"]) for b in result["best"]] == [(1, 2), (2, 2)]
     assert not list((ledger.folder / "work").iterdir()), "checkpoints of what is done are dropped"
     # Once more: nothing is left to do, and nothing is done.
@@ -224,7 +233,7 @@ def test_sigterm_checkpoints_and_the_next_goes_on_from_there(tmp_path, marks):
     _, told = worker.communicate(timeout=120)
     assert worker.returncode == 1
     ledger = ledger_of(tmp_path)
-    assert f"stopped by a signal; go on with `bestguess sweep {ledger.id}`" in told
+    assert f"stopped by a signal; resume with `bestguess sweep {ledger.id}`" in told
     assert [m.reason for m in ledger.status().missing] == ["stopped before it was done"] * 2
     assert len(list(ledger.folder.glob("work/*/checkpoints/part-0/*.safetensors"))) == 1
     assert np.isfinite(json.loads(metrics.read_text().splitlines()[-1])["score"])

@@ -13,18 +13,18 @@ _PROGRAMS: dict = {}
 def shared_programs():
     import jax
 
-    from bestguess.train.ensemble import Ensemble
+    from bestguess.train.program import Program
 
-    make = Ensemble.__init__
+    make = Program.__init__
 
     def init(self, problem, config, members, devices=None):
         make(self, problem, config, members, devices)
         # What the programs depend on, by the design: all but the arrays of the members and the clock.
-        alike = dataclasses.replace(config, checkpoint_every=0.0)
+        alike = dataclasses.replace(config, checkpoint_every=0.0, learning_rate=(), first_seed=0, seeds=1)
         key = type(problem), alike, self.size, tuple(self.mesh.devices.flat), jax.default_backend()
         programs, start = _PROGRAMS.setdefault(key, (self._compiled, jax.jit(self._start, out_shardings=self._by_run)))
         self._compiled, self.start = programs, lambda: start(self.members)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ensemble, "__init__", init)
+        patch.setattr(Program, "__init__", init)
         yield

@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bestguess.command import UserError
+from bestguess.files import lock, write_bytes
 from bestguess.train.checkpoint import (
     DamagedCheckpoint,
     checkpoints,
     load_checkpoint,
     load_newest,
-    lock,
     save_checkpoint,
-    write_atomically,
 )
 from tests.train.toy import Net, same
 
@@ -177,7 +176,7 @@ def test_an_empty_or_missing_folder_holds_none(tmp_path):
 
 def test_a_write_that_is_cut_off_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    write_atomically(path, b"old")
+    write_bytes(path, b"old")
 
     class Stopped(Exception):
         pass
@@ -189,9 +188,9 @@ def test_a_write_that_is_cut_off_leaves_the_old_file(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(os, call, stop)
             with pytest.raises(Stopped):
-                write_atomically(path, b"new")
+                write_bytes(path, b"new")
         assert path.read_bytes() == b"old"
-    write_atomically(path, b"new")
+    write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
 
 
@@ -204,7 +203,7 @@ def test_the_data_reach_the_disk_before_the_name_and_the_name_before_the_return(
 
     monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(f"fsync {what(fd)}"), fsync(fd)))
     monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("replace"), replace(a, b)))
-    write_atomically(tmp_path / "file", b"data")
+    write_bytes(tmp_path / "file", b"data")
     assert calls == ["fsync file", "replace", "fsync folder"]
 
 
@@ -221,7 +220,7 @@ def test_what_a_cut_off_write_left_is_cleaned_up_and_never_read(tmp_path):
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path):
     other = (
-        "import sys; from pathlib import Path; from bestguess.train.checkpoint import lock\n"
+        "import sys; from pathlib import Path; from bestguess.files import lock\n"
         "from bestguess.command import UserError\n"
         "try:\n    with lock(Path(sys.argv[1])): print('got it')\n"
         "except UserError as error: print(error)"

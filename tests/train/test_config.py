@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bestguess.command import UserError
-from bestguess.train.config import TrainConfig, flag, from_dict, key_of, to_dict
+from bestguess.config import flag, from_dict, key_of, to_dict
+from bestguess.train.config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 from bestguess.command import UserError
 from bestguess.train import distributed
-from bestguess.train.ensemble import make_mesh
+from bestguess.train.mesh import make_mesh
 
 
 @pytest.mark.parametrize(

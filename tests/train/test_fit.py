@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 from bestguess.command import Failure, UserError
+from bestguess.config import runs
 from bestguess.train.checkpoint import checkpoints
-from bestguess.train.ensemble import Ensemble
 from bestguess.train.fit import Fitted, fit, load_fitted, resumed_steps
 from bestguess.train.memory import Memory, device_memory, program_memory
+from bestguess.train.program import Program
 from tests.train.toy import NO_KEY, ToyProblem, close, config, key_of, members, run_chunks, same
 from tests.train.worker import SPREADS, TINY, spread, train
 
@@ -48,7 +49,7 @@ def undisturbed(tmp_path_factory) -> Fitted:
 
 
 def test_fit_is_the_compiled_step_from_start_to_end(undisturbed):
-    state, _ = run_chunks(Ensemble(ToyProblem(), EVERY_SAVED, members()))
+    state, _ = run_chunks(Program(ToyProblem(), EVERY_SAVED, members()))
     same(learnt(undisturbed), {name: getattr(state, name) for name in LEARNT})
     assert undisturbed.run_steps == 3 * 20
     assert undisturbed.run_steps_per_second == 60 / undisturbed.seconds
@@ -222,7 +223,7 @@ def test_killed_at_random_moments_then_resumed_is_bit_identical(tmp_path):
     fitted = train(folder, on_resume=lambda runs, step: resumed.append(step))
     assert 60 < resumed[0] <= 120
     same(learnt(fitted), learnt(whole))
-    assert whole.best_score.shape == (len(TINY.runs()),)
+    assert whole.best_score.shape == (len(runs(TINY)),)
     assert (whole.best_step > 0).all()
 
 
@@ -233,10 +234,10 @@ def test_killed_at_random_moments_then_resumed_is_bit_identical(tmp_path):
 def needed() -> dict[int, int]:
     """Bytes that 1, 2 and 3 toys need."""
     pick = lambda n: jax.tree.map(lambda leaf: leaf[:n], members())  # noqa: E731
-    return {n: program_memory(Ensemble(ToyProblem(), EVERY_SAVED, pick(n)).compile(5)) for n in (1, 2, 3)}
+    return {n: program_memory(Program(ToyProblem(), EVERY_SAVED, pick(n)).compile(5)) for n in (1, 2, 3)}
 
 
-def test_an_ensemble_too_large_is_split_and_says_so(tmp_path, undisturbed, needed, monkeypatch):
+def test_a_batch_of_runs_too_large_is_split_and_says_so(tmp_path, undisturbed, needed, monkeypatch):
     assert needed[1] < needed[2] < needed[3]
     monkeypatch.setenv("BESTGUESS_MEMORY", str(needed[2]))
     lines, told = [], []
@@ -255,7 +256,7 @@ def test_an_ensemble_too_large_is_split_and_says_so(tmp_path, undisturbed, neede
 
 
 @pytest.mark.parametrize(("cut_run", "cut_step"), [(0, 15), (2, 10)])
-def test_a_split_ensemble_resumes_bit_identical_with_the_split_it_began_with(
+def test_a_split_batch_of_runs_resumes_bit_identical_with_the_split_it_began_with(
     tmp_path, needed, monkeypatch, cut_run, cut_step
 ):
     monkeypatch.setenv("BESTGUESS_MEMORY", str(needed[2]))

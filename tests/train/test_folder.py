@@ -12,7 +12,8 @@ import yaml
 
 from bestguess import __version__
 from bestguess.command import UserError
-from bestguess.train.folder import CONFIG, new_folder, plain, read_config, read_json, write_config, write_json
+from bestguess.files import plain, read_json, write_json
+from bestguess.train.folder import CONFIG, new_folder, read_config, write_config
 
 
 def test_config_round_trip(tmp_path):
@@ -28,13 +29,13 @@ def test_a_training_is_never_overwritten(tmp_path):
     folder = new_folder("filters", tmp_path / "a" / "b")
     assert folder.is_dir()
     write_config(folder, "filters", {})
-    with pytest.raises(UserError, match=f"--out {folder}: already holds a training; go on with --resume {folder}"):
+    with pytest.raises(UserError, match=f"--out {folder}: already holds a training; resume with --resume {folder}"):
         new_folder("filters", folder)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--out .*/file/x: cannot be made \(Not a directory\)"):
+    with pytest.raises(UserError, match=r"--out .*/file/x: cannot be made \(a part of its path is not a folder\)"):
         new_folder("filters", tmp_path / "file" / "x")
 
 

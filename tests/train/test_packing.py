@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bestguess.train.ensemble import Ensemble
 from bestguess.train.packing import Packed, Packing
+from bestguess.train.program import Program
 from tests.train.toy import ToyProblem, close, config, members, run_chunks, run_of, same
 
 
@@ -55,8 +55,8 @@ def test_models_within_an_optimisers_state_are_packed_and_nothing_else():
 
 def test_training_packed_is_training():
     """To rounding alone: the gradient's norm is summed in another order."""
-    plain, told = run_chunks(Ensemble(ToyProblem(), config(), members()))
-    packed, packed_told = run_chunks(Ensemble(PackedToy(), config(), members()))
+    plain, told = run_chunks(Program(ToyProblem(), config(), members()))
+    packed, packed_told = run_chunks(Program(PackedToy(), config(), members()))
     assert jax.tree.structure(packed) == jax.tree.structure(plain)
     close(packed, plain, 1e-5)
     for a, b in zip(packed_told, told, strict=True):

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Key, UInt32
 
 from bestguess.task import Categorical, Task
 from bestguess.train.config import TrainConfig
-from bestguess.train.ensemble import Ensemble, Member, Problem, member_key
+from bestguess.train.problem import Member, Problem, Purpose, member_key
+from bestguess.train.program import Program
 
 T, D, F = 7, 3, 5
 NO_KEY = np.zeros(2, np.uint32)
@@ -92,8 +93,8 @@ def config(**changes) -> TrainConfig:
 
 
 def batch_keys(seed: int, step: int, count: int) -> Key[Array, "count"]:
-    """Return the keys of a batch, derived by hand: batch = f(seed, step), and training is purpose 1."""
-    return jax.random.split(jax.random.fold_in(member_key(jnp.asarray(seed), 1), step), count)
+    """Return the keys of a batch, derived by hand: batch = f(seed, step)."""
+    return jax.random.split(jax.random.fold_in(member_key(jnp.asarray(seed), Purpose.TRAIN), step), count)
 
 
 def key_of(seed: int, step: int, sequence: int) -> np.ndarray:
@@ -101,12 +102,12 @@ def key_of(seed: int, step: int, sequence: int) -> np.ndarray:
     return np.asarray(jax.random.key_data(batch_keys(seed, step, 8)[sequence]))
 
 
-def run_chunks(ensemble: Ensemble):
+def run_chunks(program: Program):
     """Return the last state and every chunk's metrics, straight from the compiled program."""
-    every, steps = ensemble.config.validate_every, ensemble.config.steps
-    state, metrics = ensemble.start(), []
+    every, steps = program.config.validate_every, program.config.steps
+    state, metrics = program.start(), []
     for first in range(0, steps, every):
-        state, told = ensemble.chunk(state, first, every)
+        state, told = program.chunk(state, first, every)
         metrics.append(jax.device_get(told))
     return jax.device_get(state), metrics
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from bestguess.config import runs
 from bestguess.filters.config import FilterModelConfig, FiltersConfig, FilterTaskConfig
-from bestguess.filters.problem import FilterProblem, make_members
+from bestguess.filters.family import FAMILY
 from bestguess.train.config import TrainConfig
-from bestguess.train.ensemble import make_mesh
 from bestguess.train.fit import Fitted, fit
+from bestguess.train.mesh import make_mesh
+from bestguess.workflow.training import make_training
 from tests.train.toy import ToyProblem, config, members
 
 TINY = FiltersConfig(
@@ -35,8 +37,9 @@ TINY = FiltersConfig(
 
 
 def train(folder: Path, on_chunk=lambda runs, step, metrics: None, **more) -> Fitted:
-    """Train the tiny ensemble in `folder`, or go on with it."""
-    return fit(FilterProblem(TINY.model), TINY.train, make_members(TINY), folder, on_chunk=on_chunk, **more)
+    """Train the tiny batch of runs in `folder`, or go on with it."""
+    training = make_training(FAMILY, folder, runs(TINY))
+    return fit(training.problem, TINY.train, training.members, folder, on_chunk=on_chunk, **more)
 
 
 SPREADS = {

@@ -12,20 +12,12 @@ from typing import Any
 import numpy as np
 
 from bestguess.command import UserError
-from bestguess.report.verdicts import (
-    At,
-    Contrast,
-    Difference,
-    Experiment,
-    Slope,
-    Table,
-    Verdict,
-    grade,
-    judge,
-)
-from bestguess.sweep.family import RATE, SEED
+from bestguess.experiment.declare import At, Contrast, Difference, Experiment, Slope
+from bestguess.experiment.statistics import MeasureTable, Verdict, grade, verdicts_of
+from bestguess.sweep.cells import best_of_cells
+from bestguess.sweep.keys import RATE, SEED
 from bestguess.sweep.plan import Run, config_of
-from bestguess.sweep.select import best_of_cells
+from bestguess.sweep.spec import flatten
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +31,7 @@ class Analysis:
     """The learning rate of each cell, as `best_of_cells` returns them."""
     selected: frozenset[str]
     """The names of the runs with their cell's learning rate: those that the verdicts rest on."""
-    tables: dict[str, Table]
+    tables: dict[str, MeasureTable]
     """By the name of each measure that was recorded."""
     verdicts: list[Verdict]
     grades: dict[str, Any] | None
@@ -92,7 +84,7 @@ def analyse(experiment: Experiment, runs: Iterable[Run], records: list[dict[str,
         cells,
         frozenset(one["run"] for one in chosen),
         tables,
-        judge(experiment, tables),
+        verdicts_of(experiment, tables),
         grade(experiment, tables),
     )
 
@@ -101,7 +93,9 @@ def _cell(config: dict[str, Any]) -> str:
     return json.dumps({k: v for k, v in config.items() if k not in (SEED, RATE)}, sort_keys=True)
 
 
-def _tables(experiment: Experiment, configs: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> dict[str, Table]:
+def _tables(
+    experiment: Experiment, configs: list[dict[str, Any]], chosen: list[dict[str, Any]]
+) -> dict[str, MeasureTable]:
     factors = experiment.factors
     levels = tuple(tuple(dict.fromkeys(config[factor.key] for config in configs)) for factor in factors)
     levels = tuple(
@@ -125,7 +119,7 @@ def _tables(experiment: Experiment, configs: list[dict[str, Any]], chosen: list[
             values[place], done[place] = reading.value, True
             low[place], high[place] = reading.bound == "low", reading.bound == "high"
         if recorded:
-            tables[measure.name] = Table(factors, levels, seeds, values, done, low, high)
+            tables[measure.name] = MeasureTable(factors, levels, seeds, values, done, low, high)
     return tables
 
 
@@ -142,7 +136,7 @@ def edges(analysis: Analysis) -> str:
 def rows(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
     """Return the columns and rows of the table of all runs: what sets each apart, every figure, seconds and device."""
     varying = [factor.key for factor in analysis.experiment.factors] + [RATE, SEED]
-    flat = [_flat(record["metrics"]) for record in analysis.records]
+    flat = [flatten(record["metrics"]) for record in analysis.records]
     figures = list(dict.fromkeys(itertools.chain.from_iterable(flat)))
     table = []
     for record, one in zip(analysis.records, flat):
@@ -151,13 +145,6 @@ def rows(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
         values = [_short(one.get(name)) for name in figures]
         table.append([record["run"], *own, chosen, *values, _short(record["seconds"]), record["device"]])
     return ["run", *varying, "selected", *figures, "seconds", "device"], table
-
-
-def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in figures.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
 
 
 def _short(value: Any) -> Any:

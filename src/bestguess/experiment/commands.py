@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bestguess.command import Failure, UserError, nearest
+from bestguess.command import Failure, UserError, labelled, nearest
 from bestguess.experiment.config import ExperimentFlags, find, shipped, unknown
 from bestguess.report.progress import results_table
 from bestguess.sweep.commands import adopt, open_ledger, sweep
 from bestguess.sweep.config import SweepFlags
-from bestguess.sweep.family import load_family
+from bestguess.sweep.keys import family_of
 from bestguess.sweep.ledger import Ledger, require_complete
 from bestguess.sweep.plan import config_of
 from bestguess.sweep.spec import read_spec
@@ -21,7 +21,7 @@ from bestguess.sweep.spec import read_spec
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bestguess.report.verdicts import Experiment
+    from bestguess.experiment.declare import Experiment
 
 
 def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
         try:
             sweep(given, console)
         except Failure as failure:
-            console.print(f"[yellow]{failure}[/yellow]", soft_wrap=True)
+            console.print(labelled(str(failure), "", "yellow"), soft_wrap=True)
     status = ledger.status()
     try:
         told = require_complete(ledger, flags.allow_incomplete)
@@ -53,7 +53,7 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     if not records:
         raise Failure(f"{ledger.id}: no run is done, so there is nothing to judge")
     family, _ = config_of(records[0]["config"])
-    analysis = analyse(tested, runs, records, family.REPORTED)
+    analysis = analyse(tested, runs, records, family.reported)
     from bestguess.experiment.results import summary, write
 
     found = summary(analysis, ledger, _command(flags, ledger), told, flags.benchmark)
@@ -93,7 +93,7 @@ def _declared(ledger: Ledger) -> Experiment:
 
 def _experiment(family: Any, name: str) -> Experiment:
     """Return what the family declares for a sweep of this name."""
-    found: Mapping[str, Experiment] = getattr(load_family(family), "experiments", dict)()
+    found: Mapping[str, Experiment] = family_of({"family": family}).declared_experiments()
     if name not in found:
         raise UserError(
             f"name: {name}: the family {family} declares no experiment of this name{nearest(name, found)}; "
@@ -129,7 +129,7 @@ def _print(found: dict[str, Any], told: str | None, console: Console) -> None:
     console.print(results_table(["", "hypothesis", "verdict", "effect", "95 % interval", "unit"], table, title))
     for one in found["verdicts"]:
         for note in one["notes"]:
-            console.print(f"[yellow]{one['hypothesis']}:[/yellow] {note}", soft_wrap=True)
+            console.print(labelled(f"{one['hypothesis']}:", note, "yellow"), soft_wrap=True)
     if found["grades"]:
         console.print("; ".join(f"{name}: {level}" for name, level in found["grades"].items()))
     if found["edges"]:

@@ -19,37 +19,35 @@ SHIPPED = (_PACKAGE / "experiments", _PACKAGE.parents[1] / "experiments")
 
 @dataclass(frozen=True)
 class ExperimentFlags:
-    """Run an experiment's sweep, prove that it is complete, judge its hypotheses, write its figures and page.
+    """Run an experiment: train its sweep, check that it is complete, test its hypotheses, write figures and a page.
 
-    Given again it goes on with what is not done; a complete sweep is analysed without training. The hypotheses and
-    the rule of the verdicts stand at the head of the YAML.
+    Repeating the command resumes the sweep; a complete sweep is only analysed. The hypotheses and the decision rule are
+    in the header of the YAML.
     """
 
     experiment: tyro.conf.Positional[str]
-    """A shipped experiment (eigenvalue, structure, patching, observed), a sweep's YAML, or the ID or folder of one."""
+    """Bundled experiment (eigenvalue, structure, patching, observed, integer_design), sweep YAML, ID or folder."""
     preset: Literal["default", "small"] = "default"
-    """The experiment as its YAML has it, or a size for a laptop's CPU: minutes, to see how it goes."""
+    """Size: as in the YAML, or a small version that runs in minutes on a laptop CPU."""
     set_: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
-    """Changes to the YAML's parameters, KEY=VALUE or KEY=VALUE,VALUE (such as train.first_seed=0,1,2,3,4,5)."""
+    """Overrides of the YAML's parameters, KEY=VALUE or KEY=VALUE,VALUE, such as train.first_seed=0,1,2,3,4,5."""
     train: bool = True
-    """Train what is not done first; --no-train analyses what is there."""
+    """Train missing runs before the analysis; --no-train only analyses."""
     allow_incomplete: bool = False
-    """Judge a sweep that is not complete all the same; figures and page then say so."""
+    """Analyse an incomplete sweep; the figures and the page are marked as incomplete."""
     jobs: int = 1
-    """Workers side by side on this machine, each with its share of the GPUs."""
+    """Number of parallel workers on this machine; the GPUs are divided among them."""
     ensemble: int = 16
-    """Runs that train together, at most."""
+    """Maximum number of runs that train together in one program."""
     benchmark: Path | None = None
-    """Figures that benchmarks/filters.py wrote, to say what the runs would cost one at a time in PyTorch."""
+    """JSON written by benchmarks/filters.py, to estimate the cost of the same runs in PyTorch."""
     reuse: tuple[str, ...] = ()
-    """Sweeps (IDs or folders) whose finished runs count here too, where the configuration is the very same: more \
-seeds, given with --set, then train alone."""
+    """Sweeps (IDs or folders) whose finished runs are reused if their configuration is identical, such as to \
+add seeds with --set."""
     out: Path | None = None
-    """Folder of the results, written over; by default `results` in the ledger."""
+    """Output folder, overwritten (default: `results` in the sweep folder)."""
     folder: Path = ROOT
-    """Where the ledgers are."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Folder of the ledgers."""
 
 
 def shipped() -> dict[str, Path]:

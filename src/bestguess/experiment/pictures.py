@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from bestguess.experiment.analysis import Analysis, edges
+from bestguess.experiment.declare import Factor, Measure
+from bestguess.experiment.statistics import Finding, MeasureTable, Verdict
 from bestguess.report.charts import Chart, Curve, Dash, Grid, HLine, Line, Picture, Points
 from bestguess.report.look import PALETTE
-from bestguess.report.verdicts import Factor, Finding, Measure, Table, Verdict
 
 _DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
 # Supported and refuted never meet as red and green.
@@ -153,7 +154,7 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     return Chart(title, x_factor.name, measure.axis, series, log_y=measure.log, x_ticks=ticks)
 
 
-def _by_level(table: Table, measure: Measure) -> Chart:
+def _by_level(table: MeasureTable, measure: Measure) -> Chart:
     """A row for each level with a value of a first factor that has no order, the lowest mean at the top."""
     factor, *others = table.factors
     _, *other_levels = table.levels
@@ -187,7 +188,7 @@ def _by_level(table: Table, measure: Measure) -> Chart:
     )
 
 
-def _look(others: list[Factor], table: Table, place: tuple[int, ...]) -> dict[str, Any]:
+def _look(others: list[Factor], table: MeasureTable, place: tuple[int, ...]) -> dict[str, Any]:
     """Colours on a scale for an ordered factor, dashes or the palette for one without order."""
     look: dict[str, Any] = {"role": "model"} if not others else {}
     ordered = [one.position is not None for one in others]

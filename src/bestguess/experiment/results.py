@@ -5,21 +5,20 @@ from __future__ import annotations
 import csv
 import datetime
 import io
-import json
 from pathlib import Path
 from typing import Any
 
-from bestguess import __version__
+from bestguess import __version__, files
 from bestguess.command import UserError
 from bestguess.experiment.analysis import Analysis, edges, rows
 from bestguess.experiment.pictures import effects, figure, findings, rollouts
-from bestguess.report.charts import save_png, write_atomically
+from bestguess.experiment.statistics import Finding, Verdict
 from bestguess.report.page import Page, Stat
 from bestguess.report.progress import format_cell
-from bestguess.report.verdicts import Finding, Verdict
+from bestguess.report.render import save_png
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import config_of
-from bestguess.train.folder import PAGE, write_json
+from bestguess.train.folder import PAGE
 
 VERDICTS, RUNS, SWEEP = "verdicts.json", "runs.csv", "sweep.yaml"
 
@@ -88,10 +87,10 @@ def pytorch(analysis: Analysis, benchmark: Path) -> dict[str, Any]:
     as everything is where the runs were trained on another device (`same_device`).
     """
     try:
-        found = json.loads(benchmark.read_text())
+        found = files.read_json(benchmark)
         best = found["best_pytorch"]
         rate, work, device = found["training"][best]["steps_per_second"], found["operations_per_step"], found["device"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (files.Unreadable, ValueError, KeyError, TypeError) as error:
         raise UserError(f"--benchmark {benchmark}: not the figures of benchmarks/filters.py ({error})") from error
     if analysis.experiment.operations is None:
         raise UserError(f"--benchmark: the experiment {analysis.experiment.title!r} does not count its operations")
@@ -118,11 +117,12 @@ def pytorch(analysis: Analysis, benchmark: Path) -> dict[str, Any]:
 
 def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any], told: str | None) -> Path:
     """Write the folder of results and return the path of its page."""
-    write_atomically(folder / SWEEP, (ledger.folder / "sweep.yaml").read_bytes())
+    asked = files.read_text(ledger.folder / "sweep.yaml")
+    files.write_text(folder / SWEEP, asked)
     table = io.StringIO()
     columns, lines = rows(analysis)
     csv.writer(table, lineterminator="\n").writerows([columns, *lines])
-    write_atomically(folder / RUNS, table.getvalue().encode())
+    files.write_text(folder / RUNS, table.getvalue())
     pictures = {
         "figure": figure(analysis, told),
         "effects": effects(analysis, told),
@@ -131,8 +131,8 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
     for name, picture in pictures.items():
         if picture is not None:
             save_png(picture, folder / f"{name}.png", dpi=150)
-    write_json(folder / VERDICTS, found)
-    write_atomically(folder / "README.md", _readme(analysis, found, told).encode())
+    files.write_json(folder / VERDICTS, found)
+    files.write_text(folder / "README.md", _readme(analysis, found, told))
     page = Page(analysis.experiment.title, _lead(analysis, found, told))
     page.stats([Stat(one["verdict"], one["hypothesis"], one["claim"]) for one in found["verdicts"]])
     page.heading("Verdicts")
@@ -160,12 +160,8 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
     page.table(*_rate_table(analysis))
     page.heading("How this was made")
     page.text(f"- `{found['command']}`\n- " + "\n- ".join(_costs(found)))
-    page.details("sweep.yaml: the question, the hypotheses and the rule, and the runs", _text(folder / SWEEP))
+    page.details("sweep.yaml: the question, the hypotheses and the rule, and the runs", asked)
     return page.write(folder / PAGE)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
 
 
 def _lead(analysis: Analysis, found: dict[str, Any], told: str | None) -> str:

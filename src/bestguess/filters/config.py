@@ -1,44 +1,42 @@
-"""The flags of the filters family, and the runs that they make. Imports nothing heavy."""
+"""The config of the filters family, and its presets. Imports nothing heavy."""
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from bestguess.command import UserError
+from bestguess.config import arrays, axis, flag
 from bestguess.nn.config import DecoderConfig
-from bestguess.train.config import TrainConfig, flag
+from bestguess.train.config import TrainConfig
 
 Structure = Literal["diagonal", "diagonal-real", "rotated", "dense"]
-Preset = Literal["default", "small"]
 PATCHES = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
 class FilterTaskConfig:
-    """The linear state-space system x' = A x + ε, y = C x, whose next y is to be predicted."""
+    """The linear state-space system x' = A x + ε, y = C x; the model predicts the next y."""
 
-    lambda_: Annotated[tuple[float, ...], tyro.conf.arg(name="lambda")] = (0.9,)
-    """λ, the largest modulus of A's eigenvalues, which are drawn from [λ/2, λ]; in (0, 1); several make several \
-runs."""
-    structure: tuple[Structure, ...] = ("diagonal",)
-    """Structure of A: complex pairs as 2×2 rotations, real, an orthogonally rotated twin (the negative control), or \
-a twin with non-normal eigenvectors; several make several runs."""
+    lambda_: Annotated[tuple[float, ...], tyro.conf.arg(name="lambda")] = axis((0.9,), "λ", always=True)
+    """Upper bound λ, in (0, 1), of the eigenvalue moduli of A, which are drawn from [λ/2, λ]. Give several to train \
+one run each."""
+    structure: tuple[Structure, ...] = axis(("diagonal",), "")
+    """Structure of A: diagonal with complex-conjugate pairs (2×2 rotations), diagonal with real eigenvalues, the \
+diagonal A rotated by an orthogonal matrix (the negative control), or a dense A with the same eigenvalues and \
+non-normal eigenvectors. Give several to train one run each."""
     latent_dim: int = 64
     """Dimension of the state x."""
     observed_dim: int = 2
     """Dimension of the observation y; at most --latent-dim."""
-    sigma: float = 1.0
-    """Standard deviation of the state's noise ε, in each dimension (units of y)."""
+    sigma: float = arrays(1.0)
+    """Standard deviation of the process noise ε in each dimension (units of y)."""
     length: int = 256
-    """T, the length of a sequence (steps)."""
-    condition: float = 10.0
-    """Condition number of the eigenvectors of a dense A; 1 makes it normal."""
+    """Sequence length T (steps)."""
+    condition: float = arrays(10.0)
+    """Condition number of the eigenvector matrix of a dense A; 1 makes A normal."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
@@ -65,25 +63,25 @@ a twin with non-normal eigenvectors; several make several runs."""
 
 @dataclass(frozen=True)
 class FilterModelConfig(DecoderConfig):
-    """The transformer, and what it sees."""
+    """The transformer and its input."""
 
     patch: int = 1
-    """Steps to a token: 1, 2, 4, 8, 16 or 32; a token predicts the whole next patch."""
+    """Patch size: time steps per token, 1, 2, 4, 8, 16 or 32. Each token predicts the whole next patch."""
     normalisation: Literal["none", "input", "instance"] = "input"
-    """How y is scaled: not at all; by the process's own standard deviation; and by each sequence's mean and standard \
-deviation so far (reversible instance normalisation, made causal)."""
+    """Scaling of y: none; division by the standard deviation of the process; or causal reversible instance \
+normalisation, by the running mean and standard deviation of each sequence."""
 
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """Rollouts: predictions fed back as observations, after training only."""
+    """Rollouts after training: predictions are fed back as observations."""
 
     context: int = 64
-    """Observed steps before the first prediction."""
+    """Observed steps before the rollout starts."""
     horizons: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
-    """Horizons h at which y_{t+h} is compared with the filter's prediction of it (steps)."""
+    """Horizons h, in steps, at which the prediction of y_{t+h} is compared with the Kalman filter's."""
     rollouts: int = 8192
-    """Rollouts in parallel; split where memory is short."""
+    """Number of parallel rollouts, split into batches if memory is short."""
 
     def check(self, task: FilterTaskConfig, model: FilterModelConfig) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
@@ -92,7 +90,7 @@ class RolloutConfig:
         if not self.horizons or min(self.horizons) < 1:
             raise UserError(f"--horizons {' '.join(map(str, self.horizons)) or '(none)'}: give positive horizons")
         if tuple(sorted(set(self.horizons))) != self.horizons:
-            raise UserError(f"--horizons {' '.join(map(str, self.horizons))}: give them rising, each once")
+            raise UserError(f"--horizons {' '.join(map(str, self.horizons))}: must increase")
         if self.context + max(self.horizons) > task.length:
             raise UserError(
                 f"--context {self.context} and --horizons {max(self.horizons)} reach past --length {task.length}; "
@@ -111,7 +109,7 @@ class FiltersConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     test_sequences: int = 2048
-    """Sequences of the reported evaluation, drawn apart from training and validation."""
+    """Number of test sequences, drawn independently of the training and validation sequences."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value or a combination is impossible."""
@@ -124,44 +122,12 @@ class FiltersConfig:
             raise UserError(f"--length {self.task.length}: must be a multiple of --patch {self.model.patch}")
         if self.task.length < 2 * self.model.patch:
             raise UserError(
-                f"--length {self.task.length}: holds one patch of {self.model.patch}; at least two are needed, one to "
-                "see and one to predict"
+                f"--length {self.task.length}: holds one patch of {self.model.patch}; at least two are needed, one as "
+                "context and one as target"
             )
         self.rollout.check(self.task, self.model)
         if self.test_sequences < 2:
             raise UserError(f"--test-sequences {self.test_sequences}: at least 2, for a standard error")
-
-    def runs(self) -> list[Run]:
-        """Return the runs, in the order of the ensemble's run axis: λ, structure, seed, then learning rate."""
-        seeds = range(self.train.first_seed, self.train.first_seed + self.train.seeds)
-        settings = itertools.product(self.task.lambda_, self.task.structure, seeds, self.train.learning_rate)
-        return [Run(*setting) for setting in settings]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What sets one run of the ensemble apart."""
-
-    lambda_: float
-    structure: str
-    seed: int
-    learning_rate: float
-
-    @property
-    def setting(self) -> tuple[float, str]:
-        """The task that the run's learning rate is tuned for."""
-        return self.lambda_, self.structure
-
-    def label(self, among: list[Run]) -> str:
-        """Return the run's name among others: only what differs between them."""
-        parts = {
-            "λ": lambda run: f"{run.lambda_:g}",
-            "": lambda run: run.structure,
-            "rate": lambda run: f"{run.learning_rate:g}",
-            "seed": lambda run: f"{run.seed}",
-        }
-        told = [f"{k} {p(self)}".strip() for k, p in parts.items() if len({p(run) for run in among}) > 1]
-        return ", ".join(told) or f"λ {self.lambda_:g}"
 
 
 def small() -> FiltersConfig:
@@ -177,97 +143,5 @@ def small() -> FiltersConfig:
     )
 
 
-PRESETS = {"default": FiltersConfig(), "small": small()}
-
-Tracker = Literal["jsonl", "tensorboard", "wandb"]
-
-
-@dataclass(frozen=True)
-class TrainFlags(FiltersConfig):
-    """Train transformers to predict linear state-space sequences, beside the Kalman filter.
-
-    One program trains every combination of --lambda, --structure, --learning-rate and seed; the best learning
-    rate on validation data is reported on test data. The folder left behind is taken by `filters evaluate`,
-    `rollout` and `report`.
-    """
-
-    preset: Preset = "default"
-    """Where the other flags' defaults come from: the specification, or a size for a laptop's CPU."""
-    track: tuple[Tracker, ...] = ("jsonl",)
-    """Where metrics go besides metrics.jsonl, which is always written."""
-    out: Path | None = None
-    """Folder of the training; a new one under runs/filters by default."""
-    resume: Path | None = None
-    """Folder of a training that was cut off, to go on with; its own configuration is used."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
-
-    WITH_RESUME: ClassVar = ("--track", "--json", "--no-json")
-
-    @staticmethod
-    def presets() -> dict[str, TrainFlags]:
-        """Return each preset as a whole set of flags."""
-        return {name: _as(TrainFlags, config, preset=name) for name, config in PRESETS.items()}
-
-    def config(self) -> FiltersConfig:
-        """Return the part that determines the result."""
-        return _as(FiltersConfig, self)
-
-
-def _as(cls, config: FiltersConfig, **more):
-    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(FiltersConfig)}
-    return cls(**fields, **more)
-
-
-@dataclass(frozen=True)
-class RunFlags:
-    """What every command on a trained folder takes."""
-
-    run: tyro.conf.Positional[Path]
-    """Folder that `filters train` left behind."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
-
-
-@dataclass(frozen=True)
-class EvaluateFlags(RunFlags):
-    """Measure the distance to the Kalman filter on fresh test sequences, for every run of the folder."""
-
-    test_sequences: int | None = None
-    """Test sequences; the training's own choice by default."""
-
-
-@dataclass(frozen=True)
-class RolloutFlags(RunFlags):
-    """Roll every run of the folder out and compare with the Kalman filter's own h-step predictions."""
-
-    context: int | None = None
-    """Observed steps before the first prediction; the training's own choice by default."""
-    horizons: tuple[int, ...] | None = None
-    """Horizons (steps); the training's own choice by default."""
-    rollouts: int | None = None
-    """Rollouts in parallel; the training's own choice by default."""
-
-
-@dataclass(frozen=True)
-class ReportFlags(RunFlags):
-    """Write the folder's page (one HTML file that opens offline) and its figures."""
-
-
-@dataclass(frozen=True)
-class QuickstartFlags:
-    """Watch small transformers learn to filter: several λ at once, at most 3 minutes on 2 CPU cores.
-
-    Prints how close each comes to the Kalman filter, and writes a page with the pictures.
-    """
-
-    lambda_: Annotated[tuple[float, ...], tyro.conf.arg(name="lambda")] = (0.5, 0.8, 0.9, 0.97)
-    """Largest modulus of A's eigenvalues, one run for each; in (0, 1)."""
-    steps: int = small().train.steps
-    """Optimiser steps."""
-    seed: int = 0
-    """Draws the systems, the initial weights and the data."""
-    out: Path | None = None
-    """Folder of the runs; a new one under runs/filters by default."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+PRESETS = {("default",): FiltersConfig(), ("small",): small()}
+"""Where the flags' defaults come from, by --preset."""

@@ -78,6 +78,15 @@ class FilterCore(eqx.Module):
         return FilterState(state, step, latest), out_Pm.reshape(-1)
 
 
+def constant_forecaster(config: FilterModelConfig, system: System, scale: Float[Array, "m"], length: int) -> Forecaster:
+    """Return a forecaster that always predicts 0, the best constant: a filter that heeds no observation.
+
+    Its arrays have the shapes of the exact filter's, so that both are one compiled program.
+    """
+    exact = exact_forecaster(config, system, scale, length)
+    return eqx.tree_at(lambda one: one.core.gains, exact, jnp.zeros_like(exact.core.gains))
+
+
 def exact_forecaster(config: FilterModelConfig, system: System, scale: Float[Array, "m"], length: int) -> Forecaster:
     """Return a forecaster with the exact filter of `system` as its core, for sequences of up to `length` steps."""
     gains, _ = kalman.kalman_gains(system, length)

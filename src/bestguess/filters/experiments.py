@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bestguess.filters.config import FiltersConfig
-from bestguess.report.verdicts import (
+from bestguess.experiment.declare import (
     At,
     Contrast,
     Control,
@@ -25,6 +24,7 @@ from bestguess.report.verdicts import (
     Reading,
     Slope,
 )
+from bestguess.filters.config import FiltersConfig
 
 HORIZONS = (2, 4, 8, 16, 32, 64)
 
@@ -105,7 +105,7 @@ SPEED_AND_ROLLOUTS = (
         Measure(
             f"rollout_{h}",
             f"rollout t+{h}",
-            "share of headroom",
+            "fraction of headroom",
             functools.partial(_shortfall, h),
             group="rollout",
             axis="rollout skill",

@@ -5,14 +5,13 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
-from bestguess.filters.config import FilterModelConfig, FiltersConfig
+from bestguess.filters.config import FilterModelConfig
 from bestguess.filters.forecaster import Forecaster, make_forecaster, predict
-from bestguess.filters.task import FilterTask, system_of
-from bestguess.task import normalised_loss, skill
-from bestguess.train.ensemble import Member, Problem
+from bestguess.filters.task import FilterTask
+from bestguess.task import Gaussian, normalised_loss, regret, skill
+from bestguess.train.problem import Problem
 
 
 class FilterProblem(Problem[FilterTask, Forecaster]):
@@ -46,20 +45,4 @@ class FilterProblem(Problem[FilterTask, Forecaster]):
 def distances(model: Forecaster, task: FilterTask, key: Key[Array, ""]) -> Float[Array, "S"]:
     """Return ‖ŷ_t − ŷ*_t‖² at each predicted step of one sequence (squared units of y)."""
     y, best = task.sample_with_oracle(key)
-    return jnp.sum((predict(model, y) - best[task.predicted]) ** 2, axis=-1)
-
-
-def make_members(config: FiltersConfig) -> Member:
-    """Return the config's runs, stacked along a leading run axis."""
-    runs = config.runs()
-    tasks: dict[tuple, FilterTask] = {}
-    for run in runs:
-        if (run.setting, run.seed) not in tasks:
-            system = system_of(config.task, run)
-            tasks[run.setting, run.seed] = FilterTask(system, config.task.length, config.model.patch)
-    stack = lambda *leaves: np.stack(leaves)  # noqa: E731
-    return Member(
-        task=jax.tree.map(stack, *(tasks[run.setting, run.seed] for run in runs)),
-        learning_rate=jnp.asarray([run.learning_rate for run in runs], jnp.float32),
-        seed=jnp.asarray([run.seed for run in runs], jnp.int32),
-    )
+    return regret(Gaussian(predict(model, y)), Gaussian(best.mean[task.predicted]))

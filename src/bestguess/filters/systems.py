@@ -77,7 +77,7 @@ def draw_system(
 
     The moduli scale with λ and the eigenvectors and C do not depend on it: systems of one seed and several
     λ differ in scale alone. Raises UserError for λ outside (0, 1), a dimension below 1, m > n, κ outside
-    [1, 1e4], σ <= 0 or an unknown structure. Source: the "Transformer Filters" specification.
+    [1, 1e4], σ <= 0 or an unknown structure. Source: the original design, docs/decisions.md.
     """
     _check_arguments(structure, latent_dim, observed_dim, lambda_, seed, condition)
     # One stream per ingredient: what one structure draws more of must not move the others' draws.

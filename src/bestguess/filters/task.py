@@ -7,6 +7,8 @@ E[y_t | y_{1:s}] = Σ_{r≤s} L_{tr} z_r is the Kalman prediction at every horiz
 
 from __future__ import annotations
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,12 +16,12 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from bestguess.filters import kalman
-from bestguess.filters.config import FilterTaskConfig, Run
+from bestguess.filters.config import FilterTaskConfig
 from bestguess.filters.systems import System, draw_system
-from bestguess.task import Gaussian, Task
+from bestguess.task import Gaussian, OracleTask
 
 
-class FilterTask(Task):
+class FilterTask(OracleTask):
     """Sequences y_1..y_T of one system; what is to be predicted is the next patch of steps.
 
     With patches of P steps the oracle predicts what the model must: every step of a patch from the
@@ -73,11 +75,11 @@ class FilterTask(Task):
         covariance = jnp.einsum("tin,tjn->tij", rows, rows, precision="highest")
         return Gaussian(jnp.zeros((T, m)), covariance)
 
-    def sample_with_oracle(self, key: Key[Array, ""]) -> tuple[Float[Array, "T m"], Float[Array, "T m"]]:
+    def sample_with_oracle(self, key: Key[Array, ""]) -> tuple[Float[Array, "T m"], Gaussian]:
         """Return one sequence and the means of its oracle: `sample` and `oracle` for the price of the first."""
         z = self._draw(key)
         sequence = _times(self.factor, z).reshape(self.shape)
-        return sequence, sequence - self._innovation(z)
+        return sequence, Gaussian(sequence - self._innovation(z))
 
     def sample_with_forecast(
         self, key: Key[Array, ""], context: int
@@ -122,14 +124,15 @@ def _times(factor: Float[Array, "n n"], z: Float[Array, "n"]) -> Float[Array, "n
     return jnp.matmul(factor, z, precision="highest")
 
 
-def system_of(config: FilterTaskConfig, run: Run) -> System:
-    """Return the system that the run's seed draws."""
+@functools.lru_cache(maxsize=64)
+def system_of(config: FilterTaskConfig, seed: int) -> System:
+    """Return the system that a run's seed draws; `config` has one λ and one structure."""
     return draw_system(
-        run.structure,
+        config.structure[0],
         latent_dim=config.latent_dim,
         observed_dim=config.observed_dim,
-        lambda_=run.lambda_,
+        lambda_=config.lambda_[0],
         sigma=config.sigma,
-        seed=run.seed,
+        seed=seed,
         condition=config.condition,
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from bestguess.command import UserError
 from bestguess.integers.config import CLASSES, MAX_LENGTH
-from bestguess.integers.explain import Guess, fits_in_part, guesses, parse_terms, recurrences
+from bestguess.integers.explain import Guess, fits_in_part, guesses, parse_terms, probability, recurrences
 from bestguess.integers.flags import ExplainFlags, PredictFlags
 from bestguess.integers.oracle import Oracle, oracle_of
 from bestguess.integers.portable import SHIPPED, load_portable
@@ -39,7 +39,8 @@ def explain(flags: ExplainFlags, console: Console) -> dict[str, Any]:
         console.print(results_table(["recurrence", "in words", "probability"], shown, title))
         if more:
             rest = sum(one.probability for one in found[flags.top :])
-            console.print(f"[dim]and {more} more, together {probability(rest)}; --top shows more, --json all[/dim]")
+            told = f"and {more} more, together {probability(rest)}; --top shows more, --json all"
+            console.print(told, style="dim")
         console.print(
             f"next: {_list(following[: flags.top])}" if following else "next: nothing, every sequence ends here"
         )
@@ -98,17 +99,6 @@ def no_fit(oracle: Oracle, terms: tuple[int, ...]) -> str:
         f"the {place} {_said(part)} does" for part, place in ((beginning, "beginning"), (end, "end")) if part
     )
     return f"no recurrence of the generator begins with {_said(terms)}" + (f"; {hint}" if hint else "")
-
-
-def probability(value: float) -> str:
-    """Return a probability as a percentage: never 0 or 100 unless it is."""
-    if value == 0:
-        return "0 %"
-    if 0 < value < 0.0005:
-        return "< 0.1 %"
-    if 0.9995 < value < 1 - 1e-9:
-        return "> 99.9 %"
-    return "100 %" if value > 0.9995 else f"{100 * value:.1f} %"
 
 
 def _said(terms: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""What LayerNorm leaves of two features: a sign, times a gain. The design document's width is two."""
+"""What LayerNorm leaves of two features: a sign, times a gain. The original design has width 2."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
-"""The flags of the integers family, and the runs that they make. Imports nothing heavy."""
+"""The config of the integers family, and its presets and designs. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
+from bestguess import files
 from bestguess.command import UserError
+from bestguess.config import axis
 from bestguess.nn.config import DesignConfig, Positions
 from bestguess.train.config import TrainConfig
 
@@ -28,22 +29,22 @@ Preset = Literal["default", "small"]
 
 @dataclass(frozen=True)
 class IntegerTaskConfig:
-    """Integer sequences that follow a recurrence; the next term is to be predicted."""
+    """Integer sequences that follow a recurrence; the model predicts the next term."""
 
     length: int = 8
-    """The longest context (terms); the one after it is still predicted."""
+    """Context length (terms). The model predicts the term after every prefix of the context."""
     lengths: Literal["fixed", "variable"] = "fixed"
-    """Whether all training sequences are full, or cut after 2 to --length terms more or less, and padded."""
+    """Length of the training sequences: all full, or truncated at random to at least 2 terms and padded."""
     overflow: Literal["wrap", "end"] = "wrap"
-    """What becomes of a term below 0 or above 255: taken modulo 256, or the sequence ends before it."""
+    """Handling of terms outside 0..255: reduce them modulo 256, or end the sequence before the first one."""
     phases: int = 3
-    """Families of sequences: those of phase 1, of 1 and 2, or of all 3."""
+    """Number of phases of the curriculum whose recurrences are used, 1 to 3."""
     curriculum: Literal["none", "strict", "gradual"] = "none"
-    """When the phases come in: all at once; one after the other; with linear transitions that overlap."""
+    """Curriculum: all phases from the start, one phase after another, or overlapping linear transitions."""
     held_out: float = 0.1
-    """Share of full contexts that training never sees, chosen by a hash of their terms; the evaluation reports them."""
+    """Fraction of full contexts held out of training for the evaluation, selected by a hash of their terms."""
     validation: float = 0.05
-    """Share of further such contexts, by which validation chooses; 0: it takes fresh draws of what training draws."""
+    """Fraction of full contexts held out for validation; 0 validates on fresh draws from the training rows."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
@@ -52,37 +53,36 @@ class IntegerTaskConfig:
         if self.phases not in (1, 2, 3):
             raise UserError(f"--phases {self.phases}: must be 1, 2 or 3")
         if not 0 < self.held_out < 1:
-            raise UserError(f"--held-out {self.held_out:g}: must lie between 0 and 1, or one part has no rows")
+            raise UserError(f"--held-out {self.held_out:g}: must lie between 0 and 1, or one part would have no rows")
         if not 0 <= self.validation < 1 - self.held_out:
             raise UserError(
-                f"--validation {self.validation:g}: must not be negative, and leave something beside --held-out "
-                f"{self.held_out:g} to train on"
+                f"--validation {self.validation:g}: must not be negative, and --held-out {self.held_out:g} plus "
+                "--validation must be less than 1"
             )
 
 
 @dataclass(frozen=True)
 class IntegerModelConfig(DesignConfig):
-    """The transformer, what it sees of a number, and how it answers."""
+    """The transformer, its input embedding and its output head."""
 
     layers: int = 4
-    """Number of blocks, each attention then feed-forward."""
+    """Number of transformer blocks."""
     d_model: int = 256
     """Width of the residual stream (features)."""
     dropout: float = 0.1
-    """Share of features that training drops, of the embedding and of every branch. Rows are few and return often: \
-without it a model learns them by heart."""
+    """Dropout rate of the embedding and of each sub-layer's output. Without it, a model memorises the training rows."""
     positions: Positions = "learned"
-    """How terms know where they stand: rotated queries and keys, a learned vector added to each position, not at all. \
-Rotation alone cannot count: where all terms are equal, every position gives the same answer."""
+    """Positional encoding: RoPE, one learned vector per position, or none. With RoPE alone a model cannot count: if \
+all terms are equal, every position gives the same output."""
     embedding: Embedding = "fourier"
-    """What the model sees of a number: nothing but which it is; sines and cosines; residues, divisibility and the \
-like; its 8 bits; its two digits to base 16."""
+    """Embedding of a number: one learned vector per number; sines and cosines of it; residues, divisibility and other \
+number-theoretic features; its 8 bits; or its two digits in base 16."""
     lift: bool = True
-    """Map the embedding's features linearly to --d-model; without, there must be as many of them."""
+    """Map the embedding linearly to --d-model. With --no-lift, --d-model must equal the number of features."""
     head: Head = "differences"
-    """256 logits; the same plus a linear function of each number's features, so that numbers alike in these share \
-what is learnt; the same plus logits of the difference to the last term, modulo 256; or one number μ and a learned \
-deviation σ, read as a discretised Gaussian over the 256 values."""
+    """Output head: 256 logits; 256 logits plus a linear function of each number's features; 256 logits plus 256 of \
+the difference to the last term, modulo 256; or a mean μ with a learned deviation σ, as a discretised Gaussian over \
+the 256 values."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if the shape is impossible."""
@@ -90,33 +90,32 @@ deviation σ, read as a discretised Gaussian over the 256 values."""
         width = WIDTHS[self.embedding]
         if not self.lift and width != self.d_model:
             raise UserError(
-                f"--no-lift: --embedding {self.embedding} has {width} features; give it --d-model {width}, or lift them"
+                f"--no-lift: --embedding {self.embedding} has {width} features; use --d-model {width} or --lift"
             )
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What training makes small."""
+    """The training objective."""
 
     loss: Loss = "standard"
-    """−log p; −log p times 1 + α·distance; the distance alone."""
-    alpha: tuple[float, ...] = (0.1,)
-    """α of the weighted loss (1/distance); several make several runs."""
+    """Loss: −log p; −log p · (1 + α · distance); or the distance alone."""
+    alpha: tuple[float, ...] = axis((0.1,), "α")
+    """Weight α of the weighted loss (1/distance). Give several to train one run each."""
     weight: Weight = "linear"
-    """The distance of two numbers: |a − b| (in classes, 0 to 255), its square, its square root."""
+    """Distance of two numbers: |a − b| (0 to 255), its square, or its square root."""
     distance_by: Literal["argmax", "expected"] = "argmax"
-    """Distance of the target from the likeliest number, which has no gradient of its own; or its expectation under \
-the model, which has."""
+    """Distance of the target to the most likely number (no gradient), or its expectation under the model \
+(differentiable)."""
     prefixes: Literal["all", "full"] = "all"
-    """Which positions count: every prefix's next term, or only a whole sequence's last."""
+    """Positions in the loss: the next term of every prefix, or only the last term of a full sequence."""
     masked: Literal["ignored", "included", "weighted"] = "ignored"
-    """Positions behind a sequence's end: no part of the loss; as good as others, to be predicted as 0; or by \
---masked-weight."""
+    """Padded positions in the loss: ignored; included, with target 0; or included with weight --masked-weight."""
     masked_weight: float = 0.1
-    """What a masked position counts, where they are weighted."""
+    """Weight of a padded position with --masked weighted."""
     stop_on: Literal["loss", "last", "accuracy", "combined"] = "loss"
-    """The score that chooses the best weights and stops early: the validation loss, the log loss of each sequence's \
-last term alone, the share of wrong guesses, or the first over a random guess's plus the third."""
+    """Validation score for early stopping and for the best weights: the loss; the log loss of the last term; the \
+error rate; or the loss relative to a random guess plus the error rate."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
@@ -162,38 +161,13 @@ class IntegersConfig:
         """Return the multiply-adds of a product of a micro-batch's tokens with a square matrix of the model's width."""
         return self.train.batch_size // self.train.accumulate * self.task.length * self.model.d_model**2
 
-    def runs(self) -> list[Run]:
-        """Return the runs, in the order of the ensemble's run axis: α, seed, then learning rate."""
-        seeds = range(self.train.first_seed, self.train.first_seed + self.train.seeds)
-        settings = itertools.product(self.objective.alpha, seeds, self.train.learning_rate)
-        return [Run(*setting) for setting in settings]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What sets one run of the ensemble apart."""
-
-    alpha: float
-    seed: int
-    learning_rate: float
-
-    def label(self, among: list[Run]) -> str:
-        """Return the run's name among others: only what differs between them."""
-        parts = {
-            "α": lambda run: f"{run.alpha:g}",
-            "rate": lambda run: f"{run.learning_rate:g}",
-            "seed": lambda run: f"{run.seed}",
-        }
-        told = [f"{k} {p(self)}" for k, p in parts.items() if len({p(run) for run in among}) > 1]
-        return ", ".join(told) or "the run"
-
 
 def document() -> IntegersConfig:
-    """Return the ticked choices of the design document, to the letter.
+    """Return the original design, whose choices docs/decisions.md lists.
 
-    Of one or two layers, two: nested sequences take two looks at the past. Its rate, 1e-3, is AdamW's own
-    default; its minimum of 1e-6 is a share of 1e-3. Two heads of one feature cannot be rotated, so positions
-    are learned.
+    It names two or three layers; this has two. It names no peak learning rate; 1e-3 is AdamW's default, and its
+    minimum of 1e-6 is a fraction 1e-3 of it. Heads of one feature cannot be rotated, so positions are learned. The
+    embedding, the activation and the padding depart from it, as docs/decisions.md says.
     """
     return IntegersConfig(
         task=IntegerTaskConfig(curriculum="gradual", validation=0.0),
@@ -227,7 +201,7 @@ def document() -> IntegersConfig:
 
 
 def lifted() -> IntegersConfig:
-    """Return the document's choices in a width of 64, to which its two features are mapped: there, choices can act."""
+    """Return the original design with its two features mapped to a width of 64, where the other choices matter."""
     config = document()
     return dataclasses.replace(config, model=dataclasses.replace(config.model, d_model=64, lift=True))
 
@@ -267,50 +241,22 @@ BASES: dict[tuple[Preset, Design], IntegersConfig] = {
 }
 """Where the other flags' defaults come from, by preset and design."""
 
-Tracker = Literal["jsonl", "tensorboard", "wandb"]
 
+def changed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sweep's nested values with its key `change` applied.
 
-@dataclass(frozen=True)
-class TrainFlags(IntegersConfig):
-    """Train transformers to predict integer sequences, beside the exact Bayes predictor.
-
-    One program trains every combination of --alpha, --learning-rate and seed. The folder left behind is taken
-    by the family's other commands.
+    `change` is KEY=VALUE, several of them with spaces between, or `nothing`: a sweep that goes through a list of
+    changes varies it. A value is YAML, as everywhere in a sweep.
     """
-
-    design: Design = "default"
-    """Where the other flags' defaults come from: the best design that was found; the design document's choices; the \
-same in a width of 64."""
-    preset: Preset = "default"
-    """At which size: all phases, or phase 1 for a laptop's CPU."""
-    track: tuple[Tracker, ...] = ("jsonl",)
-    """Where metrics go besides metrics.jsonl, which is always written."""
-    out: Path | None = None
-    """Folder of the training; a new one under runs/integers by default."""
-    resume: Path | None = None
-    """Folder of a training that was cut off, to go on with; its own configuration is used."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
-
-    WITH_RESUME: ClassVar = ("--track", "--json", "--no-json")
-
-    @staticmethod
-    def presets() -> dict[str, TrainFlags]:
-        """Return each preset's default design as a whole set of flags."""
-        return {preset: made for (preset, design), made in _bases().items() if design == "default"}
-
-    def designs(self) -> dict[str, TrainFlags]:
-        """Return each design at this preset's size as a whole set of flags."""
-        return {design: made for (preset, design), made in _bases().items() if preset == self.preset}
-
-    def config(self) -> IntegersConfig:
-        """Return the part that determines the result."""
-        return IntegersConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(IntegersConfig)})
-
-
-def _bases() -> dict[tuple[Preset, Design], TrainFlags]:
-    fields = dataclasses.fields(IntegersConfig)
-    return {
-        (preset, design): TrainFlags(**{f.name: getattr(config, f.name) for f in fields}, preset=preset, design=design)
-        for (preset, design), config in BASES.items()
-    }
+    given = dict(values)
+    change = str(given.pop("change", "nothing"))
+    if change == "nothing":
+        return given
+    for one in change.split() or [change]:
+        key, equals, text = one.partition("=")
+        room, dot, inner = key.partition(".")
+        if not equals or (dot and not isinstance(given.get(room, {}), dict)):
+            raise UserError(f"change: {one!r}: write KEY=VALUE, such as model.heads=8, or nothing")
+        value = files.parse_yaml(text, f"change: {one}")
+        given |= {room: given.get(room, {}) | {inner: value}} if dot else {key: value}
+    return given

@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bestguess.report.charts import Chart, Line
-
 Curriculum = Literal["none", "strict", "gradual"]
 
 STAGES = ((1.0, 0.0, 0.0), (1 / 2, 1 / 2, 0.0), (1 / 3, 1 / 3, 1 / 3))
@@ -43,19 +41,3 @@ def final_mixture(phases: int = 3) -> tuple[float, ...]:
     """Return the mixture that a training on the first `phases` phases ends with: those alike, the others not at all."""
     total = sum(FINAL[:phases])
     return tuple(share / total if i < phases else 0.0 for i, share in enumerate(FINAL))
-
-
-def chart(curriculum: Curriculum, phases: int = 3) -> Chart:
-    """Return a picture of the mixture of the first `phases` phases over a training."""
-    progress = np.linspace(0, 1, 401)
-    weights = mixture(progress, curriculum)[:, :phases]
-    weights = weights / weights.sum(axis=1, keepdims=True)
-    return Chart(
-        "Curriculum: the mixture of phases over the training",
-        "progress (share of all steps)",
-        "share of the sequences",
-        [Line(progress, weights[:, i], name=f"phase {i + 1}", colour=i) for i in range(phases)],
-        "Phase 1: recurrences of order 0 to 2. Phase 2: nested steps, factors and periods. Phase 3: compositions, "
-        "transformations and conditionals. Evaluations are under the mixture at the end.",
-        y_range=(0.0, 1.05),
-    )

@@ -22,52 +22,56 @@ import numpy as np
 from jaxtyping import Array, Float, Float16, Int, Key, PyTree, UInt8
 
 from bestguess.command import UserError
-from bestguess.integers.commands import train_runs
+from bestguess.config import runs as every_run
+from bestguess.config import to_dict
+from bestguess.files import lock, plain, read_json, write_json
 from bestguess.integers.config import CLASSES, IntegersConfig
-from bestguess.integers.evaluate import run_of, sound_runs
+from bestguess.integers.family import FAMILY
 from bestguess.integers.flags import DistillFlags
 from bestguess.integers.model import IntegerModel
-from bestguess.integers.problem import IntegerProblem, Setting, make_problem, phase_weights
-from bestguess.integers.report import EVALUATION, LESSON, TRAINING, write_report
-from bestguess.integers.runs import evaluate, load, read
+from bestguess.integers.page import LESSON
+from bestguess.integers.problem import IntegerProblem, Setting, phase_weights
 from bestguess.integers.sampler import Sampler
 from bestguess.integers.table import seen
-from bestguess.train.checkpoint import lock
-from bestguess.train.config import to_dict
+from bestguess.integers.workings import sound_runs
 from bestguess.train.cores import use_cores
-from bestguess.train.ensemble import Problem, member_key
-from bestguess.train.folder import new_folder, plain, read_json, write_config, write_json
+from bestguess.train.folder import TRAINING, new_folder, write_config
 from bestguess.train.memory import Memory, device_memory, gigabytes
+from bestguess.train.problem import Problem, Purpose, member_key
+from bestguess.workflow.commands import evaluate_training, fit_in_folder, print_results
+from bestguess.workflow.report import write_report
+from bestguess.workflow.training import load_training, make_training
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _CHUNK = 2048
-_DRAWN = 16
-"""The purpose of the key that lessons are drawn with."""
 
 
 def distill(flags: DistillFlags, console: Console) -> dict[str, Any]:
     """Teach one model by the runs of a folder, evaluate it beside the oracle, write its page; return its figures."""
     began = time.perf_counter()
     use_cores()
-    taught_by = read(flags.run)
-    state = load(flags.run, taught_by)
-    runs = sound_runs(state)
+    teachers = load_training(FAMILY, flags.run)
+    runs = sound_runs(teachers.learnt)
     if len(runs) < 2:
         raise UserError(
             f"{flags.run}: {len(runs)} of its runs can teach, and it takes several; try integers train --seeds 8"
         )
+    taught_by = teachers.runs[0].config
     check_count(flags.sequences, taught_by.task.length)
-    best = min(runs, key=lambda run: float(state.best_score[run]))
-    config = student_config(taught_by, flags, taught_by.runs()[best].alpha)
+    best = min(runs, key=lambda run: teachers.validation[run])
+    config = student_config(taught_by, flags, teachers.runs[best].values["alpha"])
     config.check()
-    before = read_json(flags.run / EVALUATION)
+    before = read_json(flags.run / "evaluation.json")
     folder = new_folder("integers", flags.out)
     with lock(folder):
         write_config(folder, "integers", to_dict(config))
-        with console.status(f"{len(runs)} teachers go on with sequences"):
-            lesson = make_lesson(config, [run_of(state.best, run) for run in runs], runs.index(best), flags.sequences)
+        with console.status(f"{len(runs)} teachers continue sequences"):
+            assert isinstance(teachers.problem, IntegerProblem)
+            problem = dataclasses.replace(teachers.problem, config=config)
+            models = [teachers.model(run) for run in runs]
+            lesson = make_lesson(problem, models, runs.index(best), flags.sequences)
             jax.block_until_ready(lesson.p_NTV)
         about = {
             "teachers": str(flags.run),
@@ -80,12 +84,16 @@ def distill(flags: DistillFlags, console: Console) -> dict[str, Any]:
         }
         write_json(folder / LESSON, about)
         console.print(
-            f"[dim]{len(runs)} teachers went on with {flags.sequences:,} sequences and judged those that are not "
-            f"held out, {about['sequences']:,}, in {about['seconds']:.1f} s[/dim]"
+            f"{len(runs)} teachers went on with {flags.sequences:,} sequences and judged those that are not "
+            f"held out, {about['sequences']:,}, in {about['seconds']:.1f} s",
+            style="dim",
         )
-        train_runs(folder, config, lesson, flags.track, resume=False, console=console)
-        result = evaluate(folder, config, console)
-        page = write_report(folder, config, load(folder, config))
+        student = make_training(FAMILY, folder, every_run(config), lesson)
+        student = fit_in_folder(student, config, console, flags.track, resume=False)
+        results = evaluate_training(student, console)
+        page = write_report(student, results)
+    print_results(student, results, console)
+    result = results["evaluation"]
     if before is not None and before["together"] is not None:
         console.print(_compared(result, before, runs), soft_wrap=True)
     console.print(f"page: {page}", soft_wrap=True)
@@ -170,16 +178,16 @@ class Lesson(Problem[Setting, IntegerModel]):
         return self.inner.validate(model, task, key)
 
 
-def make_lesson(config: IntegersConfig, teachers: list[IntegerModel], first: int, count: int) -> Lesson:
-    """Return the lesson of a student that starts as the teacher at place `first`.
+def make_lesson(problem: IntegerProblem, teachers: list[IntegerModel], first: int, count: int) -> Lesson:
+    """Return the lesson of a student that starts as the teacher at index `first`.
 
-    count: sequences that the teachers go on with, an equal number each; those held out of training are left out.
-    Raises UserError where none does.
+    problem: the student's own, by which it is validated. count: sequences that the teachers go on with, an equal
+    number each; those held out of training are left out. Raises UserError where none is left.
     """
-    problem = make_problem(config)
+    config = problem.config
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *teachers)
     mixture = phase_weights(config.task, jnp.ones(()))
-    key = member_key(jnp.asarray(config.train.first_seed), _DRAWN)
+    key = member_key(jnp.asarray(config.train.first_seed), Purpose.LESSON)
     keys = jax.random.split(key, (len(teachers), -(-count // len(teachers))))
     terms = np.asarray(_continued(stacked, problem.sampler, mixture, keys), np.uint8)[:count]
     terms = terms[seen(config.task, terms)]

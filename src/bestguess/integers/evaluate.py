@@ -1,24 +1,25 @@
-"""How far trained models are from the exact Bayes predictor: sums over the whole table, none of them sampled."""
+"""Any predictor against the exact Bayes predictor: its regret after every prefix of the table, none of it sampled."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, Int, UInt8
 
-from bestguess.command import UserError
-from bestguess.integers.config import IntegersConfig
 from bestguess.integers.model import IntegerModel
-from bestguess.integers.oracle import PARTS, Oracle, Predictor, Scores
-from bestguess.train.ensemble import State
+from bestguess.integers.oracle import Predictor, Scores, Verdict
+from bestguess.integers.task import IntegerTask
+from bestguess.task import Categorical, regret
+from bestguess.train.machine import usable_cores
+
+_CHUNK = 4096
 
 
 def predictor(model: IntegerModel) -> Predictor:
@@ -46,40 +47,55 @@ def predictor_of_all(models: list[IntegerModel]) -> Predictor:
     return predict
 
 
-def evaluations(config: IntegersConfig, state: State, oracle: Oracle) -> Iterator[dict[str, Any]]:
-    """Yield each run's figures, part by part: all rows, those that training drew from, those held out of it."""
-    for i, run in enumerate(config.runs()):
-        yield {
-            "run": i,
-            "alpha": run.alpha,
-            "seed": run.seed,
-            "learning_rate": run.learning_rate,
-            **_by_part(oracle, predictor(run_of(state.best, i))),
-            "validation_score": float(state.best_score[i]),
-            "best_step": int(state.best_step[i]),
-            "fault_step": int(state.fault_step[i]) if state.fault_step[i] >= 0 else None,
-        }
+def judge(task: IntegerTask, predictor: Predictor) -> Verdict:
+    """Return how a predictor does after every distinct prefix of the table, asked in chunks of 4,096 contexts.
+
+    The regret is the contract's, between the predictor and the task's oracle, on the device (float32); accuracy and
+    distance are sums over what follows each prefix. Chunks are taken in as many threads as there are cores, at most 8:
+    beside a GPU, most of the time is NumPy's.
+    """
+    oracle = task.exact
+    levels = oracle.levels[1:]
+    contexts = np.unique(np.concatenate([level.row for level in levels]))
+    verdict = Verdict(*([np.zeros(len(level.row)) for level in levels] for _ in range(3)))
+    first_of = [np.searchsorted(level.prefix, np.arange(len(level.row) + 1)) for level in levels]
+
+    def judge_chunk(start: int) -> None:
+        rows = contexts[start : start + _CHUNK]
+        padded = rows[np.minimum(np.arange(_CHUNK), len(rows) - 1)]  # one shape: a compiled model compiles once
+        terms = oracle.table.rows[padded, : oracle.table.length]
+        regrets, choices = jax.device_get(_compare(task, jnp.asarray(terms), jnp.asarray(predictor(terms))))
+        for j, level in enumerate(levels):
+            # The prefixes that these contexts stand for; both are in ascending order.
+            low, high = np.searchsorted(level.row, [rows[0], rows[-1] + 1])
+            part = slice(low, high)
+            own = np.searchsorted(rows, level.row[part])
+            then = slice(first_of[j][low], first_of[j][high])
+            owner, value, p = level.prefix[then] - low, level.value[then], level.probability[then]
+            choice = choices[own, j][owner]
+            gathered = lambda of: np.bincount(owner, of, high - low)  # noqa: B023, E731
+            verdict.regret[j][part] = regrets[own, j]
+            verdict.accuracy[j][part] = gathered(p * (value == choice))
+            verdict.distance[j][part] = gathered(p * np.abs(value - choice))
+
+    with ThreadPoolExecutor(min(usable_cores(), 8)) as pool:
+        for _ in pool.map(judge_chunk, range(0, len(contexts), _CHUNK)):
+            pass
+    return verdict
 
 
-def evaluation_of_all(state: State, oracle: Oracle) -> dict[str, Any] | None:
-    """Return the figures of the runs' mean prediction, part by part; None where fewer than two have a finite score."""
-    sound = sound_runs(state)
-    if len(sound) < 2:
-        return None
-    return {"runs": sound, **_by_part(oracle, predictor_of_all([run_of(state.best, i) for i in sound]))}
+@eqx.filter_jit
+def _compare(
+    task: IntegerTask, contexts: UInt8[Array, "n T"], logits: Float[Array, "n T V"]
+) -> tuple[Float[Array, "n T"], Int[Array, "n T"]]:
+    """The regret after each prefix of each context, and the predictor's first choice there."""
 
+    def of_one(terms_T, logits_TV):
+        # The oracle also predicts the term after the last: any term may stand there.
+        best = task.oracle(jnp.append(terms_T.astype(jnp.int32), 0))
+        return regret(Categorical(logits_TV), Categorical(best.logits[task.predicted])), jnp.argmax(logits_TV, axis=-1)
 
-def sound_runs(state: State) -> list[int]:
-    """Return the runs that have a finite validation score."""
-    return np.flatnonzero(np.isfinite(state.best_score)).tolist()
-
-
-def _by_part(oracle: Oracle, model: Predictor) -> dict[str, Any]:
-    verdict = oracle.judge(model)
-    return {
-        **{part.replace("-", "_"): figures(oracle.scores(verdict, part)) for part in PARTS},
-        "held_out_by_family": [dataclasses.asdict(one) for one in oracle.family_scores(verdict, "held-out")],
-    }
+    return jax.vmap(of_one)(contexts, logits)
 
 
 def figures(scores: Scores) -> dict[str, Any]:
@@ -91,25 +107,3 @@ def figures(scores: Scores) -> dict[str, Any]:
         "mean": {name: float(value.mean()) for name, value in values.items()},
         "by_position": {name: value.tolist() for name, value in values.items()},
     }
-
-
-def best_run(config: IntegersConfig, state: State, number: int | None) -> int:
-    """Return the run of an ensemble that was asked for, or the one with the best validation score.
-
-    Raises UserError where there is no such run, or where runs differ in α: then their scores do not compare.
-    """
-    runs = len(config.runs())
-    if number is None:
-        if len(config.objective.alpha) > 1:
-            raise UserError(
-                f"--number: the folder's runs differ in α, and so do their scores; give one of 0..{runs - 1}"
-            )
-        return int(np.argmin(np.nan_to_num(np.asarray(state.best_score), nan=np.inf)))
-    if not 0 <= number < runs:
-        raise UserError(f"--number {number}: the folder has runs 0..{runs - 1}")
-    return number
-
-
-def run_of(stacked: PyTree, index: int) -> Any:
-    """Return one run's slice of a pytree with a leading run axis."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), stacked)

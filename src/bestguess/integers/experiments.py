@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bestguess.experiment.declare import At, Contrast, Difference, Experiment, Factor, Hypothesis, Measure, Reading
 from bestguess.integers.config import IntegersConfig
-from bestguess.report.verdicts import At, Contrast, Difference, Experiment, Factor, Hypothesis, Measure, Reading
 
 
 def _regret(config: IntegersConfig, figures: Mapping[str, Any]) -> Reading:
@@ -71,12 +71,12 @@ def _claim(name: str, claim: str, change: str, than: str = "nothing") -> Hypothe
 EXPERIMENTS = {
     "integer_design": Experiment(
         title="The integer design",
-        question="Which choices of the design document, and which of its reasons, hold up beside the exact Bayes "
-        "predictor, on rows that training never saw?",
+        question="Which choices of the original design, and which of its reasons, hold up compared with the exact "
+        "Bayes predictor, on rows that training never saw?",
         factors=(CHANGE,),
         measures=MEASURES,
         hypotheses=(
-            _claim("H1", "The document's design beats the default.", "design=default", "design=document"),
+            _claim("H1", "The original design beats the default.", "design=default", "design=document"),
             _claim("H2a", "Tuple embedding beats a learned one.", "model.embedding=learned"),
             _claim("H2b", "Tuple embedding beats Fourier features.", "model.embedding=fourier"),
             _claim("H2c", "Tuple embedding beats number-theoretic features.", "model.embedding=number-theoretic"),

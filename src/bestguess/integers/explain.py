@@ -102,3 +102,14 @@ def fits_in_part(oracle: Oracle, terms: Sequence[int]) -> tuple[tuple[int, ...],
     beginning = next((tuple(terms[:i]) for i in range(n, 0, -1) if fits(terms[:i])), ())
     end = next((tuple(terms[i:]) for i in range(n) if fits(terms[i:])), ())
     return beginning, end
+
+
+def probability(value: float) -> str:
+    """Return a probability as a percentage: never 0 or 100 unless it is."""
+    if value == 0:
+        return "0 %"
+    if 0 < value < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 < value < 1 - 1e-9:
+        return "> 99.9 %"
+    return "100 %" if value > 0.9995 else f"{100 * value:.1f} %"

@@ -2,176 +2,118 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from bestguess.integers.config import BASES, Design, IntegersConfig, Preset, Tracker
+from bestguess.family import Family
+from bestguess.workflow.flags import FromConfig, Tracker, config_flags
 
 
 @dataclass(frozen=True)
 class ExplainFlags:
-    """Say which recurrences a sequence may be the beginning of, how probable each is, and what comes next.
+    """List the recurrences that fit the start of a sequence, their probabilities, and the likely next terms.
 
-    No model has a part in it: the exact Bayes posterior over all recurrences of the generator.
+    Uses no model: the probabilities are the exact Bayes posterior over all recurrences of the generator.
     """
 
     terms: tyro.conf.Positional[tuple[str, ...]]
-    """The terms so far, integers 0..255, such as 1 1 2 3 5 8."""
+    """First terms of the sequence, integers from 0 to 255, such as 1 1 2 3 5 8."""
     top: int = 5
-    """How many recurrences and how many next terms to show; --json gives all."""
+    """Number of recurrences and of next terms to print; --json returns all of them."""
     length: int = 8
-    """The longest context (terms), from 2 to 16."""
+    """Context length in terms, from 2 to 16."""
     overflow: Literal["wrap", "end"] = "wrap"
-    """How terms outside 0..255 are shown: modulo 256, or not at all (the sequence ends)."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Handling of terms outside 0..255: reduce them modulo 256, or end the sequence."""
 
 
 @dataclass(frozen=True)
 class PredictFlags:
-    """Predict what comes next with the trained model that lies in the package, beside the exact Bayes predictor."""
+    """Predict the next term with the bundled model, compared with the exact Bayes predictor."""
 
     terms: tyro.conf.Positional[tuple[str, ...]]
-    """The terms so far, integers 0..255, such as 2 4 8 16."""
+    """First terms of the sequence, integers from 0 to 255, such as 2 4 8 16."""
     model: Path | None = None
-    """Another model's file, written by `integers export`."""
+    """Model file written by `integers export` (default: the bundled model)."""
     top: int = 5
-    """How many guesses to show; --json gives all of probability above 0.0001."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
-
-
-@dataclass(frozen=True)
-class RunFlags:
-    """What every command on a trained folder takes."""
-
-    run: tyro.conf.Positional[Path]
-    """Folder that `integers train` left behind."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
-
-
-@dataclass(frozen=True)
-class EvaluateFlags(RunFlags):
-    """Measure every run of the folder against the exact Bayes predictor, on seen and on held-out rows.
-
-    Accuracy, regret and distance after 1, 2, … terms are exact sums over the whole table of sequences.
-    """
-
-
-@dataclass(frozen=True)
-class ReportFlags(RunFlags):
-    """Write the folder's page (one HTML file that opens offline) and its figures."""
+    """Number of guesses to print; --json returns all with probability above 0.0001."""
 
 
 @dataclass(frozen=True)
 class GenerateFlags:
-    """Go on with a sequence, term after term, with the guesses of the model and of the oracle beside each other.
+    """Continue a sequence term by term, and compare the model's guesses with the oracle's.
 
-    The model sees as many of the last terms as it was trained on; the oracle sees the same ones.
+    The context is a sliding window as long as in training, for the model and for the oracle.
     """
 
     run: tyro.conf.Positional[Path]
-    """Folder that `integers train` left behind."""
+    """Folder written by `integers train`."""
     terms: tyro.conf.Positional[tuple[str, ...]]
-    """The terms so far, integers 0..255, such as 2 4 6 8."""
+    """First terms of the sequence, integers from 0 to 255, such as 2 4 6 8."""
     steps: int = 8
-    """New terms to generate."""
+    """Number of terms to generate."""
     method: Literal["cached", "naive", "parallel"] = "cached"
-    """One term at a time with keys and values kept, or all anew for each term, or all terms guessed at once until \
-no guess changes. All give the same terms."""
+    """Decoding method: one term at a time with cached keys and values, one term at a time without a cache, or all \
+terms guessed in parallel until no guess changes. All three give the same terms."""
     temperature: float = 0.0
-    """0 takes the most probable term; above, terms are drawn after logits are divided by this."""
+    """Sampling temperature; 0 selects the most probable term (greedy decoding)."""
     beams: int = 1
-    """Sequences that a beam search keeps; 1 is no search."""
+    """Beam width; 1 disables beam search."""
     seed: int = 0
-    """Draws the terms at a temperature above 0."""
+    """Random seed for sampling; used if --temperature is above 0."""
     top: int = 3
-    """How many guesses to show for each term."""
+    """Number of guesses to print for each term."""
     number: int | None = None
-    """Which run of the folder's ensemble, from 0; the best on validation sequences by default."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Index of the run in the folder, from 0 (default: the run with the best validation score)."""
 
 
 @dataclass(frozen=True)
 class ExportFlags:
-    """Write one run's best weights and its config as one small file, as `integers predict` takes it."""
+    """Export the best weights and the config of one run as a small file for `integers predict --model`."""
 
     run: tyro.conf.Positional[Path]
-    """Folder that `integers train` left behind."""
+    """Folder written by `integers train`."""
     out: Path = Path("model.safetensors")
-    """The file to write."""
+    """Output file."""
     number: int | None = None
-    """Which run of the folder's ensemble, from 0; the best on validation sequences by default."""
+    """Index of the run in the folder, from 0 (default: the run with the best validation score)."""
     half: bool = False
-    """Store weights in float16: half the size, logits the same to about 1 part in 1000."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Store the weights in float16: half the size; logits change by about 1 part in 1000."""
 
 
 @dataclass(frozen=True)
 class DistillFlags:
-    """Teach one model what several runs predict together: nearly their regret, at the cost of one.
+    """Distill several runs into one model: nearly the regret of their average, at the cost of one model.
 
-    The student starts from the best run and learns the mean of all runs' probabilities, on sequences that the runs
-    themselves go on with. Contexts held out of training are held out of these too. It has a folder of its own, which
-    the family's other commands take.
+    The student starts from the best run and is trained on the teachers' average probabilities, on sequences continued
+    by the teachers. Contexts held out of training are held out of distillation too. The student is written to a new
+    folder, which the other `integers` commands take.
     """
 
     run: tyro.conf.Positional[Path]
-    """Folder of several runs that `integers train --seeds 8` left behind: the teachers."""
+    """Folder with several runs, the teachers, such as `integers train --seeds 8` writes."""
     sequences: int = 262_144
-    """Sequences that the teachers go on with, from real beginnings of 1, 2, … terms. Their predictions take 512 bytes \
-for each term, on every device."""
+    """Number of sequences continued by the teachers, from the first 1, 2, … terms of training rows. The targets take \
+512 bytes per term on every device."""
     steps: int = 8000
-    """Optimiser steps."""
+    """Number of optimiser steps."""
     batch_size: int = 512
-    """Sequences a step."""
+    """Sequences per step."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     weight_decay: float = 0.1
-    """Decay of matrices (1/step, times the learning rate)."""
+    """Decoupled weight decay of the matrices, per step and multiplied by the learning rate."""
     seed: int = 0
-    """Draws the sequences, and their order."""
+    """Random seed for the sequences and their order."""
     track: tuple[Tracker, ...] = ("jsonl",)
-    """Where metrics go besides metrics.jsonl, which is always written."""
+    """Metric loggers; metrics.jsonl is always written."""
     out: Path | None = None
-    """Folder of the student; a new one under runs/integers by default."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Output folder of the student (default: a new folder under runs/integers)."""
 
 
-@dataclass(frozen=True)
-class MemoryFlags(IntegersConfig):
-    """Say what memory a training needs: the design document's formula, beside what XLA measures, against 8 GB."""
-
-    design: Design = "default"
-    """Where the other flags' defaults come from: the best design that was found, or the design document's choices."""
-    preset: Preset = "default"
-    """At which size: all phases, or phase 1 for a laptop's CPU."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
-
-    @staticmethod
-    def presets() -> dict[str, MemoryFlags]:
-        """Return each preset's default design as a whole set of flags."""
-        return {preset: _memory(preset, "default") for preset, design in BASES if design == "default"}
-
-    def designs(self) -> dict[str, MemoryFlags]:
-        """Return each design at this preset's size as a whole set of flags."""
-        return {design: _memory(preset, design) for preset, design in BASES if preset == self.preset}
-
-    def config(self) -> IntegersConfig:
-        """Return the part that determines the result."""
-        return IntegersConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(IntegersConfig)})
-
-
-def _memory(preset: Preset, design: Design) -> MemoryFlags:
-    config = BASES[preset, design]
-    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(IntegersConfig)}
-    return MemoryFlags(**fields, preset=preset, design=design)
+def memory_flags(family: Family) -> type:
+    """Return the flags of `integers memory`: the config's own."""
+    help_text = "Estimate the memory of a training run, by a formula and as measured by XLA, compared with 8 GB."
+    return config_flags(family, "MemoryFlags", help_text, FromConfig)

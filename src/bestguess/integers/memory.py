@@ -1,24 +1,26 @@
-"""What a training needs: the design document's formula, beside what XLA measures of the compiled program."""
+"""The memory of a training run: a formula, compared with what XLA reports for the compiled program."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
+from bestguess.config import runs as every_run
+from bestguess.family import Family
+from bestguess.files import plain
 from bestguess.integers.config import CLASSES, IntegersConfig
-from bestguess.integers.flags import MemoryFlags
-from bestguess.integers.problem import make_members, make_problem
 from bestguess.report.progress import results_table
-from bestguess.train.ensemble import Ensemble
-from bestguess.train.folder import plain
 from bestguess.train.memory import gigabytes, program_memory
+from bestguess.train.program import Program
+from bestguess.workflow.training import make_training
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 LIMIT = 8 * 10**9
-"""The design document's GPU: 8 GB."""
+"""Memory of the GPU that the original design names (docs/decisions.md)."""
 _BYTES = 4
 
 
@@ -60,18 +62,18 @@ def formula(config: IntegersConfig, parameters: int) -> Formula:
     )
 
 
-def memory(flags: MemoryFlags, console: Console) -> dict[str, Any]:
+def memory(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     """Print the formula's parts beside XLA's figure for the compiled step, and whether they fit; return them."""
     config = flags.config()
     config.check()
-    problem, members = make_problem(config), make_members(config)
-    runs = len(config.runs())
+    training = make_training(family, Path(), every_run(config))
+    problem, members, runs = training.problem, training.members, len(training.runs)
     one = jax.eval_shape(lambda: problem.init(jax.tree.map(lambda leaf: leaf[0], members.task), jax.random.key(0)))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(one))
     paper = formula(config, parameters)
     with console.status("compiling"):
         steps = min(config.train.validate_every, config.train.steps)
-        measured = program_memory(Ensemble(problem, config.train, members).compile(steps))
+        measured = program_memory(Program(problem, config.train, members).compile(steps))
     table = sum(leaf.nbytes for leaf in jax.tree.leaves(problem))
     told = [(name, runs * getattr(paper, name)) for name in paper._fields]
     told += [("formula, in all", runs * paper.total), ("XLA, measured", measured)]

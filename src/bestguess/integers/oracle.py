@@ -14,20 +14,14 @@ prefixes by its own rows; what follows a prefix is p* all the same, as the gener
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from bestguess.command import Failure
 from bestguess.integers.config import CLASSES, IntegerTaskConfig
 from bestguess.integers.curriculum import FINAL, final_mixture
 from bestguess.integers.table import PARTS, Part, Table, table_of
-from bestguess.train.machine import usable_cores
-
-SELF_TEST_TOLERANCE = 1e-6
-_CHUNK = 4096
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 """Contexts, uint8 [n, length] → logits of the next term after each of their prefixes, [n, length, 256]."""
@@ -95,7 +89,7 @@ class Scores:
 
     @property
     def relative_accuracy(self) -> np.ndarray:
-        """Accuracy as a share of the oracle's."""
+        """Accuracy as a fraction of the oracle's."""
         return self.accuracy / self.ceiling
 
 
@@ -186,53 +180,35 @@ class Oracle:
             out[known[which], j, level.value[place]] = np.log(level.probability[place])
         return out
 
-    def judge(self, predictor: Predictor) -> Verdict:
-        """Return how a predictor does after every distinct prefix of the table, asked in chunks of 4,096 contexts.
-
-        Chunks are asked for and judged in as many threads as there are cores, at most 8: beside a GPU, most of the
-        time is NumPy's.
-        """
-        levels = self.levels[1:]
-        contexts = np.unique(np.concatenate([level.row for level in levels]))
-        verdict = Verdict(*([np.zeros(len(level.row)) for level in levels] for _ in range(3)))
-        first_of = [np.searchsorted(level.prefix, np.arange(len(level.row) + 1)) for level in levels]
-
-        def judge_chunk(start: int) -> None:
-            rows = contexts[start : start + _CHUNK]
-            padded = rows[np.minimum(np.arange(_CHUNK), len(rows) - 1)]  # one shape: a compiled model compiles once
-            logits = np.asarray(predictor(self.table.rows[padded, : self.table.length]))
-            for j, level in enumerate(levels):
-                # The prefixes that these contexts stand for; both are in ascending order.
-                low, high = np.searchsorted(level.row, [rows[0], rows[-1] + 1])
-                part = slice(low, high)
-                mine = logits[np.searchsorted(rows, level.row[part]), j].astype(np.float64)
-                mine -= mine.max(axis=-1, keepdims=True)
-                with np.errstate(divide="ignore"):
-                    mine -= np.log(np.exp(mine).sum(axis=-1, keepdims=True))
-                choice = mine.argmax(axis=-1)
-                then = slice(first_of[j][low], first_of[j][high])
-                owner, value, p = level.prefix[then] - low, level.value[then], level.probability[then]
-                gathered = lambda of: np.bincount(owner, of, high - low)  # noqa: B023, E731
-                verdict.regret[j][part] = gathered(p * (np.log(p) - mine[owner, value]))
-                verdict.accuracy[j][part] = gathered(p * (value == choice[owner]))
-                verdict.distance[j][part] = gathered(p * np.abs(value - choice[owner]))
-
-        with ThreadPoolExecutor(min(usable_cores(), 8)) as pool:
-            for _ in pool.map(judge_chunk, range(0, len(contexts), _CHUNK)):
-                pass
-        return verdict
-
     def scores(self, verdict: Verdict, part: Part) -> Scores:
         """Return a verdict's means over the rows of a part, beside the oracle's own."""
         levels = self.levels[1:]
         mean = lambda of: np.array([level.mean(one, part) for level, one in zip(levels, of)])  # noqa: E731
         return Scores(
             regret=mean(verdict.regret),
-            floor=mean(level.sum(-level.probability * np.log(level.probability)) for level in levels),
+            floor=self.entropies(part),
             accuracy=mean(verdict.accuracy),
             ceiling=mean(np.maximum.reduceat(level.probability, _firsts(level.prefix)) for level in levels),
             distance=mean(verdict.distance),
         )
+
+    def entropies(self, part: Part) -> np.ndarray:
+        """Return the oracle's log loss after 1, 2, … terms, its entropy, over the rows of a part: float64 [length]."""
+        levels = self.levels[1:]
+        return np.array(
+            [level.mean(level.sum(-level.probability * np.log(level.probability)), part) for level in levels]
+        )
+
+    def constant_losses(self, log_p: np.ndarray, part: Part) -> np.ndarray:
+        """Return the log loss of a constant, log_p [length, 256], after 1, 2, … terms over a part's rows: [length]."""
+        found = []
+        for level, own in zip(self.levels[1:], log_p):
+            weight = level.weight[part][level.prefix] * level.probability
+            follows = np.bincount(level.value, weight, CLASSES)
+            there = follows > 0  # a value that never follows costs nothing, though its logarithm is infinite
+            total = follows.sum()
+            found.append(-float(follows[there] @ own[there]) / total if total > 0 else np.nan)
+        return np.array(found)
 
     def family_scores(self, verdict: Verdict, part: Part) -> list[FamilyScore]:
         """Return a verdict after full contexts, family by family; those that give no such row of the part left out.
@@ -255,26 +231,6 @@ class Oracle:
             for i, (one, share) in enumerate(zip(table.families, total / (total.sum() or 1.0)))
             if share > 0
         ]
-
-    def self_test(self) -> float:
-        """Return by how much the oracle, in a model's place, misses regret 0 and its own accuracy.
-
-        Raises Failure above `SELF_TEST_TOLERANCE`: then no figure of this evaluation is to be believed.
-        """
-        verdict = self.judge(self.logits)
-        worst = 0.0
-        for part in PARTS:
-            scores = self.scores(verdict, part)
-            if np.isfinite(scores.floor).any():
-                worst = max(
-                    worst, np.nanmax(np.abs(scores.regret)), np.nanmax(np.abs(scores.accuracy - scores.ceiling))
-                )
-        if not worst <= SELF_TEST_TOLERANCE:
-            raise Failure(
-                f"self-test: the oracle's own predictions miss regret 0 or its accuracy by {worst:.2g} through this "
-                f"evaluation, more than {SELF_TEST_TOLERANCE:g}; the evaluation is wrong, so no result is reported"
-            )
-        return float(worst)
 
 
 def oracle_of(config: IntegerTaskConfig) -> Oracle:

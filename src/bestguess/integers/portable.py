@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from bestguess import files
 from bestguess.command import UserError
+from bestguess.config import from_dict, to_dict
 from bestguess.integers.config import CLASSES, IntegersConfig
 from bestguess.integers.embeddings import difference_waves, features
-from bestguess.report.charts import write_atomically
-from bestguess.train.config import from_dict, to_dict
 
 SHIPPED = Path(__file__).with_name("shipped.safetensors")
-"""The model that lies in the package."""
+"""The bundled model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,25 +124,22 @@ def save_portable(path: Path, config: IntegersConfig, weights: Mapping[str, np.n
 
     half: in float16, half the size; what is too large for it is refused (OverflowError), not made infinite.
     """
-    from safetensors.numpy import save
-
     dtype = np.float16 if half else np.float32
     if half and any(np.any(np.abs(array) > np.finfo(np.float16).max) for array in weights.values()):
         raise OverflowError("a weight is too large for float16")
     arrays = {name: np.asarray(array, dtype, order="C") for name, array in weights.items()}
-    return write_atomically(path, save(arrays, metadata={"config": json.dumps(to_dict(config))}))
+    return files.write_safetensors(path, arrays, {"config": json.dumps(to_dict(config))})
 
 
 def load_portable(path: Path) -> PortableModel:
     """Return the model of a file that `save_portable` wrote; UserError if it is none. Runs no code."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise UserError(f"--model {path}: no such file; bestguess integers export RUN writes one")
     try:
-        with safe_open(path, framework="numpy") as file:
-            config = json.loads((file.metadata() or {})["config"])
-            weights = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"--model {path}: damaged, or not written by bestguess integers export ({error})") from error
+        arrays, about = files.read_safetensors(path)
+        config = files.parse_json(about["config"], path)
+        weights = {name: array.astype(np.float32) for name, array in arrays.items()}
+    except (files.Unreadable, ValueError, KeyError) as error:
+        reason = error.reason if isinstance(error, files.Unreadable) else f"its header lacks {error}"
+        raise UserError(f"--model {path}: damaged, or not written by bestguess integers export ({reason})") from error
     return PortableModel(from_dict(IntegersConfig, config, f"{path}: ", complete=True), weights)

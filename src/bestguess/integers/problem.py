@@ -16,7 +16,7 @@ from bestguess.integers.losses import RANDOM, is_last, loss_by_position, negativ
 from bestguess.integers.model import IntegerModel
 from bestguess.integers.sampler import PADDING, Sampler, make_sampler
 from bestguess.integers.table import PHASES, table_of
-from bestguess.train.ensemble import Member, Problem
+from bestguess.train.problem import Problem
 
 
 class Setting(eqx.Module):
@@ -131,15 +131,5 @@ def phase_weights(config: IntegerTaskConfig, progress: Float[Array, ""]) -> Floa
 def make_problem(config: IntegersConfig) -> IntegerProblem:
     """Return the config's problem, with the table's rows on the device."""
     table = table_of(config.task)
-    validation = make_sampler(table, "validation" if config.task.validation else "seen")
-    return IntegerProblem(make_sampler(table), validation, config)
-
-
-def make_members(config: IntegersConfig) -> Member:
-    """Return the config's runs, stacked along a leading run axis."""
-    runs = config.runs()
-    return Member(
-        task=Setting(jnp.asarray([run.alpha for run in runs], jnp.float32)),
-        learning_rate=jnp.asarray([run.learning_rate for run in runs], jnp.float32),
-        seed=jnp.asarray([run.seed for run in runs], jnp.int32),
-    )
+    seen = make_sampler(table)
+    return IntegerProblem(seen, make_sampler(table, "validation") if config.task.validation else seen, config)

@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from bestguess.integers.config import CLASSES, MAX_LENGTH, IntegerTaskConfig
-from bestguess.integers.recurrences import FAMILIES, Family
+from bestguess.integers.language import Family
+from bestguess.integers.recurrences import FAMILIES
 
 PHASES = 3
 Overflow = Literal["wrap", "end"]

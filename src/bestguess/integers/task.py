@@ -1,12 +1,10 @@
 """Integer sequences as a task: the table draws them and is their oracle, on the device.
 
 The oracle walks the tree of prefixes: at every node lie what can follow and with which probability.
-A task holds the whole table (some 10 MB), so runs of an ensemble share one instead of stacking copies.
+A task holds the whole table (some 10 MB), so all runs share one instead of stacking copies.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -15,11 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from bestguess.integers.config import CLASSES
-from bestguess.integers.curriculum import FINAL
 from bestguess.integers.oracle import Level, Oracle
 from bestguess.integers.sampler import PADDING, Sampler, make_sampler
-from bestguess.integers.table import Part, Table
-from bestguess.task import Categorical, Task
+from bestguess.integers.table import Part
+from bestguess.task import Categorical, OracleTask
 
 
 class Branches(eqx.Module):
@@ -51,7 +48,7 @@ class Branches(eqx.Module):
         return out, jnp.max(jnp.where(value == term, self.next_prefix[place], -1))
 
 
-class IntegerTask(Task):
+class IntegerTask(OracleTask):
     """Sequences of terms 0..255 under one mixture of the phases; terms behind a sequence's end are `PADDING`."""
 
     sampler: Sampler
@@ -62,11 +59,14 @@ class IntegerTask(Task):
     shortest: int = eqx.field(static=True)
     """Fewest terms of a sequence; below the table's own, each is cut to a length drawn uniformly."""
 
-    def __init__(self, table: Table, mixture: Sequence[float] = FINAL, part: Part = "all", shortest: int | None = None):
-        oracle = Oracle(table, mixture)
+    exact: Oracle = eqx.field(static=True)
+    """The same predictor in NumPy, with what it knows of the whole table."""
+
+    def __init__(self, oracle: Oracle, part: Part = "all", shortest: int | None = None):
+        table, self.exact = oracle.table, oracle
         self.sampler = make_sampler(table, part)
         self.branches = tuple(Branches(level) for level in oracle.levels)
-        self.mixture = jnp.asarray(mixture, jnp.float32)
+        self.mixture = jnp.asarray(oracle.mixture, jnp.float32)
         terms = table.length + 1
         there = np.arange(terms) < table.lengths[:, None]
         count = np.zeros((terms, CLASSES))
@@ -77,6 +77,16 @@ class IntegerTask(Task):
         self.shortest = terms if shortest is None else shortest
         if not 2 <= self.shortest <= terms:
             raise ValueError(f"shortest {shortest}: must be from 2 to {terms}")
+
+    @property
+    def predicted(self) -> slice:
+        """The terms that are predicted: all but the first, before which there is nothing to see."""
+        return slice(1, None)
+
+    @property
+    def floor(self) -> Float[Array, ""]:
+        """The mean over positions of the oracle's entropy, exact (nats)."""
+        return jnp.asarray(self.exact.entropies("all").mean(), jnp.float32)
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, "terms"]:
         """Return one sequence of length + 1 terms, `PADDING` behind its end."""

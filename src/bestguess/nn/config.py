@@ -19,27 +19,27 @@ Positions = Literal["rope", "learned", "none"]
 class DecoderConfig:
     """The transformer.
 
-    A pre-norm decoder with RMSNorm and rotary positions: what most families want, so that their users are
-    not asked. `DesignConfig` makes the properties `norm`, `norm_place`, `positions`, `bias` and `dropout` flags.
+    A pre-norm decoder with RMSNorm and rotary positions, which suits most families. `DesignConfig` makes the
+    properties `norm`, `norm_place`, `positions`, `bias` and `dropout` flags.
     """
 
     layers: int = 4
-    """Number of blocks, each attention then feed-forward."""
+    """Number of transformer blocks."""
     d_model: int = 256
     """Width of the residual stream (features)."""
     heads: int = 4
-    """Number of attention heads; must divide --d-model into an even head size (RoPE turns pairs)."""
+    """Number of attention heads. Must divide --d-model; with RoPE the head size must be even."""
     d_ff: int | None = None
-    """Hidden width of the feed-forward layer (features); None means 4 × d_model, and two thirds of that \
-for swiglu, which has three matrices instead of two."""
+    """Hidden width of the feed-forward layer (features); None: 4 × d_model, or two thirds of that for swiglu, which \
+has three matrices instead of two."""
     activation: Activation = "gelu"
-    """Feed-forward nonlinearity."""
+    """Activation function of the feed-forward layer."""
     rope_base: float = 10_000.0
-    """Base of the rotary embedding's wavelengths (tokens)."""
+    """Base of the RoPE wavelengths (tokens)."""
     dtype: Dtype = "float32"
-    """What blocks compute in; parameters, optimiser, outputs and loss stay float32."""
+    """Compute dtype of the blocks. Parameters, optimiser state, outputs and loss are float32."""
     attention: AttentionKernel = "auto"
-    """Attention kernel; auto takes cudnn on a GPU in bfloat16 and xla elsewhere."""
+    """Attention kernel; auto selects cudnn on a GPU in bfloat16, and xla otherwise."""
 
     @property
     def norm(self) -> Norm:
@@ -53,17 +53,17 @@ for swiglu, which has three matrices instead of two."""
 
     @property
     def positions(self) -> Positions:
-        """How tokens know where they stand."""
+        """Positional encoding."""
         return "rope"
 
     @property
     def bias(self) -> bool:
-        """Whether the matrices of blocks have a bias beside them."""
+        """Whether the linear layers of the blocks have a bias."""
         return False
 
     @property
     def dropout(self) -> float:
-        """Share of features set to 0 in training."""
+        """Fraction of features that dropout sets to 0 in training."""
         return 0.0
 
     @property
@@ -97,12 +97,12 @@ for swiglu, which has three matrices instead of two."""
         if turns and self.head_dim % 2:
             raise UserError(
                 f"--d-model {self.d_model} over --heads {self.heads} gives head size {self.head_dim}, which is odd; "
-                "RoPE turns pairs of features, so make it even"
+                "RoPE rotates pairs of features, so it must be even"
             )
         if self.attention == "cudnn" and (self.dtype != "bfloat16" or self.head_dim % 8):
             raise UserError("--attention cudnn: needs --dtype bfloat16 and a head size that is a multiple of 8")
         if not 0 <= self.dropout < 1:
-            raise UserError(f"--dropout {self.dropout:g}: a share of features, at least 0 and below 1")
+            raise UserError(f"--dropout {self.dropout:g}: a fraction of features, at least 0 and below 1")
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,13 @@ class DesignConfig(DecoderConfig):
     """A transformer whose every design decision is a flag."""
 
     norm: Norm = "rms"
-    """Normalisation of features: over their root mean square, or LayerNorm (mean out, over the deviation)."""
+    """Normalisation layer: RMSNorm or LayerNorm."""
     norm_place: NormPlace = "pre"
-    """Where blocks normalise: what a sub-layer reads, what the stream is after one has been added, or nowhere."""
+    """Pre-norm (the input of each sub-layer), post-norm (the residual stream after each sub-layer), or none."""
     positions: Positions = "rope"
-    """How tokens know where they stand: rotated queries and keys, a learned vector added to each position, not at \
-all (a causal mask alone still tells the first token)."""
+    """Positional encoding: RoPE, one learned vector per position, or none (the causal mask still identifies the first \
+token)."""
     bias: bool = False
-    """Add a learned bias to what each matrix of a block gives."""
+    """Add a learned bias to every linear layer of the blocks."""
     dropout: float = 0.0
-    """Share of the embedding's and each sub-layer's features that training sets to 0."""
+    """Dropout rate of the embedding and of each sub-layer's output."""

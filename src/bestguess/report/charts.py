@@ -1,23 +1,17 @@
-"""One description of a chart; Plotly draws it on the page, matplotlib on paper.
+"""Descriptions of charts: the data, and what each series *means* (its role). Nothing is drawn or written here.
 
-A chart is data and what each series *means* (its role); how it looks is decided in `look`, once, for
-both renderers. Gaps are NaN: masked and infinite values, and on a log axis what is not positive.
+`look` decides once, for both renderers, how a chart looks; `render` draws it with Plotly for the page and with
+matplotlib for paper. Gaps are NaN: masked and infinite values, and on a log axis what is not positive.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-    from matplotlib.figure import Figure
 
 Role: TypeAlias = Literal["model", "oracle", "baseline", "data", "guide"]
 Dash: TypeAlias = Literal["solid", "dash", "dashdot", "dot"]
@@ -28,8 +22,8 @@ Ticks: TypeAlias = Sequence[float] | Mapping[float, str]
 class _Series:
     """What every series has: a name for the legend ("" for none) and what decides its colour.
 
-    role: what it means; None takes the palette's next colour. colour: a place in the palette, to pair
-    series. shade: a place in [0, 1] on a scale for an ordered quantity, such as λ. dash: over the role's.
+    role: what it means; None takes the palette's next colour. colour: an index into the palette, to pair
+    series. shade: a position in [0, 1] on a scale for an ordered quantity, such as λ. dash: over the role's.
     """
 
     name: str = ""
@@ -132,7 +126,7 @@ class HLine:
 class Chart:
     """A chart: its title, the axes' labels (with units), its series and a caption that says what to see.
 
-    Ranges are (low, high) in data units, None for as wide as the data. Ticks are places, or places with
+    Ranges are (low, high) in data units, None for as wide as the data. Ticks are positions, or positions with
     their labels. `equal_aspect` gives both axes one scale. `rows`: how many lines of labels the y-axis must have room
     for; the chart grows to hold them, and so do the other panels of its grid.
     """
@@ -203,7 +197,7 @@ def sharing(picture: Picture, chart: Chart) -> dict[str, Sequence[Chart]]:
 
 
 def tick_places(ticks: Ticks) -> tuple[list[float], list[str]]:
-    """Return the ticks' places and their labels."""
+    """Return the ticks' positions and their labels."""
     if isinstance(ticks, Mapping):
         return [float(place) for place in ticks], list(ticks.values())
     return [float(place) for place in ticks], [f"{place:,g}" for place in ticks]
@@ -217,47 +211,6 @@ def describe(picture: Picture) -> str:
     shown = f" Shown: {', '.join(names)}." if names else ""
     many = f"{len(panels)} panels, each with " if len(panels) > 1 else ""
     return f"{picture.title}: {many}{panels[0].y} against {panels[0].x}.{shown}"
-
-
-def to_plotly(picture: Picture) -> go.Figure:
-    """Return the interactive figure, on transparent paper, 100 % of its container's width."""
-    from bestguess.report.plotly_renderer import figure
-
-    return figure(picture)
-
-
-def to_matplotlib(picture: Picture) -> Figure:
-    """Return the printed figure, 7 inches wide, on white paper; there is nothing to close."""
-    from bestguess.report.matplotlib_renderer import figure
-
-    return figure(picture)
-
-
-def save_png(picture: Picture, path: str | os.PathLike[str], dpi: float = 200) -> Path:
-    """Write the picture as PNG and return its path; its folder is made."""
-    from bestguess.report.matplotlib_renderer import render
-
-    return write_atomically(path, render(picture, "png", dpi))
-
-
-def save_svg(picture: Picture, path: str | os.PathLike[str]) -> Path:
-    """Write the picture as SVG, the same bytes for the same data, and return its path; its folder is made."""
-    from bestguess.report.matplotlib_renderer import render
-
-    return write_atomically(path, render(picture, "svg"))
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write `content` to `path` at once, so that no reader ever sees half of it; return the path."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def _same_length(series: object, *fields: str) -> None:

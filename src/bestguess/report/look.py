@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-if TYPE_CHECKING:
-    from bestguess.report.charts import Chart, Heatmap, Series
+from bestguess.report.charts import Chart, Heatmap, Series
 
 # (on light paper, on dark paper). Okabe and Ito's set, without its yellow, which white paper swallows;
 # each hue is lightened for dark paper. Red and green never meet.
@@ -134,7 +132,7 @@ def theme(panels: Sequence[Chart]) -> dict[str, str]:
 
 
 def drawable(values: ArrayLike, log: bool = False) -> np.ndarray:
-    """Return `values` as float64 with NaN (a gap) where masked, infinite or, on a log axis, not positive."""
+    """Return `values` as float64 with NaN (a gap) if masked, infinite or, on a log axis, not positive."""
     array = np.ma.filled(np.ma.asarray(np.ma.array(values, dtype=float)), np.nan).astype(float)
     bad = ~np.isfinite(array)
     if log:
@@ -162,7 +160,7 @@ def band(chart: Chart, x: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> list[np.nd
 
 
 def span(panels: Sequence[Chart], letter: str) -> tuple[float, float] | None:
-    """Return the (lowest, highest) value that the panels show on axis `letter`; None where there is none."""
+    """Return the (lowest, highest) value that the panels show on axis `letter`; None if there is none."""
     found: list[np.ndarray] = []
     for panel in panels:
         log = panel.log_x if letter == "x" else panel.log_y
@@ -181,10 +179,10 @@ def span(panels: Sequence[Chart], letter: str) -> tuple[float, float] | None:
 
 
 def log_ticks(panels: Sequence[Chart], letter: str, power: str) -> tuple[list[float], list[str]] | None:
-    """Return the places and labels of a log axis' ticks; None under a decade, where even steps read better.
+    """Return the positions and labels of a log axis' ticks; None under a decade, where even steps read better.
 
-    Powers of ten, or 1, 2, 5 between them where there are few. They reach a decade beyond the data,
-    for who zooms out. `power` spells 10 to the `{}`; plain numbers serve from a thousandth to a million.
+    Powers of ten, or 1, 2, 5 between them if there are few. They reach a decade beyond the data,
+    for zooming out. `power` spells 10 to the `{}`; plain numbers serve from a thousandth to a million.
     """
     extent = span(panels, letter)
     if extent is None or extent[1] < 10 * extent[0]:

@@ -13,27 +13,21 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from bestguess import __version__
-from bestguess.report.charts import Chart, Picture, describe, panels_of, to_plotly, write_atomically
+from bestguess.files import write_text
+from bestguess.report.charts import Chart, Picture, describe, panels_of
+from bestguess.report.look import theme
 from bestguess.report.progress import format_cell, is_figure
+from bestguess.report.render import to_plotly, to_svg
+from bestguess.report.story import Stat
 
 # Inline scripts and styles and embedded pictures; no address of any kind.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-
-
-@dataclass(frozen=True)
-class Stat:
-    """A key figure: its value as text, what it is, and a note such as its standard error and count."""
-
-    value: str
-    label: str
-    note: str = ""
 
 
 class Page:
@@ -88,15 +82,12 @@ class Page:
         )
 
     def chart(self, picture: Picture) -> None:
-        """Add a chart or a grid of charts: interactive, with a still picture where no script runs."""
-        from bestguess.report.look import theme
-        from bestguess.report.matplotlib_renderer import render
-
+        """Add a chart or a grid of charts: interactive, with a still picture for readers without a script."""
         self._charts += 1
         drawn = to_plotly(picture)
         # The page has its own title, which wraps; without Plotly's less room is needed above.
         drawn.update_layout(title=None, margin_t=drawn.layout.margin.t - 40, height=drawn.layout.height - 40)
-        still = base64.b64encode(render(picture, "svg", titled=False)).decode()
+        still = base64.b64encode(to_svg(picture, titled=False)).decode()
         name = re.sub(r"[^a-z0-9]+", "-", picture.title.lower()).strip("-") or "chart"
         caption = f"<figcaption>{_inline(picture.caption)}</figcaption>" if picture.caption else ""
         square = " square" if isinstance(picture, Chart) and picture.equal_aspect else ""
@@ -139,7 +130,7 @@ class Page:
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, whole or not at all, and return its path; its folder is made."""
-        return write_atomically(path, self.render().encode())
+        return write_text(path, self.render())
 
 
 def _asset(name: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from bestguess.command import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -48,7 +50,7 @@ class TrainingProgress:
                 return Column(no_wrap=True)
 
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(table_column=whole()),
                 TextColumn("{task.fields[figures]}", table_column=whole()),
@@ -65,14 +67,12 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(
-        self, step: int, loss: float, normalised_loss: float | None = None, accuracy: float | None = None
-    ) -> None:
-        """Show that `step` steps are done, the loss then and, where there is one, loss over floor, or an accuracy."""
+    def update(self, step: int, loss: float, name: str = "", value: float = math.nan) -> None:
+        """Show that `step` steps are done, the loss then, and a validation figure by its name, if there is one."""
         self._measure(step)
         # On 80 columns the bar needs the room that the longer words take.
         short = self._bar is not None and self._console.width < 100
-        figures = "  ".join(self._figures(loss, normalised_loss, "norm" if short else "normalised", accuracy))
+        figures = "  ".join(self._figures(loss, name, value, short))
         if self._bar is not None:
             self._bar.update(self._task, completed=step, figures=figures)
         elif step >= self._total or (step - self._printed) * 10 >= self._total:
@@ -90,12 +90,11 @@ class TrainingProgress:
             self._seconds_per_step = latest if before is None else 0.7 * before + 0.3 * latest
         self._when, self._step = now, step
 
-    def _figures(self, loss: float, normalised_loss: float | None, word: str, accuracy: float | None) -> list[str]:
+    def _figures(self, loss: float, name: str, value: float, short: bool) -> list[str]:
         figures = [f"loss {loss:.4f}"]
-        if normalised_loss is not None:
-            figures.append(f"{word} {normalised_loss:.4f}")
-        if accuracy is not None:
-            figures.append(f"accuracy {accuracy:.1%}")
+        if name:
+            told = {"normalised_loss": "norm" if short else "normalised"}.get(name, name.replace("_", " "))
+            figures.append(f"{told} {value:.1%}" if name == "accuracy" else f"{told} {value:.4f}")
         if self._seconds_per_step:
             rate = self._runs / self._seconds_per_step
             figures.append(f"{_short(rate)} {'run-steps/s' if self._runs > 1 else 'steps/s'}")
@@ -128,14 +127,9 @@ class PartsProgress:
         self._progress = None
 
     def update(
-        self,
-        part: range,
-        step: int,
-        loss: Iterable[float],
-        normalised_loss: Iterable[float] | None = None,
-        accuracy: Iterable[float] | None = None,
+        self, part: range, step: int, loss: Iterable[float], name: str = "", values: Iterable[float] = ()
     ) -> None:
-        """Show what the runs of `part` have reached; each figure has one value for each of them."""
+        """Show what the runs of `part` have reached: the loss, and a validation figure by its name; one value each."""
         if part != self._part:
             self.__exit__(None, None, None)
             label = self._label if len(part) == self._runs else f"runs {part.start}–{part.stop - 1}"
@@ -144,8 +138,7 @@ class PartsProgress:
             self._progress.__enter__()
             self._part = part
         assert self._progress is not None
-        others = (None if values is None else _mean(values) for values in (normalised_loss, accuracy))
-        self._progress.update(step, _mean(loss), *others)
+        self._progress.update(step, _mean(loss), name, _mean(values))
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -160,7 +153,7 @@ def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: 
     from rich.text import Text
 
     table = Table(
-        title=Text(title, style="bold") if title else None,
+        title=Text(shown(title), style="bold") if title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -174,9 +167,11 @@ def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: 
         # A long name breaks over its figures rather than spreading them.
         widest = max([len(text[place]) for text in texts] + [len(word) for word in column.split()] + [1])
         head = "\n".join(textwrap.wrap(column, widest, break_long_words=False))
-        table.add_column(Text(head), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        table.add_column(
+            Text(shown(head, keep="\n")), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
+        )
     for text in texts:
-        table.add_row(*map(Text, text))
+        table.add_row(*(Text(shown(cell, keep="\n")) for cell in text))
     return table
 
 

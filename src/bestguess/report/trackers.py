@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bestguess import files
 from bestguess.command import UserError, nearest
 
 METRICS_FILE = "metrics.jsonl"
@@ -70,21 +71,20 @@ class JsonLines(Tracker):
 
     def __init__(self, path: str | os.PathLike[str], resume_step: int | Sequence[int] | None = None) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         if resume_step is not None:
             _rewind(self.path, resume_step)
-        elif self.path.exists() and self.path.stat().st_size:
+        self._file = files.Appender(self.path)
+        if resume_step is None and os.fstat(self._file.fileno()).st_size:
+            self._file.close()
             raise UserError(f"{self.path} already holds metrics; resume that run, or choose another folder")
-        self._file = self.path.open("a", encoding="ascii")
 
     def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
         line = {"step": int(step), "run": int(run)}
         if clash := line.keys() & metrics.keys():
             raise ValueError(f"a metric may not be called {sorted(clash)[0]!r}")
-        line |= {name: _plain(value) for name, value in metrics.items()}
+        line |= {name: files.plain(value) for name, value in metrics.items()}
         # One write per line: two processes never share this file, but a signal may come between writes.
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
 
     def finish(self, summary: Sequence[Mapping[str, Any]] = (), failed: bool = False) -> None:
         self._file.close()
@@ -108,9 +108,10 @@ class TensorBoard(Tracker):
         logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
         # TensorBoard hides what an earlier attempt wrote from `purge_step` on.
         steps = [_step_of(resume_step, number) for number in range(len(runs))]
+        files.make_folder(folder)
         self._writers = [
             SummaryWriter(
-                str(Path(folder) / run_name(number, run)),
+                str(files.within(folder, run_name(number, run))),
                 purge_step=None if steps[number] is None else steps[number] + 1,  # type: ignore[operator]
             )
             for number, run in enumerate(runs)
@@ -156,7 +157,7 @@ class WandB(Tracker):
         except ImportError as error:
             raise _missing("wandb", "wandb") from error
         folder = Path(folder).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder / "wandb")
         mode = wandb_mode()
         if mode not in WANDB_MODES:
             raise UserError(f"WANDB_MODE: no mode {mode!r}{nearest(mode, WANDB_MODES)}")
@@ -198,7 +199,7 @@ class WandB(Tracker):
         runs, self._runs = self._runs, []
         for number, run in enumerate(runs):
             if number < len(summary):
-                run.summary.update({name: _plain(value) for name, value in summary[number].items()})
+                run.summary.update({name: files.plain(value) for name, value in summary[number].items()})
             run.finish(exit_code=int(failed))
 
 
@@ -243,8 +244,6 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises UserError for a missing file, and for a broken line elsewhere: that is damage, not a cut.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
     return [{name: math.nan if value is None else value for name, value in line.items()} for line in _lines(path)]
 
 
@@ -278,14 +277,13 @@ def _run_ids(path: Path, count: int, resumed: bool) -> list[str]:
     """Return a W&B id for each run: the stored ones on resuming, else new ones, which are stored."""
     import secrets
 
-    if resumed and path.is_file():
-        with contextlib.suppress(ValueError):  # cut by a kill while it was written: begin new ones
-            ids = json.loads(path.read_text())
+    if resumed:
+        with contextlib.suppress(files.Unreadable):  # of an older version, cut by a kill: begin new ones
+            ids = files.read_json(path)
             if isinstance(ids, list) and len(ids) == count:
                 return [str(one) for one in ids]
     ids = [secrets.token_hex(4) for _ in range(count)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(ids))
+    files.write_text(path, json.dumps(ids))
     return ids
 
 
@@ -298,45 +296,21 @@ def _step_of(resume_step: int | Sequence[int] | None, run: int) -> int | None:
 
 def _rewind(path: Path, resume_step: int | Sequence[int]) -> None:
     """Keep each run's whole lines up to its step, at once: a kill leaves the old file or the new one."""
-    if path.exists():
+    if os.path.lexists(path):
         kept = [line for line in _lines(path) if line["step"] <= (_step_of(resume_step, line["run"]) or 0)]
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="ascii")
-        os.replace(temporary, path)
+        files.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON objects of a file, without a cut last line; UserError for a broken line before it."""
-    found: list[dict[str, Any]] = []
-    rows = path.read_bytes().split(b"\n")
-    for number, row in enumerate(rows, start=1):
-        if not row.strip(b"\x00 \r"):  # after a power cut, some file systems leave zeros at the end
-            continue
-        try:
-            line = json.loads(row)
-            if not isinstance(line, dict) or not all(isinstance(line.get(key), int) for key in ("step", "run")):
-                raise ValueError("not a metrics line")
-        except ValueError as error:
-            # What is not followed by a line end is the line that a kill cut short.
-            if number == len(rows):
-                break
-            raise UserError(f"{path}: line {number} is damaged ({error})") from error
-        found.append(line)
-    return found
+    return files.read_json_lines(path, _is_metrics)
+
+
+def _is_metrics(line: Any) -> bool:
+    return isinstance(line, dict) and all(isinstance(line.get(key), int) for key in ("step", "run"))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) or getattr(value, "ndim", None) == 0
-
-
-def _plain(value: Any) -> Any:
-    """Return a value fit for JSON: numbers (NumPy's and JAX's too) as int, float or, not finite, None."""
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    number = float(value)
-    return number if math.isfinite(number) else None
 
 
 def _missing(extra: str, package: str) -> UserError:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from bestguess.scratch import fused, ops, primitive
-from bestguess.scratch.tensor import Array, GraphError, Tensor
+from bestguess.scratch.node import Array, GraphError, Node
+from bestguess.scratch.ops import Tensor
 
 BUGS: dict[str, str] = {
     "detached-attention": "the gradient does not pass through the attention weights, only through the values",
@@ -41,7 +42,7 @@ def bug(name: str | None) -> Iterator[None]:
 def _changes(name: str) -> list[tuple[Any, str, Callable[..., Any]]]:
     """Return (where, which function, what to put there) for a bug."""
     if name == "no-sort":
-        return [(Tensor, "backward", _backward_along_every_path)]
+        return [(Node, "backward", _backward_along_every_path)]
     function, wrong = {
         "detached-attention": ("causal_attention", _detached_attention),
         "inverted-mask": ("causal_attention", _inverted_mask),
@@ -81,11 +82,11 @@ def _scored_padding(right: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return wrong
 
 
-def _backward_along_every_path(self: Tensor, gradient: Array | None = None, keep_graph: bool = False) -> int:
+def _backward_along_every_path(self: Node, gradient: Array | None = None, keep_graph: bool = False) -> int:
     """Send gradients back by recursion. The gradients are right; the calls are as many as paths."""
     calls = 0
 
-    def walk(node: Tensor, g: Array) -> None:
+    def walk(node: Node, g: Array) -> None:
         nonlocal calls
         if node._backward is None:
             node.grad = g.copy() if node.grad is None else node.grad + g

@@ -17,7 +17,8 @@ from bestguess.scratch import ops
 from bestguess.scratch.data import PAD
 from bestguess.scratch.gpt import GPT, GPTConfig
 from bestguess.scratch.nn import Kernels, layers
-from bestguess.scratch.tensor import Array, Tensor, no_grad, topological_order
+from bestguess.scratch.node import Array, no_grad, topological_order
+from bestguess.scratch.ops import Tensor
 
 LARGEST_ERROR = 1e-6
 SMALLEST_COSINE = 1 - 1e-9

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bestguess.scratch.tensor import Array
+from bestguess import files
+from bestguess.scratch.node import Array
 
 TRAINED, HELD_OUT = "#2a6fb0", "#c2571a"
 
@@ -61,5 +63,6 @@ def attention(weights: Array, text: str, path: Path) -> None:
 
 
 def _write(figure: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=130, format="png")
+    files.write_bytes(path, drawn.getvalue())

@@ -17,123 +17,107 @@ Layer = Literal["none", "linear", "layer_norm", "gelu", "attention", "cross_entr
 
 @dataclass(frozen=True)
 class CheckFlags:
-    """Compare every operation's, layer's and GPT parameter's gradient with central differences in float64."""
+    """Compare the gradients of every operation, layer and GPT parameter with central differences in float64."""
 
     bug: Bug = "none"
-    """A classic bug to switch on, to see how the check finds it."""
+    """Classic bug to switch on, to see how the check catches it."""
     seed: int = 0
-    """Draws the numbers that are put in."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Random seed for the inputs."""
 
 
 @dataclass(frozen=True)
 class GraphFlags:
-    """Draw the computation graph of an expression, or of one layer, as SVG with values and gradients."""
+    """Draw the computation graph of an expression or a layer as SVG, with values and gradients."""
 
     expression: str = "d = a*b + c; d*d + tanh(d)"
-    """What to compute; parts before the last, each ended by a semicolon, give names to values."""
+    """Expression to draw; assignments before the last expression are separated by semicolons."""
     at: str = "a=2,b=-3,c=5"
-    """Values of the expression's variables."""
+    """Values of the variables in the expression."""
     layer: Layer = "none"
-    """Draw this layer, made of primitive operations, instead of an expression."""
+    """Layer to draw instead of an expression, built from primitive operations."""
     out: Path = Path("graph.svg")
-    """File to write."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Output file."""
 
 
 @dataclass(frozen=True)
 class Level1Flags:
-    """Memorise short strings with 4,624 parameters, beside the ceiling that their first letters allow."""
+    """Memorise short strings with 4,624 parameters, compared with the best score possible from their first letters."""
 
     strings: Literal["ambiguous", "distinct"] = "ambiguous"
     """Twelve strings, three of which start with A, or twelve whose first letters differ."""
     seed: int = 0
-    """Draws the initial weights."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Random seed for the initial weights."""
 
 
 @dataclass(frozen=True)
 class CopilotFlags:
-    """Complete Python with 33,472 parameters: demo prompts, snippets trained on, snippets never trained on."""
+    """Train a 33,472-parameter GPT to complete Python: demo prompts, training snippets and held-out snippets."""
 
     pretrained: bool = False
-    """Start from the checkpoint that is shipped, score it, and train it a little further."""
+    """Start from the bundled checkpoint: evaluate it, then train it for a few more steps."""
     weights: Path | None = None
-    """Start from this checkpoint (.npz) instead, as --save wrote it."""
+    """Checkpoint (.npz) to start from, written by --save."""
     steps: int | None = None
-    """Training steps; by default 1,200, and 100 from a checkpoint. 0 trains nothing."""
+    """Number of training steps (default: 1,200, or 100 from a checkpoint); 0 skips training."""
     seed: int = 0
-    """Draws the initial weights and the batches."""
+    """Random seed for the initial weights and the batches."""
     prompt: str | None = None
-    """A header of your own to complete in the end, such as 'def mul(p, q):'."""
+    """Function header to complete after training, such as 'def mul(p, q):'."""
     save: Path | None = None
-    """File (.npz) to write the trained weights to."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Output file (.npz) for the trained weights."""
 
 
 @dataclass(frozen=True)
 class StdlibFlags:
-    """The copilot's second stage: a larger GPT learns the source of Python's own standard library."""
+    """Train a larger GPT on the source code of Python's standard library, the copilot's second stage."""
 
     steps: int = 1000
-    """Training steps, of 16 windows of 128 characters."""
+    """Number of training steps, each on 16 windows of 128 characters."""
     seed: int = 0
-    """Draws the initial weights and the batches."""
+    """Random seed for the initial weights and the batches."""
     prompt: str = "def "
-    """What the trained model goes on from, in the end, at temperature 0.7."""
+    """Prompt to complete after training, at temperature 0.7."""
     save: Path | None = None
-    """File (.npz) to write the trained weights to."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Output file (.npz) for the trained weights."""
 
 
 @dataclass(frozen=True)
 class TeachFlags:
-    """Show one of three ways to teach with a model that learns while the class watches."""
+    """Run one of three classroom demos with a model that trains during the lesson."""
 
     strategy: Literal["pretrained", "tiny", "hybrid"] = "hybrid"
-    """The shipped model made better in 100 steps; a tiny one trained to its ceiling; or first the tiny."""
+    """Improve the bundled model in 100 steps; train a tiny model to its ceiling; or do both, the tiny model first."""
     seed: int = 0
-    """Draws the initial weights and the batches."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Random seed for the initial weights and the batches."""
 
 
 @dataclass(frozen=True)
 class OptionsFlags:
-    """Run option A (quality against loss), B (a simple task, to 90 %) or C (temperatures and attention)."""
+    """Run study A (completion quality against loss), B (an easy task, to 90 %) or C (temperatures and attention)."""
 
     option: Literal["A", "B", "C"] = "A"
-    """Which of the three."""
+    """Study to run: A, B or C."""
     steps: int | None = None
-    """Training steps; by default 5,000 for A and 1,500 for B. C trains nothing."""
+    """Number of training steps (default: 5,000 for A, 1,500 for B); C trains nothing."""
     every: int | None = None
-    """Steps between the checkpoints of option A, each of which is scored; by default 500."""
+    """Steps between the evaluated checkpoints of study A (default: 500)."""
     draws: int | None = None
-    """Completions of each demo prompt at each temperature of option C; by default 20."""
+    """Completions per demo prompt and temperature in study C (default: 20)."""
     temperatures: tuple[float, ...] | None = None
-    """Temperatures of option C; by default 0.5, 1 and 2."""
+    """Sampling temperatures of study C (default: 0.5, 1 and 2)."""
     seed: int = 0
-    """Draws the initial weights, the batches and the completions."""
+    """Random seed for the initial weights, the batches and the completions."""
     out: Path | None = None
-    """Folder for checkpoints, pictures and the result; by default runs/scratch/option-A, -B or -C."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Output folder (default: runs/scratch/option-A, -B or -C)."""
 
 
 @dataclass(frozen=True)
 class CausesFlags:
-    """Give each of four suspected causes of bad completions a verdict from controlled runs of the copilot."""
+    """Test four suspected causes of bad completions in controlled runs of the copilot."""
 
     seeds: int = 3
-    """Runs of each arm, 2 to 20; the verdict is by the 95 % interval of the paired differences."""
+    """Seeds per arm, 2 to 20. The verdict uses the 95 % interval of the paired differences."""
     steps: int = 250
-    """Training steps of every arm but the one with twice as many; few, so that there is something to mend."""
+    """Training steps of every arm except the one with twice as many; few, so that errors remain to be explained."""
     out: Path = Path("runs/scratch/causes")
-    """Folder for the result."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Output folder for the results."""

@@ -4,49 +4,25 @@ Six habits make them fast. Sums over rows and columns are matrix products with o
 does many times faster than a reduction. Products are taken by `dot`, as `@` takes twice as long to
 begin. Large results go into used buffers (`pool`). Threads share rows, or sequences, where the work
 is long enough (`parallel`); so what an operation does is written for a slice of them, called `part`.
-Exponentials are shifted by the largest value only where one could overflow, which saves a pass.
-And calls are few: with a batch as small as twelve strings of eight tokens, NumPy spends a
-microsecond or two on each, most of it to begin.
+Exponentials are shifted only if one could overflow (`fused_softmax`). And calls are few: with a
+batch as small as twelve strings of eight tokens, NumPy spends a microsecond or two on each, most of
+it to begin.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from bestguess.scratch import ops, parallel, pool
-from bestguess.scratch.primitive import Rotation, scored
-from bestguess.scratch.tensor import Array, Gradients, Tensor, result
+from bestguess.scratch.constants import identity, ones
+from bestguess.scratch.fused_softmax import causal_attention, cross_entropy
+from bestguess.scratch.node import Array, Gradients
+from bestguess.scratch.ops import Tensor, result
 
 __all__ = ["causal_attention", "cross_entropy", "embedding", "feed_forward", "gelu", "layer_norm", "linear", "rms_norm"]
-
-SAFE = 20.0
-"""Exponents of at most this size are taken as they are: e²⁰ is 5e8, far from float32's limits."""
-ROWS = 32
-"""Queries that attention takes at once: later keys than theirs are then not even computed."""
-
-
-@cache
-def _ones(shape: int | tuple[int, ...], dtype: np.dtype[np.floating], value: float = 1.0) -> Array:
-    ones = np.full(shape, value, dtype)
-    ones.flags.writeable = False
-    return ones
-
-
-@cache
-def _identity(n: int, dtype: np.dtype[np.floating]) -> Array:
-    identity = np.eye(n, dtype=dtype)
-    identity.flags.writeable = False
-    return identity
-
-
-def _safe(sums: Array, inverse: Array) -> bool:
-    """Return whether the sums of exponentials (a row of them) lie between e^−SAFE and e^SAFE; False if one is NaN."""
-    # The largest square is at most the sum of squares, which a product finds in less time than a search for it.
-    return bool(sums.dot(sums) + inverse.dot(inverse) < math.exp(2 * SAFE))
 
 
 def _added(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
@@ -62,14 +38,14 @@ def _product(x: Array, w: Array, bias: Tensor | None, y: Array) -> None:
 
 
 def _product_back(g: Array, x: Array, w: Array, bias: Tensor | None, g_x: Array) -> tuple[Array, ...]:
-    """Write the gradient of x in x W + b to `g_x`; return those of W and, where there is one, of b."""
+    """Write the gradient of x in x W + b to `g_x`; return those of W and, if there is one, of b."""
     g.dot(w.T, g_x)
     g_w = x.T.dot(g)
-    return (g_w,) if bias is None else (g_w, _ones(len(g), g.dtype).dot(g))
+    return (g_w,) if bias is None else (g_w, ones(len(g), g.dtype).dot(g))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
-    """Return x W + b: (…, inputs) to (…, outputs); added to `onto`, where a residual stream is given."""
+    """Return x W + b: (…, inputs) to (…, outputs); added to the residual stream `onto`, if given."""
     w, shape = weight.array, x.array.shape
     inputs, outputs = w.shape
     if shape[-1] != inputs:
@@ -106,7 +82,7 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tens
     """Return features with mean 0 and variance 1, times `gain`, plus `bias` (Ba et al., 2016)."""
     shape, dtype = x.array.shape, x.array.dtype
     d = shape[-1]
-    x2, average = x.array.reshape(-1, d), _ones((d, 1), dtype, 1 / d)
+    x2, average = x.array.reshape(-1, d), ones((d, 1), dtype, 1 / d)
     unit = np.subtract(x2, x2.dot(average), pool.out(x2.shape, dtype))
     y = np.multiply(unit, unit, pool.out(x2.shape, dtype))
     deviation = y.dot(average)
@@ -119,7 +95,7 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tens
     def backward(g: Array) -> Gradients:
         # With u the normalised x and h = gain · g:  dx = (h − mean(h) − u · mean(u · h)) / deviation
         g2 = g.reshape(-1, d)
-        rows = _ones(len(g2), g.dtype)
+        rows = ones(len(g2), g.dtype)
         ug = np.multiply(unit, g2, pool.out(x2.shape, g.dtype))
         g_gain, g_bias = rows.dot(ug), rows.dot(g2)
         weights = gain.array[:, None] * average
@@ -137,7 +113,7 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
     """Return features over their root mean square, times `gain` (Zhang & Sennrich, 2019)."""
     d = x.shape[-1]
     x2 = x.array.reshape(-1, d)
-    average = _ones((d, 1), x.dtype, 1 / d)
+    average = ones((d, 1), x.dtype, 1 / d)
     y = np.multiply(x2, x2, out=pool.out(x2.shape, x.dtype))
     rms = y.dot(average)
     rms += eps
@@ -149,7 +125,7 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
         # With u the normalised x and h = gain · g:  dx = (h − u · mean(u · h)) / rms
         g2 = g.reshape(-1, d)
         ug = np.multiply(unit, g2, out=pool.out(x2.shape, g.dtype))
-        g_gain, mean_uh = _ones(len(g2), g.dtype).dot(ug), ug.dot(gain.array[:, None] * average)
+        g_gain, mean_uh = ones(len(g2), g.dtype).dot(ug), ug.dot(gain.array[:, None] * average)
         g_x = np.multiply(g2, gain.array, out=pool.out(x2.shape, g.dtype))
         g_x -= np.multiply(unit, mean_uh, out=ug)
         g_x /= rms
@@ -169,7 +145,7 @@ def _gelu(x: Array, gate: Array, y: Array) -> None:
     gate *= -A3
     gate -= A1
     gate *= x
-    with np.errstate(over="ignore"):  # where e^(−2u) is infinite, its sigmoid is the 0 that it should be
+    with np.errstate(over="ignore"):  # if e^(−2u) is infinite, its sigmoid is 0, as it should be
         np.exp(gate, gate)
     gate += 1
     np.reciprocal(gate, gate)
@@ -246,156 +222,10 @@ def feed_forward(
     return result(y.reshape(shape), parents, backward, "feed_forward", saved=(x, up, down))
 
 
-@cache
-def _blocks(queries: int) -> list[tuple[int, int]]:
-    """Return where each block of at most `ROWS` queries begins and ends."""
-    return [(start, min(start + ROWS, queries)) for start in range(0, queries, ROWS)]
-
-
-@lru_cache(maxsize=64)
-def _past(heads: int, queries: int, keys: int, dtype: np.dtype[np.floating]) -> Array:
-    """Return (heads, queries, keys): 1 where a query may read, 0 in its future; the last one reads every key."""
-    # The same for each head, as NumPy is slow to broadcast arrays below its buffer's size of 8,192 numbers.
-    past = np.tril(np.ones((queries, keys), dtype), keys - queries)
-    return np.tile(past, (heads, 1, 1))
-
-
-def turned(x: Array, rotation: Rotation, back: bool = False) -> Array:
-    """Return (…, positions, features) with pairs (i, i + half) turned, or turned back."""
-    cos, sin = rotation
-    sin = -sin if back else sin
-    half = x.shape[-1] // 2
-    a, b = x[..., :half], x[..., half:]
-    return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
-
-
-def _per_head(packed: Array) -> tuple[Array, Array, Array]:
-    """Return views of queries, keys and values, packed as (B, T, 3, heads, K): each (B, heads, T, K)."""
-    packed = packed.swapaxes(1, 3)
-    return packed[:, :, 0], packed[:, :, 1], packed[:, :, 2]
-
-
-def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) -> Tensor:
-    """Return what each token reads from itself and those before: (B, T, 3 D) to (B, T, D).
-
-    `qkv` packs queries, keys and values, each `heads` × (D / heads) (Vaswani et al., 2017, §3.2).
-    """
-    B, T, E = qkv.array.shape
-    D, K = E // 3, E // 3 // heads
-    dtype, scale = qkv.array.dtype, 1 / math.sqrt(K)
-    q, k, v = _per_head(qkv.array.reshape(B, T, 3, heads, K))
-    if rotation is not None:
-        q, k = turned(q, rotation), turned(k, rotation)
-    y = pool.empty((B, T, heads, K), dtype)
-    read = y.swapaxes(1, 2)
-    blocks = _blocks(T)
-    weights = [pool.empty((B, heads, end - start, end), dtype) for start, end in blocks]
-    work = 12 * B * heads * T * T
-
-    def exponentials(part: slice, start: int, end: int, e: Array, shifted: bool) -> Array:
-        np.matmul(q[part, :, start:end], k[part, :, :end].swapaxes(-1, -2), e)
-        e *= scale
-        past = _past(heads, end - start, end, dtype)
-        if shifted:
-            np.copyto(e, -np.inf, where=past == 0)
-            e -= e.max(axis=-1, keepdims=True)
-        np.exp(e, e)
-        e *= past
-        return e.reshape(-1, end).dot(_ones(end, dtype))
-
-    def forward(part: slice) -> None:
-        for (start, end), block in zip(blocks, weights):
-            w = block[part]
-            with np.errstate(all="ignore"):  # what overflows shows in the sums
-                sums = exponentials(part, start, end, w, shifted=False)
-                inverse = np.reciprocal(sums)
-                if not _safe(sums, inverse):
-                    inverse = np.reciprocal(exponentials(part, start, end, w, shifted=True))
-            w *= inverse.reshape(*w.shape[:-1], 1)  # each row now sums to 1
-            np.matmul(w, v[part, :, :end], read[part, :, start:end])
-
-    def backward(g: Array) -> Gradients:
-        # y = w v and w = softmax(scale · q kᵀ):  dw = g vᵀ,  dscores = scale · w · (dw − Σ w dw),
-        # where the sum over keys, Σ w dw, is g · y. The scale goes into g, which is smaller than dw.
-        g_y = g.reshape(B, T, heads, K)
-        packed, (scaled, spare) = pool.empty((B, T, 3, heads, K), dtype), pool.empty((2, *y.shape), dtype)
-        g_q, g_k, g_v = _per_head(packed)
-        g_weights = [pool.empty(w.shape, dtype) for w in weights]
-
-        def send_back(part: slice) -> None:
-            g_read, g_scaled = g_y[part].swapaxes(1, 2), np.multiply(g_y[part], scale, scaled[part])
-            along = np.multiply(g_scaled, y[part], spare[part]).reshape(-1, K).dot(_ones(K, dtype))
-            along, g_scaled = along.reshape(-1, T, heads, 1).swapaxes(1, 2), g_scaled.swapaxes(1, 2)
-            # The last block meets every key, so it writes and the others add.
-            for (start, end), block, g_block in reversed(list(zip(blocks, weights, g_weights))):
-                w, g_scores = block[part], g_block[part]
-                np.matmul(g_scaled[:, :, start:end], v[part, :, :end].swapaxes(-1, -2), g_scores)
-                g_scores -= along[:, :, start:end]
-                g_scores *= w
-                np.matmul(g_scores, k[part, :, :end], g_q[part, :, start:end])
-                w_keys, s_keys = w.swapaxes(-1, -2), g_scores.swapaxes(-1, -2)
-                if end == T:
-                    np.matmul(w_keys, g_read[:, :, start:end], g_v[part])
-                    np.matmul(s_keys, q[part, :, start:end], g_k[part])
-                else:
-                    g_v[part, :, :end] += w_keys @ g_read[:, :, start:end]
-                    g_k[part, :, :end] += s_keys @ q[part, :, start:end]
-
-        parallel.over(B, work, send_back)
-        if rotation is not None:  # a rotation's derivative is the rotation back
-            g_q[...], g_k[...] = turned(g_q, rotation, back=True), turned(g_k, rotation, back=True)
-        return (packed.reshape(B, T, E),)
-
-    parallel.over(B, work, forward)
-    saved = () if rotation is not None else (qkv,)
-    return result(y.reshape(B, T, D), (qkv,), backward, "attention", saved, saves_itself=True)
-
-
-def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index: int | None = None) -> Tensor:
-    """Return the mean of −log p(target) over the targets that are not `ignore_index`, in nats.
-
-    `logits` is (…, classes) and `targets` (…). A batch without a single target is a ValueError.
-    """
-    shape, dtype = logits.array.shape, logits.array.dtype
-    classes = shape[-1]
-    rows, target = scored(logits, targets, ignore_index)
-    z = logits.array.reshape(-1, classes)
-    picks = rows * classes + target  # where the targets' logits are, counted through all of `z`
-    picked = z.take(picks)
-    # Rows that are not scored are computed too, and weigh nothing: to leave them out takes longer.
-    ones = _ones(classes, dtype)
-    with np.errstate(all="ignore"):  # what overflows shows in the sums
-        e = np.exp(z, pool.out(z.shape, dtype))
-        sums = e.dot(ones)
-        inverse = np.reciprocal(sums)
-        safe = _safe(sums, inverse)
-    if not safe:  # rows that are not scored may hold anything, infinities too
-        scored_z = np.zeros_like(z)
-        scored_z[rows] = z[rows]
-        z, peak = scored_z, scored_z.max(axis=-1, keepdims=True)
-        picked -= peak.take(rows)
-        sums = np.exp(np.subtract(z, peak, e), e).dot(ones)
-        inverse = np.reciprocal(sums)
-    nll = np.log(sums.take(rows))
-    nll -= picked
-    loss = np.asarray(nll.dot(_ones(len(rows), dtype)) / len(rows), dtype)
-
-    def backward(g: Array) -> Gradients:
-        share = g.item() / len(rows)
-        weight = np.zeros(len(z), dtype)
-        weight[rows] = share
-        weight *= inverse
-        g_logits = np.multiply(e, weight[:, None], pool.empty(z.shape, dtype))  # row by row, as `picks` counts
-        g_logits.reshape(-1)[picks] -= share
-        return (g_logits.reshape(shape),)
-
-    return result(loss, (logits,), backward, "cross_entropy")
-
-
 def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor | None = None, start: int = 0) -> Tensor:
     """Return rows of `table`: shape of `index`, then the row's. A row's gradient sums over its uses.
 
-    To the tokens (B, T) `positions`, where given, adds its rows from `start` on, one to each of the T.
+    `positions`, if given, adds its rows from `start` on to the tokens (B, T), one to each of the T.
     """
     index = np.asarray(index)
     rows, width = table.shape
@@ -405,14 +235,14 @@ def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor |
     def g_positions(g: Array, positions: Tensor, here: slice) -> Array:
         sums = np.zeros(positions.shape, g.dtype)
         sequences = g.reshape(-1, index.shape[-1] * width)
-        sums[here] = _ones(len(sequences), g.dtype).dot(sequences).reshape(-1, width)
+        sums[here] = ones(len(sequences), g.dtype).dot(sequences).reshape(-1, width)
         return sums
 
     def g_table(g: Array) -> Array:
         flat, g2 = index.reshape(-1), g.reshape(-1, width)
         if rows <= 256:  # then a product with one-hot rows, the identity's, beats adding one row at a time
             one_hot = pool.out((flat.size, rows), g.dtype)  # "clip", as the indices are checked, writes to it directly
-            return _identity(rows, g.dtype).take(flat, axis=0, out=one_hot, mode="clip").T.dot(g2)
+            return identity(rows, g.dtype).take(flat, axis=0, out=one_hot, mode="clip").T.dot(g2)
         sums = np.zeros(table.shape, g.dtype)
         np.add.at(sums, flat, g2)
         return sums

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bestguess.scratch.gpt import GPT
-from bestguess.scratch.tensor import Array
+from bestguess.scratch.node import Array
 
 
 def distribution(

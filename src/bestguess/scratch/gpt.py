@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bestguess.scratch.fused import turned
+from bestguess.scratch.fused_softmax import rotated
 from bestguess.scratch.nn import Kernels, LayerNorm, Linear, Module, RMSNorm, layers, normal
+from bestguess.scratch.node import Array, no_grad
+from bestguess.scratch.ops import Tensor
 from bestguess.scratch.primitive import Rotation
-from bestguess.scratch.tensor import Array, Tensor, no_grad
 
 Index = npt.NDArray[np.integer]
 
@@ -76,7 +77,7 @@ class Attention(Module):
         packed = self.qkv(x).array.reshape(B, T, 3, self._heads, D // self._heads)
         q, k, v = packed.transpose(2, 0, 3, 1, 4)
         if rotation is not None:
-            q, k = turned(q, rotation), turned(k, rotation)
+            q, k = rotated(q, rotation), rotated(k, rotation)
         return q * (1 / math.sqrt(q.shape[-1])), k, v
 
     def cached(self, x: Tensor, rotation: Rotation | None, onto: Tensor, cache: Cache, layer: int) -> Tensor:

@@ -14,7 +14,8 @@ import numpy as np
 
 from bestguess.scratch import ops
 from bestguess.scratch.nn import layers
-from bestguess.scratch.tensor import Tensor, topological_order
+from bestguess.scratch.node import Node, topological_order
+from bestguess.scratch.ops import Tensor
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, EDGE = 130, 76, 46, 18, 24  # of a box, between boxes, and around the picture; pixels
 LONGEST = 300
@@ -151,9 +152,9 @@ def layer(name: str, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
     raise ValueError(f"no layer {name!r}; there are {', '.join(LAYERS)}")
 
 
-def count_paths(root: Tensor) -> int:
+def count_paths(root: Node) -> int:
     """Return how many backward calls a recursion from `root` makes: the paths to all nodes, added up."""
-    paths = {root: 1}
+    paths: dict[Node, int] = {root: 1}
     for node in reversed(topological_order(root)):
         for parent in node.parents:
             if parent.parents:
@@ -175,7 +176,7 @@ def draw(end: Tensor, names: Mapping[str, Tensor], title: str) -> Drawing:
         raise ValueError(f"{title!r} has no finite gradient here ({error})") from None
 
     drawn = _layout(order)
-    label = {t: f"{name} = {t.op}" if t.op else name for name, t in names.items()}
+    label: dict[Node, str] = {t: f"{name} = {t.op}" if t.op else name for name, t in names.items()}
     body = []
     for start, points, end_ in drawn.edges:
         (x0, y0), (x1, y1) = drawn.place[start], drawn.place[end_]
@@ -220,17 +221,17 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class _Layout:
-    place: dict[Tensor, Point]
+    place: dict[Node, Point]
     """Left end and middle height of each box."""
-    edges: list[tuple[Tensor, list[Point], Tensor]]
+    edges: list[tuple[Node, list[Point], Node]]
     """From, the lanes it keeps free in the columns between, to."""
     width: float
     height: float
 
 
-def _layout(order: list[Tensor]) -> _Layout:
+def _layout(order: list[Node]) -> _Layout:
     """Return where boxes and edges go: columns by distance from the start, long edges in lanes."""
-    column: dict[Tensor, int] = {}
+    column: dict[Node, int] = {}
     for node in order:  # one right of the rightmost parent
         for parent in node.parents:
             column.setdefault(parent, 0)
@@ -252,7 +253,7 @@ def _layout(order: list[Tensor]) -> _Layout:
         stacks.setdefault(lane[1], []).append(lane)
 
     def tall(thing: object) -> float:
-        return HEIGHT + GAP_Y if isinstance(thing, Tensor) else GAP_Y
+        return HEIGHT + GAP_Y if isinstance(thing, Node) else GAP_Y
 
     tallest = max(sum(map(tall, things)) for things in stacks.values())
     middle: dict[object, float] = {}

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bestguess.scratch import fused, primitive
-from bestguess.scratch.tensor import Array, Tensor
+from bestguess.scratch.node import Array
+from bestguess.scratch.ops import Tensor
 
 Kernels = Literal["fused", "primitive"]
 

@@ -1,4 +1,4 @@
-"""The primitive operations, each beside its derivative.
+"""Tensors and their primitive operations, each beside its derivative.
 
 Every function here computes a value and says how a gradient `g` of that value (same shape) turns
 into gradients of its arguments: the chain rule, one link at a time.
@@ -12,9 +12,85 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bestguess.scratch.tensor import Array, Gradients, Like, Tensor, result
+from bestguess.scratch.node import Array, Gradients, Node
 
 Axis = int | tuple[int, ...] | None
+
+
+class Tensor(Node):
+    """An array of float32 or float64 that can receive a gradient, with its operations as operators and methods."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Like) -> Tensor:
+        return add(self, other)
+
+    def __radd__(self, other: Like) -> Tensor:
+        return add(other, self)
+
+    def __sub__(self, other: Like) -> Tensor:
+        return subtract(self, other)
+
+    def __rsub__(self, other: Like) -> Tensor:
+        return subtract(other, self)
+
+    def __mul__(self, other: Like) -> Tensor:
+        return multiply(self, other)
+
+    def __rmul__(self, other: Like) -> Tensor:
+        return multiply(other, self)
+
+    def __truediv__(self, other: Like) -> Tensor:
+        return divide(self, other)
+
+    def __rtruediv__(self, other: Like) -> Tensor:
+        return divide(other, self)
+
+    def __neg__(self) -> Tensor:
+        return multiply(self, -1.0)
+
+    def __pow__(self, exponent: float) -> Tensor:
+        return power(self, exponent)
+
+    def __matmul__(self, other: Like) -> Tensor:
+        return matmul(self, other)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return slice_(self, index)
+
+    def exp(self) -> Tensor:
+        return exp(self)
+
+    def log(self) -> Tensor:
+        return log(self)
+
+    def sqrt(self) -> Tensor:
+        return sqrt(self)
+
+    def tanh(self) -> Tensor:
+        return tanh(self)
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return sum_(self, axis, keepdims)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return mean(self, axis, keepdims)
+
+    def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return max_(self, axis, keepdims)
+
+    def reshape(self, *shape: int) -> Tensor:
+        return reshape(self, shape)
+
+    def transpose(self, *axes: int) -> Tensor:
+        return transpose(self, axes or None)
+
+    # NumPy must not unpack a tensor on its left into an array of tensors.
+    __array_ufunc__ = None
+
+
+Like = Tensor | Array | float | int
+result = Tensor.result
 
 
 def as_tensors(*values: Like) -> tuple[Tensor, ...]:
@@ -156,7 +232,7 @@ def max_(a: Like, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     def backward(g: Array) -> Gradients:
         at_peak = (a.array == _spread(y, a.shape, axis, keepdims)).astype(a.dtype)
-        at_peak /= at_peak.sum(axis=axis, keepdims=True)  # equal shares, where several are largest
+        at_peak /= at_peak.sum(axis=axis, keepdims=True)  # equal fractions if several are largest
         return (at_peak * _spread(g, a.shape, axis, keepdims),)
 
     return result(y, (a,), backward, "max", saved=(a,), saves_itself=True)
@@ -252,7 +328,7 @@ def embedding(table: Tensor, index: npt.NDArray[np.integer]) -> Tensor:
 
 
 def where(condition: npt.NDArray[np.bool_], a: Like, b: Like) -> Tensor:
-    """Return `a` where `condition` holds and `b` elsewhere; so `where(mask, x, -inf)` masks."""
+    """Return `a` if `condition` holds and `b` if not, by element; so `where(mask, x, -inf)` masks."""
     condition = np.asarray(condition, bool)
     a, b = as_tensors(a, b)
     _broadcast("where", a, b)

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bestguess.scratch.tensor import Array, Tensor
+from bestguess.scratch.node import Array
+from bestguess.scratch.ops import Tensor
 
 
 class Optimizer:

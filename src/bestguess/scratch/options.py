@@ -14,7 +14,7 @@ from bestguess.scratch import checkpoint, copilot
 from bestguess.scratch.data import DEMOS, PAD, PYTHON, Index, Vocabulary, split
 from bestguess.scratch.generate import distribution, generate
 from bestguess.scratch.gpt import GPT, GPTConfig
-from bestguess.scratch.tensor import no_grad
+from bestguess.scratch.node import no_grad
 from bestguess.scratch.training import evaluate, fit
 
 Watch = Callable[[int, float], None]

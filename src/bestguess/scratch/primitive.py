@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bestguess.scratch import ops
-from bestguess.scratch.tensor import Array, Tensor
+from bestguess.scratch.node import Array
+from bestguess.scratch.ops import Tensor
 
 __all__ = ["causal_attention", "cross_entropy", "embedding", "feed_forward", "gelu", "layer_norm", "linear", "rms_norm"]
 
@@ -59,7 +60,7 @@ def softmax(x: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Return (…, positions, features) with each pair (i, i + half) turned by its position's angle."""
+    """Return (…, positions, features) with each pair (i, i + half) rotated by its position's angle."""
     cos, sin = rotation
     half = x.shape[-1] // 2
     a, b = x[..., :half], x[..., half:]

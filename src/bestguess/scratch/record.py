@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bestguess import __version__
+from bestguess import __version__, files
 
 
 def cpu() -> str:
@@ -33,7 +32,6 @@ def cores() -> int:
 
 def keep(folder: Path, result: dict[str, Any]) -> Path:
     """Write `result` with its origin to result.json in `folder`, and return the file."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "result.json"
     origin = {
         "command": shlex.join(["bestguess", *sys.argv[1:]]),
@@ -42,5 +40,4 @@ def keep(folder: Path, result: dict[str, Any]) -> Path:
         "cores": cores(),
         "versions": f"bestguess {__version__}, NumPy {np.__version__}, Python {platform.python_version()}",
     }
-    path.write_text(json.dumps(origin | result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return path
+    return files.write_bytes(path, files.json_bytes(origin | result))

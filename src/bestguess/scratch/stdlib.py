@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bestguess import files
 from bestguess.scratch.data import Index, Vocabulary
 from bestguess.scratch.gpt import GPT, GPTConfig
-from bestguess.scratch.tensor import no_grad
+from bestguess.scratch.node import no_grad
 from bestguess.scratch.training import Curve, fit
 
 CHARACTERS = Vocabulary("\n" + "".join(map(chr, range(32, 127))))
@@ -35,7 +36,7 @@ def corpus(root: Path | None = None) -> tuple[str, str]:
         name = path.relative_to(root)
         if {"test", "tests", "site-packages", "idlelib"} & set(name.parts):
             continue
-        text = path.read_text(encoding="utf-8", errors="ignore").expandtabs(4)
+        text = files.read_bytes(path).decode(errors="ignore").expandtabs(4)
         text = "".join(c for c in text if c == "\n" or 32 <= ord(c) < 127)
         parts[zlib.crc32(name.as_posix().encode()) % 20 == 0].append(text)
     if not parts[0] or not parts[1]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from bestguess.scratch.data import PAD, Index, Vocabulary
 from bestguess.scratch.gpt import GPT
+from bestguess.scratch.node import no_grad
 from bestguess.scratch.optim import AdamW, warmup_cosine
-from bestguess.scratch.tensor import no_grad
 
 Batches = Callable[[int], tuple[Index, Index]]
 """From a step to that step's inputs and targets, both (B, T)."""

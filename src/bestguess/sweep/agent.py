@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bestguess.command import Failure, UserError, make_console
+from bestguess.files import lock, plain, within
 from bestguess.sweep.plan import config_of
 from bestguess.sweep.spec import flatten, read_value
 
@@ -35,12 +36,11 @@ def run(argv: list[str]) -> dict[str, Any]:
     values = parse(argv)
     family, config = config_of(values)
     from bestguess.sweep.train import train_runs
-    from bestguess.train.checkpoint import lock
-    from bestguess.train.folder import new_folder, plain
+    from bestguess.train.folder import new_folder
 
     # An agent starts a run that was preempted again under the same ID: it finds its checkpoints.
     wandb_id = os.environ.get("WANDB_RUN_ID")
-    folder = Path("runs") / "agent" / wandb_id if wandb_id else new_folder("agent", None)
+    folder = within(Path("runs") / "agent", wandb_id) if wandb_id else new_folder("agent", None)
     track = ("wandb",) if os.environ.get("WANDB_SWEEP_ID") else ()
     with lock(folder):
         console = make_console(json=True)

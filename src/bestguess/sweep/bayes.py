@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from bestguess.command import UserError
+from bestguess.files import read_text
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import plan_round
 from bestguess.sweep.spec import Parameter, Spec, flatten, parse_spec
@@ -34,7 +35,7 @@ def propose(ledger: Ledger) -> bool:
 def spec_of(ledger: Ledger) -> Spec:
     """Return the sweep's YAML as it was when the sweep was planned."""
     path = ledger.folder / "sweep.yaml"
-    return parse_spec(path.read_text(encoding="utf-8"), ledger.id, str(path), tuple(ledger.about["changes"]))
+    return parse_spec(read_text(path), ledger.id, str(path), tuple(ledger.about["changes"]))
 
 
 def suggest(spec: Spec, told: list[tuple[dict[str, Any], float | None]], count: int, seed: int) -> list[dict[str, Any]]:

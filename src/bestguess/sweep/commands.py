@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bestguess import __version__
-from bestguess.command import Failure, UserError
+from bestguess.command import Failure, UserError, labelled
+from bestguess.files import read_text
 from bestguess.report.progress import results_table
+from bestguess.sweep.cells import best_of_cells
 from bestguess.sweep.config import StatusFlags, SweepFlags
-from bestguess.sweep.family import load_family
+from bestguess.sweep.keys import family_of
 from bestguess.sweep.ledger import Ledger, Status
 from bestguess.sweep.plan import Round, lacks, plan, sample, sweep_id
-from bestguess.sweep.select import best_of_cells
 from bestguess.sweep.spec import Spec, read_spec
 from bestguess.train.cores import use_cores
 
@@ -66,7 +67,7 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
             console.print(told)
             result = about | dataclasses.asdict(tally)
             if tally.failed:
-                raise Failure(f"{told}; go on with `bestguess sweep {ledger.id}`", result)
+                raise Failure(f"{told}; resume with `bestguess sweep {ledger.id}`", result)
             return result
     status = ledger.status(only)
     best = _best(ledger, console)
@@ -111,7 +112,7 @@ def open_ledger(flags: SweepFlags) -> Ledger:
         "version": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    return Ledger.create(folder, path.read_text(encoding="utf-8"), about, first)
+    return Ledger.create(folder, read_text(path), about, first)
 
 
 def adopt(ledger: Ledger, flags: SweepFlags, console: Console) -> None:
@@ -154,13 +155,13 @@ def _print_plan(ledger: Ledger, console: Console) -> None:
         soft_wrap=True,
     )
     for lack in ledger.about["lacks"]:
-        console.print(f"[yellow]lacks:[/yellow] {lack}", soft_wrap=True)
+        console.print(labelled("lacks:", lack, "yellow"), soft_wrap=True)
 
 
 def _estimate(ledger: Ledger, only: list[str] | None, jobs: int, console: Console) -> dict[str, Any]:
     from bestguess.sweep.estimate import estimate, spread
-    from bestguess.sweep.train import device
     from bestguess.train.memory import gigabytes
+    from bestguess.workflow.training import device
 
     todo = [missing.run for missing in ledger.status(only).missing]
     found = estimate(ledger, todo, console)
@@ -188,7 +189,7 @@ def _best(ledger: Ledger, console: Console) -> list[dict[str, Any]]:
     records = ledger.records()
     if not records:
         return []
-    reported = load_family(records[0]["config"].get("family")).REPORTED
+    reported = family_of(records[0]["config"]).reported
     best = best_of_cells(records, reported)
     keys = [k for k in best[0]["config"] if len({str(one["config"].get(k)) for one in best}) > 1]
     rows = []
@@ -220,6 +221,6 @@ def _conclude(ledger: Ledger, found: Status, console: Console, result: dict[str,
         console.print(f"  … and {len(found.missing) - SHOWN} more (--json lists all)")
     raise Failure(
         f"{ledger.id}: {len(found.missing)} of {found.planned} runs are not done; "
-        f"go on with `bestguess sweep {ledger.id}`",
+        f"resume with `bestguess sweep {ledger.id}`",
         result,
     )

@@ -16,44 +16,42 @@ Tracker = Literal["jsonl", "tensorboard", "wandb"]
 
 @dataclass(frozen=True)
 class SweepFlags:
-    """Train every run of a W&B sweep YAML, or go on with a sweep by its ID: only what is not done.
+    """Train every run of a W&B sweep YAML that is not done yet, or resume a sweep by its ID.
 
-    Runs that share shapes train together as one program. The ledger under --folder proves what is done; the same
-    YAML has the same ID, so giving it again goes on too.
+    Runs with equal shapes train together as one program. A ledger under --folder records which runs are done. The ID
+    is a hash of the YAML, so repeating the same command resumes the sweep.
     """
 
     sweep: tyro.conf.Positional[str]
-    """A sweep's YAML file, its ID, or its folder."""
+    """Sweep YAML file, sweep ID, or sweep folder."""
     set_: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
-    """Changes to the YAML's parameters, KEY=VALUE or KEY=VALUE,VALUE (such as preset=small train.steps=100); they \
-make a sweep of another ID."""
+    """Overrides of the YAML's parameters, KEY=VALUE or KEY=VALUE,VALUE, such as preset=small train.steps=100. They \
+change the sweep's ID."""
     test: int | None = None
-    """Train only this many runs, of every shape some, as a test of the sweep; they count as done."""
+    """Train only this many runs, covering every shape, to test the sweep; they count as done."""
     jobs: int = 1
-    """Workers side by side on this machine, each with its share of the GPUs."""
+    """Number of parallel workers on this machine; the GPUs are divided among them."""
     ensemble: int = 16
-    """Runs that train together, at most; more fill a GPU no better and lose more where one fails."""
+    """Maximum number of runs that train together in one program."""
     seed: int = 0
-    """Draws the runs of a random or bayes sweep."""
+    """Random seed for the runs of a random or bayes sweep."""
     max_failures: int = 3
-    """Ensembles in a row without a run done, after which a worker stops."""
+    """Number of consecutive failed batches of runs before a worker stops."""
     reuse: tuple[str, ...] = ()
-    """Sweeps (IDs or folders) whose finished runs count here too, where the configuration is the very same: a sweep \
-with more seeds trains only those."""
+    """Sweeps (IDs or folders) whose finished runs are reused if their configuration is identical, such as to add \
+seeds."""
     track: tuple[Tracker, ...] = ()
-    """Where metrics go besides the ledger."""
+    """Metric loggers, in addition to the ledger."""
     plan: bool = False
-    """Only plan: print the ID, the runs, the ensembles, and what the sweep lacks."""
+    """Print the plan and exit: the ID, the runs, the batches of runs, and warnings."""
     estimate: bool = False
-    """Only estimate time and memory: trains one chunk of every shape, and throws it away."""
+    """Estimate time and memory and exit: trains one chunk of every shape and discards the results."""
     worker: bool = False
-    """Be one of several workers: end well when nothing is left to take, though others may not be done."""
+    """Run as one of several workers: exit with status 0 once no work is left, even if other workers are still busy."""
     distributed: bool = False
-    """Be one of the processes of an `srun` that train each ensemble together, on all their devices."""
+    """Run as one process of an `srun` whose processes train each batch of runs together on all their devices."""
     folder: Path = ROOT
-    """Where the ledgers are; one that all workers share."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Folder of the ledgers, shared by all workers."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
@@ -68,13 +66,11 @@ with more seeds trains only those."""
 
 @dataclass(frozen=True)
 class StatusFlags:
-    """Say how far a sweep is, and name what is missing with its reason. Exit status 1 unless it is complete."""
+    """Report the progress of a sweep and why runs are missing. The exit status is 1 unless it is complete."""
 
     sweep: tyro.conf.Positional[str]
-    """The sweep's ID, or its folder."""
+    """Sweep ID or sweep folder."""
     test: int | None = None
-    """Look only at the runs that `bestguess sweep --test` of this number trains."""
+    """Report only the runs that `bestguess sweep --test N` trains."""
     folder: Path = ROOT
-    """Where the ledgers are."""
-    json: bool = False
-    """Print the result as one JSON object on standard output, and everything else on standard error."""
+    """Folder of the ledgers."""

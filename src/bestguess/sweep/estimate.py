@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
+from bestguess.config import run_of_single
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import Run, config_of
-from bestguess.sweep.train import slice_of
+from bestguess.sweep.train import figures_of
 from bestguess.train.fit import fit_to_memory
+from bestguess.workflow.training import make_training
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +44,7 @@ def estimate(ledger: Ledger, todo: list[str], console: Console) -> list[Estimate
             shapes.setdefault(open_runs[0].shape, []).append(open_runs)
     found = []
     for shape, units in shapes.items():
-        console.print(f"[dim]shape {shape}: one chunk of {max(map(len, units))} runs[/dim]")
+        console.print(f"shape {shape}: one chunk of {max(map(len, units))} runs", style="dim", markup=False)
         found.append(_measure(shape, units))
     return found
 
@@ -49,8 +53,9 @@ def _measure(shape: str, units: list[list[Run]]) -> Estimate:
     largest = max(units, key=len)
     families, configs = zip(*(config_of(run.config) for run in largest))
     began = time.perf_counter()
-    problem, train, members = families[0].prepare(list(configs))
-    width, ensemble, memory = fit_to_memory(problem, train, members)
+    training = make_training(families[0], Path(), [run_of_single(config, i) for i, config in enumerate(configs)])
+    train = training.config
+    width, ensemble, memory = fit_to_memory(training.problem, train, training.members)
     prepared = time.perf_counter() - began
     length = min(train.validate_every, train.steps)
     state = jax.block_until_ready(ensemble.start())  # it compiles too: no part of a chunk's time
@@ -58,12 +63,13 @@ def _measure(shape: str, units: list[list[Run]]) -> Estimate:
     state, metrics = jax.block_until_ready(ensemble.chunk(state, 0, length))
     per_step = (time.perf_counter() - began) / length / width
     # Of an untrained model: what it costs does not depend on the weights.
-    curve: list[dict[str, Any]] = [{"step": length, **{k: float(np.asarray(v)[0]) for k, v in metrics.items()}}]
-    task, model = slice_of(members.task, 0), slice_of(state.model, 0)
+    figures = {k: float(np.asarray(v)[0]) for k, v in metrics.items()}
+    curve: list[dict[str, Any]] = [{"step": length, "sequences": length * train.batch_size, **figures}]
+    training = dataclasses.replace(training, learnt=state)
     scored = []
     for _ in range(2):  # the first compiles
         began = time.perf_counter()
-        families[0].score(configs[0], task, model, curve)
+        figures_of(training, 0, curve)
         scored.append(time.perf_counter() - began)
     seconds = tuple(
         prepared + scored[0] + (len(unit) - 1) * scored[1] + len(unit) * train.steps * per_step for unit in units

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bestguess import files
 from bestguess.sweep.ledger import Ledger
 from bestguess.train.cores import devices_of
 from bestguess.train.machine import free_memory, usable_cores
@@ -23,17 +24,16 @@ def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console) -> lis
 
     Their output goes to the ledger's logs/. SIGTERM and Ctrl-C reach them, and they checkpoint.
     """
-    logs = ledger.folder / "logs"
-    logs.mkdir(exist_ok=True)
+    logs = files.make_folder(ledger.folder / "logs")
     attempt = os.environ.get("BESTGUESS_SWEEP_ATTEMPT") or secrets.token_hex(4)
     gpus = visible_gpus()
     command = [sys.executable, "-m", "bestguess.cli", "sweep", str(ledger.folder), "--worker", *flags]
-    workers, files = [], []
+    workers, outputs = [], []
     for i in range(jobs):
         log = logs / f"{attempt}-{i}.log"
-        files.append(log.open("a"))
+        outputs.append(output := files.Appender(log))
         environment = os.environ | share(i, jobs, gpus) | {"BESTGUESS_SWEEP_ATTEMPT": attempt}
-        workers.append(subprocess.Popen(command, env=environment, stdout=files[-1], stderr=subprocess.STDOUT))
+        workers.append(subprocess.Popen(command, env=environment, stdout=output.fileno(), stderr=subprocess.STDOUT))
     console.print(f"{jobs} workers; their logs: {logs}/{attempt}-*.log", soft_wrap=True)
 
     def forward(number: int, frame: object) -> None:
@@ -46,8 +46,8 @@ def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console) -> lis
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for file in files:
-            file.close()
+        for output in outputs:
+            output.close()
     for i, status in enumerate(statuses):
         if status:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
@@ -84,5 +84,5 @@ def visible_gpus() -> list[str]:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in files.read_bytes(log).decode(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"

@@ -12,13 +12,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import socket
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from bestguess import files
+from bestguess.files import write_new
 
 HEARTBEAT = 10.0
 """Seconds between two touches of a claim."""
@@ -52,19 +54,19 @@ class Lease:
         assert self._thread is not None
         self._thread.join()
         with contextlib.suppress(OSError):
-            os.utime(self.path, (0, 0))  # released: as if last touched long ago
+            files.touch(self.path, (0, 0))  # released: as if last touched long ago
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
             # A file server that is away for a while must not end the training.
             with contextlib.suppress(OSError):
-                os.utime(self.path)
+                files.touch(self.path)
                 self._lost = _newest(self.path.parent, self.path.name.rpartition(".")[0]) != self.path
 
 
 def acquire(folder: Path, unit: str, about: dict[str, Any]) -> Lease | None:
     """Return a lease of `unit`, or None while another worker holds it. `about` is kept in the claim."""
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     newest = _newest(folder, unit)
     after = None
     if newest is not None:
@@ -73,7 +75,7 @@ def acquire(folder: Path, unit: str, about: dict[str, Any]) -> Lease | None:
             return None
         after = None if claim["released"] else claim
     number = 1 + (int(newest.name.rpartition(".")[2]) if newest else 0)
-    path = folder / f"{unit}.{number:04d}"
+    path = files.within(folder, f"{unit}.{number:04d}")
     return Lease(path, after) if write_new(path, json.dumps(me() | about).encode()) else None
 
 
@@ -86,9 +88,13 @@ def holder(folder: Path, unit: str) -> dict[str, Any] | None:
 def read_claim(path: Path) -> dict[str, Any]:
     """Return what a claim's file says, and whether its holder lives or released it."""
     claim: dict[str, Any] = {"host": "?", "pid": 0, "machine": "", "born": ""}
-    with contextlib.suppress(ValueError):
-        claim |= json.loads(path.read_text())
-    touched = path.stat().st_mtime
+    with contextlib.suppress(files.Unreadable):
+        found = files.read_json(path)
+        # One of another shape is no claim of ours: it counts as held until it has been silent for long.
+        if isinstance(found, dict) and all(type(found.get(key, one)) is type(one) for key, one in claim.items()):
+            claim |= found
+    with files.boundary(path, "read"):
+        touched = path.lstat().st_mtime
     released = touched == 0
     if released:
         alive = False
@@ -102,23 +108,6 @@ def read_claim(path: Path) -> dict[str, Any]:
 def me() -> dict[str, Any]:
     """Return what tells this process from all others."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "machine": _machine(), "born": _born(os.getpid())}
-
-
-def write_new(path: Path, data: bytes) -> bool:
-    """Write a file that must not exist yet, whole or not at all; return whether it was us who made it."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            return False
-        return True
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _newest(folder: Path, unit: str) -> Path | None:
@@ -144,9 +133,10 @@ def _server_time(folder: Path) -> float:
     """The file server's clock, which may not be ours."""
     probe = folder / f".clock.{socket.gethostname()}.{os.getpid()}"
     try:
-        probe.touch()
-        return probe.stat().st_mtime
-    except OSError:
+        files.write_bytes(probe, b"")
+        return probe.lstat().st_mtime
+    except (files.Unreadable, OSError):
         return time.time()
     finally:
-        probe.unlink(missing_ok=True)
+        with contextlib.suppress(files.Unreadable):
+            files.remove(probe)

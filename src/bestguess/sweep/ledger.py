@@ -13,6 +13,7 @@ A run is done when its record is here, readable, and every figure of it finite.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -22,12 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bestguess import __version__
+from bestguess import __version__, files
 from bestguess.command import Failure, UserError, nearest
-from bestguess.sweep.lease import holder, write_new
+from bestguess.files import write_new
+from bestguess.sweep.lease import holder
 from bestguess.sweep.plan import Round, Run, Unit
 
 ROOT = Path("runs/sweeps")
+MOST_RUNS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,24 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        files.own(folder)
         path = folder / "plan.json"
-        try:
-            self.about: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder}: not the folder of a sweep ({path.name} is missing or damaged)") from error
+        about = None
+        with contextlib.suppress(files.Unreadable):
+            about = files.read_json(path)
+        if not isinstance(about, dict):
+            raise UserError(f"{folder}: not the folder of a sweep ({path.name} is missing or damaged)")
+        _check_plan(about, path)
+        self.about: dict[str, Any] = about
 
     @classmethod
     def create(cls, folder: Path, text: str, about: dict[str, Any], first: Round) -> Ledger:
         """Return the ledger of a new sweep, or the one that is there: of two that create it, one does."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "rounds").mkdir(exist_ok=True)
+        files.own(folder)
+        files.make_folder(folder / "rounds")
         write_new(folder / "sweep.yaml", text.encode())
-        write_new(folder / "rounds" / "0000.json", _json(first.to_dict()))
-        write_new(folder / "plan.json", _json(about))  # last: a folder with it is whole
+        write_new(folder / "rounds" / "0000.json", files.json_bytes(first.to_dict()))
+        write_new(folder / "plan.json", files.json_bytes(about))  # last: a folder with it is whole
         return cls(folder)
 
     @classmethod
@@ -106,11 +113,11 @@ class Ledger:
 
     def rounds(self) -> list[Round]:
         """Return the rounds planned so far."""
-        return [Round.from_dict(json.loads(path.read_text())) for path in sorted(self.folder.glob("rounds/*.json"))]
+        return [Round.from_dict(files.read_json(path), str(path)) for path in sorted(self.folder.glob("rounds/*.json"))]
 
     def add_round(self, number: int, round_: Round) -> bool:
         """Add a round; False if another worker has added one of this number."""
-        return write_new(self.folder / "rounds" / f"{number:04d}.json", _json(round_.to_dict()))
+        return write_new(self.folder / "rounds" / f"{number:04d}.json", files.json_bytes(round_.to_dict()))
 
     def runs(self) -> dict[str, Run]:
         """Return the runs planned so far, by name."""
@@ -125,10 +132,11 @@ class Ledger:
     def record(self, run: str) -> dict[str, Any] | None:
         """Return a run's record, or None unless it is whole and all its figures finite."""
         try:
-            record = json.loads((self.folder / "done" / f"{run}.json").read_text())
-        except (OSError, ValueError):
+            record = files.read_json(self._record(run))
+        except files.Unreadable:
             return None
-        whole = isinstance(record, dict) and record.get("run") == run and isinstance(record.get("metrics"), dict)
+        whole = isinstance(record, dict) and record.get("run") == run
+        whole = whole and all(isinstance(record.get(key), dict) for key in ("config", "metrics"))
         return record if whole and not not_finite(record["metrics"]) else None
 
     def records(self) -> list[dict[str, Any]]:
@@ -139,10 +147,8 @@ class Ledger:
         """Write a run's record. Raises ValueError where a figure is not finite: such a run is not done."""
         if bad := not_finite(metrics):
             raise ValueError(f"{', '.join(bad)}: not finite")
-        from bestguess.train.checkpoint import write_atomically
-
         record = {"run": run.run, "config": run.config, "metrics": metrics, **about}
-        write_atomically(self.folder / "done" / f"{run.run}.json", _json(record))
+        files.write_bytes(self._record(run.run), files.json_bytes(record))
 
     def adopt(self, other: Ledger) -> int:
         """Take over what another sweep has done of runs with the very same configuration; return how many.
@@ -150,8 +156,6 @@ class Ledger:
         A sweep so grows by what is new, such as more seeds. A record says where it is from; one of another version
         of this package is left alone.
         """
-        from bestguess.train.checkpoint import write_atomically
-
         done = {json.dumps(one["config"], sort_keys=True): one for one in other.records()}
         count = 0
         for run in self.runs().values():
@@ -159,24 +163,31 @@ class Ledger:
             if found is None or found.get("version") != __version__ or self.record(run.run) is not None:
                 continue
             record = found | {"run": run.run, "adopted": found.get("adopted", f"{other.id}/{found['run']}")}
-            write_atomically(self.folder / "done" / f"{run.run}.json", _json(record))
+            files.write_bytes(self._record(run.run), files.json_bytes(record))
             count += 1
         return count
+
+    def _record(self, run: str) -> Path:
+        return files.within(self.folder, "done", f"{run}.json")
 
     # -------------------------------------------------------------------------------------- failures
 
     def fail(self, run: str, reason: str, kind: str, attempt: str, **more: Any) -> None:
         """Add a failure of a run. kind: `error`, `memory`, `scoring`, `not finite` or `died`."""
-        folder = self.folder / "failures"
-        folder.mkdir(exist_ok=True)
+        files.make_folder(self.folder / "failures")
         about = {"run": run, "reason": reason, "kind": kind, "attempt": attempt, "time": time.time(), **more}
-        write_new(folder / f"{run}.{time.time_ns():020d}-{os.getpid()}.json", _json(about))
+        name = f"{run}.{time.time_ns():020d}-{os.getpid()}.json"
+        write_new(files.within(self.folder, "failures", name), files.json_bytes(about))
 
     def failures(self, run: str) -> list[dict[str, Any]]:
         """Return a run's failures, oldest first."""
         found = []
         for path in sorted(self.folder.glob(f"failures/{run}.*.json")):
-            found.append(json.loads(path.read_text()))
+            failure = files.read_json(path)
+            for key in ("reason", "kind", "attempt"):
+                if not isinstance(failure, dict) or not isinstance(failure.get(key), str):
+                    raise UserError(f"{path}: {key}: expected text; the file is damaged or was edited: remove it")
+            found.append(failure)
         return found
 
     # ---------------------------------------------------------------------------------------- status
@@ -203,7 +214,7 @@ class Ledger:
             return f"killed: {where} died over it"
         if failed := self.failures(run):
             return failed[-1]["reason"]
-        if (self.folder / "done" / f"{run}.json").exists():
+        if self._record(run).exists():
             return "its record is damaged"
         return "stopped before it was done" if claim else "not begun"
 
@@ -216,7 +227,7 @@ def require_complete(ledger: Ledger, allow_incomplete: bool = False) -> str | No
     told = f"{status.done} of {status.planned} runs done"
     if not allow_incomplete:
         raise Failure(
-            f"{ledger.id}: {told}, so there is no result yet; go on with `bestguess sweep {ledger.id}`, "
+            f"{ledger.id}: {told}, so there is no result yet; resume with `bestguess sweep {ledger.id}`, "
             "or pass --allow-incomplete"
         )
     return f"incomplete: {told}"
@@ -231,5 +242,16 @@ def not_finite(value: Any, name: str = "") -> list[str]:
     return [name] if isinstance(value, float) and not math.isfinite(value) else []
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+_NEEDED = {"planned": int, "method": str, "lacks": list}
+_MORE = {"name": str, "changes": list, "seed": int, "ensemble": int}
+"""The keys of plan.json that every command needs, and those that some do."""
+
+
+def _check_plan(about: dict[str, Any], path: Path) -> None:
+    for key, kind in (_NEEDED | _MORE).items():
+        if key in about and (not isinstance(about[key], kind) or isinstance(about[key], bool)):
+            raise UserError(f"{path}: {key}: expected a {kind.__name__}; the file is damaged or was edited")
+        if key in _NEEDED and key not in about:
+            raise UserError(f"{path}: {key}: this key is missing; the file is damaged or was edited")
+    if not 0 <= about["planned"] <= MOST_RUNS:
+        raise UserError(f"{path}: planned: {about['planned']} runs, and a sweep has at most {MOST_RUNS:,}")

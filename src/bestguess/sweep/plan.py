@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bestguess.command import UserError
+from bestguess.config import shape_key
+from bestguess.family import Family
+from bestguess.files import is_name
 from bestguess.sweep.draw import draw, grid
-from bestguess.sweep.family import RATE, SEED, VALIDATION, Family, check_keys, load_family
+from bestguess.sweep.keys import RATE, SEED, VALIDATION, check_keys, family_of
 from bestguess.sweep.spec import Spec, nest
 
 OWN_KEYS = ("family",)
@@ -54,10 +57,37 @@ class Round:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Round:
-        """Return the round that `to_dict` wrote."""
+    def from_dict(cls, data: Any, where: str = "a round") -> Round:
+        """Return the round that `to_dict` wrote; UserError names the file, `where`, and the key that is off.
+
+        The names of runs and units become names of files, so they are held to be nothing else.
+        """
+        _check_keys(data, {"runs": (list, tuple), "units": (list, tuple)}, where)
+        for i, run in enumerate(data["runs"]):
+            _check_keys(run, {"run": (str,), "config": (dict,), "shape": (str,)}, f"{where}: runs[{i}]")
+            _check_name(run["run"], f"{where}: runs[{i}].run")
         runs = tuple(Run(**run) for run in data["runs"])
+        known = {run.run for run in runs}
+        for i, unit in enumerate(data["units"]):
+            _check_keys(unit, {"unit": (str,), "runs": (list, tuple)}, f"{where}: units[{i}]")
+            _check_name(unit["unit"], f"{where}: units[{i}].unit")
+            for name in unit["runs"]:
+                if not isinstance(name, str) or name not in known:
+                    raise UserError(f"{where}: units[{i}].runs: {name!r} is no run of this round")
         return cls(runs, tuple(Unit(unit["unit"], tuple(unit["runs"])) for unit in data["units"]))
+
+
+def _check_keys(data: Any, keys: dict[str, tuple[type, ...]], where: str) -> None:
+    if not isinstance(data, dict) or set(data) != set(keys):
+        raise UserError(f"{where}: expected the keys {', '.join(keys)}; the file is damaged or was edited")
+    for key, kinds in keys.items():
+        if not isinstance(data[key], kinds):
+            raise UserError(f"{where}: {key}: expected a {kinds[0].__name__}; the file is damaged or was edited")
+
+
+def _check_name(name: str, where: str) -> None:
+    if not is_name(name):
+        raise UserError(f"{where}: {name!r} is not the name of a run or unit (letters, digits, -, _ and . alone)")
 
 
 def plan(spec: Spec, *, ensemble: int, jobs: int = 1, seed: int = 0) -> Round:
@@ -70,8 +100,8 @@ def plan_round(proposals: list[dict[str, Any]], *, ensemble: int, jobs: int = 1,
     """Return the proposed runs, named from `first` on, and their units; UserError names a key that is off."""
     runs = []
     for i, proposal in enumerate(proposals):
-        family, config = config_of(proposal)
-        digest = hashlib.sha256(f"{proposal['family']} {family.shape(config)}".encode()).hexdigest()[:8]
+        _, config = config_of(proposal)
+        digest = hashlib.sha256(f"{proposal['family']} {shape_key(config)}".encode()).hexdigest()[:8]
         runs.append(Run(f"{first + i:04d}", proposal, digest))
     return Round(tuple(runs), tuple(_units(runs, ensemble, jobs, f"{first:04d}")))
 
@@ -79,10 +109,10 @@ def plan_round(proposals: list[dict[str, Any]], *, ensemble: int, jobs: int = 1,
 def config_of(values: dict[str, Any]) -> tuple[Family, Any]:
     """Return a run's family and its checked config from dotted keys; UserError names the key at fault."""
     check_keys(values)
-    family = load_family(values.get("family"))
+    family = family_of(values)
     nested = nest({key: value for key, value in values.items() if key not in OWN_KEYS})
     try:
-        return family, family.config(nested)
+        return family, family.single(nested)
     except UserError as error:
         raise UserError(f"parameters: {error}") from error
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from bestguess import files
 from bestguess.command import UserError, nearest
 
 METHODS = ("grid", "random", "bayes")
@@ -74,19 +73,12 @@ class Spec:
 
 def read_spec(path: Path, changes: tuple[str, ...] = ()) -> Spec:
     """Return the sweep of a YAML file, `KEY=VALUE,VALUE…` changes to its parameters applied; UserError if it is off."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    return parse_spec(text, path.stem, str(path), changes)
+    return parse_spec(files.read_text(path), path.stem, str(path), changes)
 
 
 def parse_spec(text: str, name: str, where: str, changes: tuple[str, ...] = ()) -> Spec:
     """Return the sweep that the YAML `text` describes; `where` names it in errors, `name` where it has no name."""
-    try:
-        data = numbers_of(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: not YAML ({' '.join(str(error).split())})") from error
+    data = numbers_of(files.parse_yaml(text, where))
     if not isinstance(data, dict):
         raise UserError(f"{where}: expected the keys of a W&B sweep (method, parameters, …), found {data!r}")
     for key in data:
@@ -119,11 +111,16 @@ def parse_spec(text: str, name: str, where: str, changes: tuple[str, ...] = ()) 
 
 
 def numbers_of(value: Any) -> Any:
-    """Return `value` with texts such as 1e-4, which PyYAML takes for words, as the numbers they are."""
+    """Return `value` with texts such as 1e-4, which PyYAML takes for words, as the numbers they are.
+
+    An infinite number, such as a train.clip_norm of inf, is a text instead: the ledger's JSON has no infinity.
+    """
     if isinstance(value, dict):
         return {k: numbers_of(v) for k, v in value.items()}
     if isinstance(value, list):
         return [numbers_of(v) for v in value]
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
     return float(value) if isinstance(value, str) and _NUMBER.match(value) else value
 
 
@@ -257,8 +254,8 @@ def _change(text: str) -> dict[str, Parameter]:
 def read_value(text: str) -> Any:
     """Return what a text from a command line means: a number, true, a mapping, or the text itself."""
     try:
-        return numbers_of(yaml.safe_load(text))
-    except yaml.YAMLError:
+        return numbers_of(files.parse_yaml(text, "the command line"))
+    except UserError:
         return text
 
 

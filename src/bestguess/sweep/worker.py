@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import secrets
-import shutil
 import signal
 import traceback
 from collections.abc import Iterator
@@ -16,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from bestguess import __version__
-from bestguess.command import Failure
+from bestguess import __version__, files
+from bestguess.command import Failure, labelled
+from bestguess.files import plain
 from bestguess.sweep.bayes import propose
 from bestguess.sweep.lease import Lease, acquire
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import Run, Unit, config_of
-from bestguess.sweep.train import Outcome, device, explain, own_of, train_runs
+from bestguess.sweep.train import Outcome, explain, own_of, train_runs
 from bestguess.train import distributed
 from bestguess.train.fit import Stopped
-from bestguess.train.folder import plain
+from bestguess.workflow.evaluation import Evaluators
+from bestguess.workflow.training import device
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,8 +66,9 @@ def work(
     attempt = os.environ.get(ATTEMPT) or secrets.token_hex(4)
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         # Units of one shape are one program: whichever worker meets it first compiles it for all.
-        jax.config.update("jax_compilation_cache_dir", str((ledger.folder / "compiled" / _processor()).absolute()))
-    tally, in_a_row = Tally(), 0
+        cache = files.make_folder(ledger.folder / "compiled" / _processor())
+        jax.config.update("jax_compilation_cache_dir", str(cache.absolute()))
+    tally, in_a_row, evaluators = Tally(), 0, Evaluators()
     with _terminable():
         while True:
             taken = _take(ledger, attempt, only)
@@ -81,9 +83,9 @@ def work(
                 _note_deaths(ledger, runs, lease, attempt, console)
                 for part in _split(ledger, runs):
                     try:
-                        _train(ledger, unit, part, lease, attempt, track, console, tally)
+                        _train(ledger, unit, part, lease, attempt, track, console, tally, evaluators)
                     except Stopped as stopped:
-                        raise Failure(f"stopped by a signal; go on with `bestguess sweep {ledger.id}`") from stopped
+                        raise Failure(f"stopped by a signal; resume with `bestguess sweep {ledger.id}`") from stopped
                     except Lost:
                         console.print(f"unit {unit.unit}: another worker has taken it over")
                         break
@@ -92,7 +94,7 @@ def work(
             if in_a_row >= max_failures:
                 raise Failure(
                     f"{in_a_row} failures in a row on this machine; see `bestguess sweep status {ledger.id}`, "
-                    f"then go on with `bestguess sweep {ledger.id}`"
+                    f"then resume with `bestguess sweep {ledger.id}`"
                 )
 
 
@@ -159,10 +161,12 @@ def _train(
     track: tuple[str, ...],
     console: Console,
     tally: Tally,
+    evaluators: Evaluators,
 ) -> None:
     names = [run.run for run in runs]
     # The same runs go on from their checkpoints; other runs make another ensemble.
-    folder = ledger.folder / "work" / f"{unit.unit}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:8]}"
+    place = "work", f"{unit.unit}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:8]}"
+    folder = files.within(ledger.folder, *place)
     left = {run.run: run for run in runs}
 
     def still_ours() -> None:
@@ -174,7 +178,15 @@ def _train(
         label = f"{unit.unit}: {len(runs)} run{'s' * (len(runs) > 1)}"
         own = [{"sweep_run": run.run, **one} for run, one in zip(runs, own_of([run.config for run in runs]))]
         outcomes = train_runs(
-            families[0], list(configs), own, folder, console, track=track, label=label, still_ours=still_ours
+            families[0],
+            list(configs),
+            own,
+            folder,
+            console,
+            track=track,
+            label=label,
+            still_ours=still_ours,
+            evaluators=evaluators,
         )
         for i, outcome in outcomes:
             still_ours()
@@ -187,13 +199,13 @@ def _train(
         for name in left:
             ledger.fail(name, reason, kind, attempt, traceback=traceback.format_exc()[-4000:])
         tally.failed += len(left)
-        console.print(f"[red]{label_of(left)}: {reason}[/red]", soft_wrap=True)
+        console.print(labelled(f"{label_of(left)}: {reason}", "", "red"), soft_wrap=True)
         if jax.process_count() > 1:
             raise  # the others wait for us in the middle of a step: only ending all of them is safe
         return
     distributed.wait("runs are recorded")
     if distributed.is_first():
-        shutil.rmtree(folder, ignore_errors=True)
+        files.remove_tree(ledger.folder, *place)
 
 
 def _record(ledger: Ledger, run: Run, outcome: Outcome, attempt: str, console: Console, tally: Tally) -> None:
@@ -204,7 +216,7 @@ def _record(ledger: Ledger, run: Run, outcome: Outcome, attempt: str, console: C
         return
     ledger.fail(run.run, outcome.fault, outcome.kind, attempt, metrics=plain(outcome.metrics))
     tally.failed += 1
-    console.print(f"[red]run {run.run}: {outcome.fault}[/red] ({told(run.config)})", soft_wrap=True)
+    console.print(labelled(f"run {run.run}: {outcome.fault}", f"({told(run.config)})", "red"), soft_wrap=True)
 
 
 def _processor() -> str:

@@ -1,1 +1,1 @@
-"""The one training path: an ensemble of runs of equal shapes, compiled as one program."""
+"""The one training path: a batch of runs of equal shapes, compiled as one program."""

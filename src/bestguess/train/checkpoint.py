@@ -1,27 +1,21 @@
 """Checkpoints: arrays by name in safetensors files, written whole or not at all, read without running code.
 
-A checkpoint is one file `step-00001200.safetensors`. It is written beside its place, flushed to the
-disk and renamed, so a cut-off write leaves no file of that name; its header holds a SHA-256 of
-all else, so a file damaged later is told apart from a healthy one.
+A checkpoint is one file `step-00001200.safetensors`. A cut-off write leaves no file of that name; its header holds
+a SHA-256 of all else, so a file damaged later is told apart from a healthy one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
+from bestguess import files
 from bestguess.command import UserError
 
 T = TypeVar("T")
@@ -31,33 +25,17 @@ class DamagedCheckpoint(Exception):
     """A checkpoint file that is not what was written: cut off, altered, or not a checkpoint."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path` such that, whenever the machine stops, the file is the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def save_checkpoint(folder: Path, step: int, tree: PyTree, about: dict[str, Any], keep: int = 2) -> Path:
     """Write the arrays of `tree` and the JSON-able `about`; return the file. Keeps the newest `keep` files."""
     arrays = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in named_leaves(tree)}
     header = {"about": json.dumps(about), "step": str(step)}
     header["sha256"] = _digest(header, arrays)
     path = folder / f"step-{step:08d}.safetensors"
-    write_atomically(path, save(arrays, metadata=header))
+    files.write_safetensors(path, arrays, header)
     for old in checkpoints(folder)[:-keep]:
-        old.unlink()
+        files.remove(old)
     for part in folder.glob(".*.part"):  # left by a write that was cut off
-        part.unlink()
+        files.remove(part)
     return path
 
 
@@ -73,13 +51,11 @@ def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
     belongs to another model (a name, shape or dtype differs from `like`).
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header.pop("sha256", None) != _digest(header, arrays):
-            raise DamagedCheckpoint(f"{path}: its contents do not match the checksum that it was written with")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DamagedCheckpoint(f"{path}: not a whole checkpoint ({error})") from error
+        arrays, header = files.read_safetensors(path)
+    except files.Unreadable as error:
+        raise DamagedCheckpoint(f"{path}: not a whole checkpoint ({error.reason})") from error
+    if header.pop("sha256", None) != _digest(header, arrays):
+        raise DamagedCheckpoint(f"{path}: its contents do not match the checksum that it was written with")
     named = named_leaves(like)
     for name, leaf in named:
         found = arrays.get(name)
@@ -88,7 +64,7 @@ def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
             raise UserError(f"{path}: {name} {was}, the config asks for {leaf.dtype}{list(leaf.shape)}")
     leaves = [arrays[name] for name, _ in named]
     tree = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    return tree, int(header["step"]), json.loads(header["about"])
+    return tree, int(header["step"]), files.parse_json(header["about"], path)
 
 
 def load_newest(folder: Path, like: T) -> tuple[tuple[T, int, dict[str, Any]] | None, list[str]]:
@@ -105,18 +81,6 @@ def load_newest(folder: Path, like: T) -> tuple[tuple[T, int, dict[str, Any]] | 
     if damaged:
         raise UserError(f"{folder}: every checkpoint is damaged ({'; '.join(damaged)}); train the run anew")
     return None, damaged
-
-
-@contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process alone; UserError if another process trains there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{folder}: another process is training here; wait for it, or stop it") from None
-        yield
 
 
 def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:

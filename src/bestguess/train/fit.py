@@ -15,12 +15,14 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from bestguess import files
 from bestguess.command import Failure, UserError
-from bestguess.train.checkpoint import load_newest, save_checkpoint, write_atomically
+from bestguess.train.checkpoint import load_newest, save_checkpoint
 from bestguess.train.config import TrainConfig
 from bestguess.train.distributed import fetch, is_first, of_all, wait
-from bestguess.train.ensemble import Ensemble, Member, Problem, State
 from bestguess.train.memory import Memory, device_memory, gigabytes, program_memory
+from bestguess.train.problem import Member, Problem, State
+from bestguess.train.program import Program
 
 Say = Callable[[str], None]
 OnChunk = Callable[[range, int, dict[str, np.ndarray]], None]
@@ -33,20 +35,25 @@ class Stopped(Failure):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training leaves behind, on the host; every array has a leading run axis."""
+    """What a batch of runs learnt, on the host, be it just trained or read from its folder: all that evaluation needs.
+
+    Every array has a leading run axis.
+    """
 
     model: PyTree
     """The last weights of each run: those before the fault, if it had one."""
     best: PyTree
     """The weights of each run's best validation."""
     best_score: np.ndarray
+    """The score of each run's best validation; ∞ where none was finite."""
     best_step: np.ndarray
     fault_step: np.ndarray
     """The step at which a run's loss was no longer finite, or −1."""
     stopped: np.ndarray
-    seconds: float
+    """Whether a run ended before its last step, by a fault or for want of progress."""
+    seconds: float = 0.0
     """Seconds of training in this process: compilation and what an earlier process did are no part of it."""
-    run_steps: int
+    run_steps: int = 0
     """Steps that this process took, summed over runs."""
 
     @property
@@ -72,21 +79,15 @@ def fit(
     very bits of one that was not (on a CPU; a GPU's kernels may add in another order).
     """
     parts, first = _plan(problem, config, members, folder, devices, say)
-    fitted = []
+    states, seconds, steps = [], 0.0, 0
     for i, runs in enumerate(parts):
-        ensemble = first if i == 0 else first.with_members(_slice(members, runs))
+        program = first if i == 0 else first.with_members(_slice(members, runs))
         if len(parts) > 1:
             say(f"part {i + 1} of {len(parts)}: runs {runs.start} to {runs.stop - 1}")
-        fitted.append(_fit_part(ensemble, runs, folder / f"part-{i}", on_chunk, on_resume, say))
-    stack = lambda *leaves: np.concatenate(leaves)  # noqa: E731
-    return Fitted(
-        **{
-            name: jax.tree.map(stack, *(getattr(state, name) for state, _, _ in fitted))
-            for name in ("model", "best", "best_score", "best_step", "fault_step", "stopped")
-        },
-        seconds=sum(seconds for _, seconds, _ in fitted),
-        run_steps=sum(steps for _, _, steps in fitted),
-    )
+        state, part_seconds, part_steps = _fit_part(program, runs, folder / f"part-{i}", on_chunk, on_resume, say)
+        states.append(state)
+        seconds, steps = seconds + part_seconds, steps + part_steps * len(runs)
+    return _fitted(states, seconds, steps)
 
 
 def resumed_steps(problem: Problem, config: TrainConfig, members: Member, folder: Path) -> list[int]:
@@ -99,10 +100,10 @@ def resumed_steps(problem: Problem, config: TrainConfig, members: Member, folder
     return steps
 
 
-def load_fitted(problem: Problem, config: TrainConfig, members: Member, folder: Path) -> State:
-    """Return every run's newest state on disk (leading run axis); trains nothing.
+def load_fitted(problem: Problem, config: TrainConfig, members: Member, folder: Path) -> Fitted:
+    """Return what every run has learnt up to its newest checkpoint on disk; trains nothing.
 
-    Raises UserError where a part of the ensemble has no checkpoint yet, or none that is sound.
+    Raises UserError where a part of the runs has no checkpoint yet, or none that is sound.
     """
     size = int(members.seed.shape[0])
     width = _width_on_disk(folder)
@@ -114,12 +115,20 @@ def load_fitted(problem: Problem, config: TrainConfig, members: Member, folder: 
         if newest is None:
             raise UserError(f"{folder}: runs {runs.start} to {runs.stop - 1} hold no checkpoint yet; --resume the run")
         states.append(newest[0])
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *states)
+    return _fitted(states)
+
+
+def _fitted(states: list[State], seconds: float = 0.0, run_steps: int = 0) -> Fitted:
+    """The runs of all parts, one after the other."""
+    stack = lambda *leaves: np.concatenate(leaves)  # noqa: E731
+    names = ("model", "best", "best_score", "best_step", "fault_step", "stopped")
+    learnt = {name: jax.tree.map(stack, *(getattr(state, name) for state in states)) for name in names}
+    return Fitted(**learnt, seconds=seconds, run_steps=run_steps)
 
 
 def _like(problem: Problem, config: TrainConfig, members: Member) -> State:
     """The shapes and dtypes of a state, without computing one."""
-    return Ensemble(problem, config, members).shape()
+    return Program(problem, config, members).shape()
 
 
 def _parts(size: int, width: int) -> list[range]:
@@ -133,21 +142,22 @@ def _slice(members: Member, runs: range) -> Member:
 def _width_on_disk(folder: Path) -> int | None:
     """How many runs a part has was decided when training began, on the device of that day: it stays so."""
     plan = folder / "parts.json"
-    if not plan.exists():
+    found = files.read_json(plan)
+    if found is None:
         return None
     try:
-        return int(json.loads(plan.read_text())["width"])
+        return int(found["width"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{plan}: damaged ({error}); train the run anew") from error
 
 
-def _plan(problem, config, members, folder, devices, say) -> tuple[list[range], Ensemble]:
-    """Return the runs of each part, as few parts as fit into memory, and the first part's compiled ensemble."""
+def _plan(problem, config, members, folder, devices, say) -> tuple[list[range], Program]:
+    """Return the runs of each part, as few parts as fit into memory, and the first part's program, compiled."""
     size = int(members.seed.shape[0])
-    width, ensemble, _ = fit_to_memory(problem, config, members, devices, say, _width_on_disk(folder))
+    width, program, _ = fit_to_memory(problem, config, members, devices, say, _width_on_disk(folder))
     if is_first():
-        write_atomically(folder / "parts.json", json.dumps({"width": width}).encode())
-    return _parts(size, width), ensemble
+        files.write_bytes(folder / "parts.json", json.dumps({"width": width}).encode())
+    return _parts(size, width), program
 
 
 def fit_to_memory(
@@ -157,24 +167,24 @@ def fit_to_memory(
     devices: list | None = None,
     say: Say = lambda line: None,
     fixed: int | None = None,
-) -> tuple[int, Ensemble, Memory]:
-    """Return how many of the members fit into memory at once, the compiled ensemble of the first so many, its memory.
+) -> tuple[int, Program, Memory]:
+    """Return how many of the runs fit into memory as one program, that program of the first so many, its memory.
 
     fixed: a number decided before, to be kept. Raises UserError where that, or a single run, does not fit.
     """
     size = int(members.seed.shape[0])
     width = fixed or size
     while True:
-        ensemble = Ensemble(problem, config, _slice(members, range(width)), devices)
+        program = Program(problem, config, _slice(members, range(width)), devices)
         began = time.perf_counter()
-        needed = program_memory(ensemble.compile(min(config.validate_every, config.steps)))
+        needed = program_memory(program.compile(min(config.validate_every, config.steps)))
         memory = Memory(needed, int(of_all(device_memory()).min()))  # processes must agree, or they would part ways
         say(
-            f"{width} run{'s' * (width > 1)} in one program on {ensemble.mesh.size} {jax.default_backend()} "
-            f"device{'s' * (ensemble.mesh.size > 1)}: needs {memory} (compiled in {time.perf_counter() - began:.1f} s)"
+            f"{width} run{'s' * (width > 1)} in one program on {program.mesh.size} {jax.default_backend()} "
+            f"device{'s' * (program.mesh.size > 1)}: needs {memory} (compiled in {time.perf_counter() - began:.1f} s)"
         )
         if memory.fits:
-            return width, ensemble, memory
+            return width, program, memory
         if fixed or width == 1:
             need = "1 run needs" if width == 1 else f"{width} runs need"
             raise UserError(
@@ -186,31 +196,19 @@ def fit_to_memory(
         say(f"that is more than there is: splitting {size} runs into parts of {width}")
 
 
-def _fit_part(ensemble: Ensemble, runs: range, folder: Path, on_chunk, on_resume, say) -> tuple[State, float, int]:
-    config = ensemble.config
-    folder.mkdir(parents=True, exist_ok=True)
-    like = ensemble.shape()
-    newest, damaged = load_newest(folder, like)
-    for line in damaged:
-        say(f"passed over a damaged checkpoint: {line}")
-    state, step, done = ensemble.start(), 0, False
-    if newest:
-        restored, step, about = newest
-        done = about["done"]
-        state = ensemble.place(restored)
-        say(f"going on from step {step} of {config.steps}" if not done else f"step {step}: already trained")
-        on_resume(runs, step)
-    if len(set(of_all(step))) > 1:
-        raise UserError(f"{folder}: the processes see different checkpoints; put it on a file system that they share")
-    first, seconds = step, 0.0
+def _fit_part(program: Program, runs: range, folder: Path, on_chunk, on_resume, say) -> tuple[State, float, int]:
+    """Train the runs of one program to their end; return their state, the seconds, and the steps of this process."""
+    config = program.config
+    state, first, done = _begin(program, runs, folder, on_resume, say)
+    step, seconds = first, 0.0
     with _graceful() as stop:
         for length in {min(config.validate_every, config.steps - step)} - {0}:
-            ensemble.compile(length)
+            program.compile(length)
         began = saved = time.perf_counter()
         pending: tuple[int, dict] | None = None
         while not done:
             length = min(config.validate_every, config.steps - step)
-            state, metrics = ensemble.chunk(state, step, length)
+            state, metrics = program.chunk(state, step, length)
             step += length
             # Fetch the chunk before while this one computes: the device never waits for the host.
             stopped = pending is not None and _deliver(runs, pending, on_chunk)
@@ -223,14 +221,37 @@ def _fit_part(ensemble: Ensemble, runs: range, folder: Path, on_chunk, on_resume
                 stopped = _deliver(runs, pending, on_chunk)
                 pending, done = None, done or stopped
                 seconds = time.perf_counter() - began
-                whole = fetch(state)
-                if is_first():
-                    save_checkpoint(folder, step, whole, {"done": done})
-                wait("checkpoint")
+                _save(folder, step, state, done)
                 saved = time.perf_counter()
             if signalled and not done:
-                raise Stopped(f"stopped by a signal at step {step}; go on with --resume {folder.parents[1]}")
-    return fetch(state), seconds, (step - first) * len(runs)
+                raise Stopped(f"stopped by a signal at step {step}; resume with --resume {folder.parents[1]}")
+    return fetch(state), seconds, step - first
+
+
+def _begin(program: Program, runs: range, folder: Path, on_resume, say) -> tuple[State, int, bool]:
+    """Return where the runs stand: their state and step by the newest checkpoint, or the start; whether all is done."""
+    files.make_folder(folder)
+    newest, damaged = load_newest(folder, program.shape())
+    for line in damaged:
+        say(f"passed over a damaged checkpoint: {line}")
+    state, step, done = program.start(), 0, False
+    if newest:
+        restored, step, about = newest
+        done = about["done"]
+        state = program.place(restored)
+        say(f"going on from step {step} of {program.config.steps}" if not done else f"step {step}: already trained")
+        on_resume(runs, step)
+    if len(set(of_all(step))) > 1:
+        raise UserError(f"{folder}: the processes see different checkpoints; put it on a file system that they share")
+    return state, step, done
+
+
+def _save(folder: Path, step: int, state: State, done: bool) -> None:
+    """Write a checkpoint: every process has a part of the state, the first writes the file, all wait for it."""
+    whole = fetch(state)
+    if is_first():
+        save_checkpoint(folder, step, whole, {"done": done})
+    wait("checkpoint")
 
 
 def _deliver(runs: range, pending: tuple[int, dict], on_chunk: OnChunk) -> bool:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import json
-import math
 import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from bestguess import __version__
+from bestguess import __version__, files
 from bestguess.command import UserError
-from bestguess.train.checkpoint import write_atomically
 
-CONFIG, CHECKPOINTS, FIGURES, PAGE = "config.yaml", "checkpoints", "figures", "report.html"
+CONFIG, CHECKPOINTS, FIGURES, PAGE, TRAINING = "config.yaml", "checkpoints", "figures", "report.html", "training.json"
 
 
 def new_folder(family: str, out: Path | None) -> Path:
@@ -33,66 +28,40 @@ def new_folder(family: str, out: Path | None) -> Path:
             out = out.with_name(f"{now}-{again}")
     if (out / CONFIG).exists():
         raise UserError(
-            f"--out {out}: already holds a training; go on with --resume {out} (of {family} train), or name another "
+            f"--out {out}: already holds a training; resume with --resume {out} (of {family} train), or name another "
             "folder"
         )
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be made ({error.strerror})") from error
+        files.make_folder(out)
+    except UserError as error:
+        raise UserError(f"--out {error}") from error
+    files.own(out)
     return out
 
 
 def write_config(folder: Path, family: str, config: dict[str, Any]) -> None:
     """Write config.yaml: every value of the config, the family, the package's version and git commit."""
     about = {"family": family, "version": __version__, "commit": _commit(), "created": _now()}
-    text = yaml.safe_dump({"bestguess": about, **config}, sort_keys=False, allow_unicode=True)
-    write_atomically(folder / CONFIG, text.encode())
+    files.write_yaml(folder / CONFIG, {"bestguess": about, **config})
 
 
 def read_config(folder: Path, family: str) -> dict[str, Any]:
     """Return the config of a training's folder as plain values; UserError if it is none of this family."""
     path = folder / CONFIG
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"{folder}: no such folder")
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise UserError(f"{folder}: not the folder of a training (it has no {CONFIG})")
+    files.own(folder)
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = files.read_yaml(path)
         found = config.pop("bestguess")["family"]
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged, or not written by bestguess ({' '.join(str(error).split())})") from error
+    except (files.Unreadable, AttributeError, KeyError, TypeError) as error:
+        reason = error.reason if isinstance(error, files.Unreadable) else error
+        raise UserError(f"{path}: damaged, or not written by bestguess ({reason})") from error
     if found != family:
         raise UserError(f"{folder}: a training of the family {found}, not {family}; try bestguess {found}")
     return config
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, whole or not at all; numbers that are not finite become null."""
-    write_atomically(path, (json.dumps(plain(value), indent=1, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path) -> Any | None:
-    """Return the value of a JSON file, or None where there is none; UserError where it is damaged."""
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); delete it and run the command again that writes it") from error
-
-
-def plain(value: Any) -> Any:
-    """Return a JSON-able copy of `value`: NumPy's and JAX's numbers as Python's, non-finite ones as None."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, os.PathLike) else value
 
 
 def _now() -> str:

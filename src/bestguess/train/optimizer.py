@@ -14,7 +14,7 @@ from bestguess.train.config import TrainConfig
 class Optimizer:
     """An optimiser in two halves: its means of the gradients seen, and the direction that these point in.
 
-    The trainer multiplies the direction by the rate, which is an array: runs of one ensemble differ in it.
+    The trainer multiplies the direction by the rate, which is an array: runs of one program differ in it.
     adamw: Loshchilov & Hutter (2019); adam: Kingma & Ba (2015); sgd: m ← βm + g, the direction is m
     (Sutskever et al., 2013). Decay is decoupled in the first and part of the gradient in the others.
 

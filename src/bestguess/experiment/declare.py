@@ -1,0 +1,212 @@
+"""The declaration of an experiment: factors, measures and hypotheses. Imports nothing heavier than NumPy.
+
+A family declares an `Experiment`: factors (what the sweep varies), measures (what a run is judged by) and hypotheses.
+A hypothesis is a **contrast**: one reducer for each factor, whose product weighs the cells. `statistics` turns a
+sweep's runs into a verdict on each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What a sweep varies: its dotted key, the name that readers know, and its levels' positions on an axis."""
+
+    key: str
+    name: str
+    position: Callable[[Any], float] | None = None
+    """A level's position on an axis, for slopes and for charts; None: levels have no order."""
+    base: Any = None
+    """Of levels without order, the one that a chart marks, since the others are changes to it; None: there is none."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A run's value of a measure. NaN: the measure does not apply (no headroom).
+
+    bound: the value stands for one beyond it, which could not be seen: `low`, no smaller one could be, or
+    `high`, no larger one.
+    """
+
+    value: float
+    bound: Literal["low", "high"] | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a run is judged by, on a scale where differences mean something: mostly a logarithm."""
+
+    name: str
+    label: str
+    """For readers, such as `final excess`."""
+    unit: str
+    """Of the value, such as `ln`."""
+    read: Callable[[Any, Mapping[str, Any]], Reading | None]
+    """From a run's config and its figures; None if the run did not record it."""
+    group: str
+    """What it shares a chart with."""
+    axis: str
+    """The axis' label of the shown values."""
+    show: Callable[[Any], Any]
+    """From values to what a chart shows (an excess in %, sequences, skill)."""
+    log: bool = False
+    """Whether a chart shows it on a log axis."""
+    position: float | None = None
+    """Its position among those of its group, if they form a curve (a horizon)."""
+    bounds: tuple[str, str] = ("at the lowest value seen", "at the highest value seen")
+    """What a low and a high bound mean."""
+
+
+class _Reducer:
+    """How a factor's axis is weighed away."""
+
+    fewest = 1
+    """Levels below which there is nothing to reduce."""
+
+    def keep(self, levels: Sequence[Any]) -> list[int]:
+        """Return the indices of the levels that count."""
+        return list(range(len(levels)))
+
+    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
+        """Return the weight of each of the levels kept."""
+        raise NotImplementedError
+
+    @property
+    def may_drop(self) -> bool:
+        """Whether a level without a value may be left out."""
+        return True
+
+
+@dataclass(frozen=True)
+class Mean(_Reducer):
+    """The mean over the factor's levels."""
+
+    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
+        """Return equal weights."""
+        return np.full(len(levels), 1 / len(levels))
+
+
+@dataclass(frozen=True)
+class Slope(_Reducer):
+    """The least-squares slope over the factor's positions."""
+
+    fewest = 2
+
+    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
+        """Return the weights of the slope, Σ (x − x̄) v / Σ (x − x̄)²."""
+        assert factor.position is not None
+        x = np.array([factor.position(level) for level in levels])
+        return (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+
+
+@dataclass(frozen=True)
+class At(_Reducer):
+    """One level of the factor."""
+
+    level: Any
+
+    def keep(self, levels: Sequence[Any]) -> list[int]:
+        """Return the level's index."""
+        return [list(levels).index(self.level)]
+
+    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
+        """Return 1."""
+        return np.ones(1)
+
+    @property
+    def may_drop(self) -> bool:
+        """Return False: without its level there is nothing."""
+        return False
+
+
+@dataclass(frozen=True)
+class Difference(_Reducer):
+    """One level of the factor minus another."""
+
+    plus: Any
+    minus: Any
+
+    def keep(self, levels: Sequence[Any]) -> list[int]:
+        """Return the indices of both."""
+        return [list(levels).index(self.plus), list(levels).index(self.minus)]
+
+    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
+        """Return 1 and −1."""
+        return np.array([1.0, -1.0])
+
+    @property
+    def may_drop(self) -> bool:
+        """Return False: one level alone has no difference."""
+        return False
+
+
+Contrast: TypeAlias = Mapping[str, _Reducer]
+"""A reducer for every factor, by its key."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A claim, the contrast that measures it, and the side of 0 that its effect should lie on."""
+
+    name: str
+    claim: str
+    contrast: Contrast
+    per: str
+    """What the effect is per, after the measure's unit; "" for a plain difference."""
+    decides: tuple[str, ...]
+    """The measures whose effects decide; the others are shown. `group*` stands for all of a group."""
+    direction: Literal[1, -1] = 1
+    turned_by: Contrast | None = None
+    """A contrast that flips the sign of this hypothesis' effects if its own mean effect is negative."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A claim that nothing differs; if it is refuted, no other verdict stands.
+
+    Supported if every interval contains 0 and lies within ± `margin` times the effect of the hypothesis `against`,
+    refuted if one excludes 0 after Holm's correction over the measures, inconclusive otherwise.
+    """
+
+    name: str
+    claim: str
+    contrast: Contrast
+    against: str
+    margin: float = 0.25
+
+
+@dataclass(frozen=True)
+class Grading:
+    """Names of a factor's levels by how hard they are: easy, medium and hard, by the first measure (ties: the next)."""
+
+    factor: str
+    measures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment asks of a sweep of its name."""
+
+    title: str
+    question: str
+    factors: tuple[Factor, ...]
+    """The first lies on the charts' x-axis; the others make the lines."""
+    measures: tuple[Measure, ...]
+    hypotheses: tuple[Hypothesis, ...]
+    small: tuple[str, ...]
+    """Changes (KEY=VALUE,VALUE) to the sweep that make it one for a laptop's CPU."""
+    control: Control | None = None
+    grading: Grading | None = None
+    operations: Callable[[Any], tuple[float, int]] | None = None
+    """From a run's config, the floating-point operations of one training step, and the number of steps."""
+
+
+def decides(hypothesis: Hypothesis, measure: Measure) -> bool:
+    """Return whether the measure is one that decides the hypothesis."""
+    return measure.name in hypothesis.decides or f"{measure.group}*" in hypothesis.decides

@@ -1,0 +1,61 @@
+"""Folders: made, locked, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from bestguess.command import UserError
+from bestguess.files.places import AnyPath, boundary, checked, open_regular, own, within
+
+
+def make_folder(path: AnyPath) -> Path:
+    """Make a folder, and those that it lies in, unless it is there; return its path."""
+    path = checked(path)
+    with boundary(path, "made"):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def lock(folder: AnyPath) -> Iterator[None]:
+    """Hold the folder for this process alone; UserError if another process trains there. Empties no file."""
+    folder = make_folder(folder)
+    own(folder)
+    path = checked(folder / ".lock")
+    with boundary(path, "locked"):
+        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+    try:
+        with boundary(path, "locked"):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{folder}: another process is training here; wait for it, or stop it") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: AnyPath) -> None:
+    """Remove a file if it is there; of a link, the link alone."""
+    path = checked(path, also_itself=False)
+    with boundary(path, "removed"):
+        path.unlink(missing_ok=True)
+
+
+def remove_tree(folder: AnyPath, *names: str) -> None:
+    """Remove what `within` finds under these names, as far as that is possible; of a link, the link alone."""
+    path = within(folder, *names)
+    if os.path.islink(path):
+        remove(path)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def touch(path: AnyPath, times: tuple[float, float] | None = None) -> None:
+    """Set a file's times, by default to now; of a link, the link's own. OSError where that fails: a lease goes on."""
+    os.utime(checked(path, also_itself=False), times, follow_symlinks=False)

@@ -1,0 +1,49 @@
+"""The flags of the filters family's own commands. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bestguess.filters.config import small
+from bestguess.workflow.flags import RunFlags
+
+
+@dataclass(frozen=True)
+class EvaluateFlags(RunFlags):
+    """Measure how far every run in a folder is from the Kalman filter, on fresh test sequences."""
+
+    test_sequences: int | None = None
+    """Number of test sequences (default: as in the training run)."""
+
+
+@dataclass(frozen=True)
+class RolloutFlags(RunFlags):
+    """Roll out every run in a folder and compare with the Kalman filter's h-step predictions."""
+
+    context: int | None = None
+    """Observed steps before the rollout starts (default: as in the training run)."""
+    horizons: tuple[int, ...] | None = None
+    """Horizons h to report, in steps (default: as in the training run)."""
+    rollouts: int | None = None
+    """Number of rollouts (default: as in the training run)."""
+
+
+@dataclass(frozen=True)
+class QuickstartFlags:
+    """Train small transformers at several values of λ together: at most 3 minutes on 2 CPU cores.
+
+    Prints how close each comes to the Kalman filter, and writes a page with figures.
+    """
+
+    lambda_: Annotated[tuple[float, ...], tyro.conf.arg(name="lambda")] = (0.5, 0.8, 0.9, 0.97)
+    """Largest modulus of the eigenvalues of A, in (0, 1). One run is trained per value."""
+    steps: int = small().train.steps
+    """Number of optimiser steps."""
+    seed: int = 0
+    """Random seed for the systems, the initial weights and the data."""
+    out: Path | None = None
+    """Output folder (default: a new folder under runs/filters)."""

@@ -1,0 +1,346 @@
+"""The page of a filters training, and its console table: every picture compares the model with the Kalman filter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bestguess.config import Run
+from bestguess.family import Trained
+from bestguess.filters.config import FiltersConfig
+from bestguess.filters.forecaster import Forecaster, predict
+from bestguess.filters.systems import henrici
+from bestguess.filters.task import FilterTask, system_of
+from bestguess.report.charts import Chart, Grid, Heatmap, HLine, Line, Picture, Points, unit_circle
+from bestguess.report.progress import with_error
+from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat, shade
+from bestguess.train.problem import Purpose, member_key
+
+SHOWN_STEPS = 64
+"""Steps of a drawn sequence: its last ones, where the filter has settled."""
+
+
+def story(training: Trained, results: Mapping[str, Any]) -> Story:
+    """Return the page from a training's results by part."""
+    evaluation, rollouts = results["evaluation"], results["rollouts"]
+    runs, config = training.runs, training.runs[0].config
+    shown = training.drawn()
+    # Of the hardest setting, the run that validation chooses: the picture that shows most.
+    chosen = training.shown(max((run.setting for run in runs), key=lambda setting: setting[0]))
+    run, model, task = runs[chosen], training.model(chosen), training.tasks[chosen]
+    best = next(one for one in evaluation["best"] if (one["lambda"], one["structure"]) == run.setting)
+    stats = [
+        Stat(
+            f"{best['normalised_loss']:.5f}",
+            "normalised loss",
+            f"{run.name()}, the hardest; learning rate selected on validation data",
+        ),
+        self_test_stat(evaluation["self_test"]),
+        Stat(f"{evaluation['test_sequences']:,}", "test sequences", "drawn apart from training and validation"),
+    ]
+    lead = (
+        f"{len(runs)} run{'s' * (len(runs) > 1)} learnt to predict linear state-space sequences "
+        f"(latent dimension {config.task.latent_dim}, {config.task.observed_dim} observed, "
+        f"{config.task.length} steps). The Kalman filter of each system is the best possible predictor: its squared "
+        "error is 1 on this page."
+    )
+    rolled = Words(
+        f"After {rollouts['context']} observed steps each model's predictions are fed back as if they had been "
+        f"observed ({rollouts['rollouts']:,} rollouts), and compared with the filter's own prediction at the "
+        "same horizon. The filter's error grows with the horizon too; it is the unit."
+    )
+    drawn = (
+        ("rollouts", _rollouts(runs, shown, rollouts)),
+        ("rollout_skill", _rollout_skill(runs, shown, rollouts)),
+    )
+    sections = [
+        Section("", _tables(runs, evaluation, rollouts)),
+        Section("Learning", [Drawn("learning", _learning(training, shown))]),
+        Section("Where in the sequence", [Drawn("regret_by_position", _by_position(config, runs, shown, evaluation))]),
+        Section("Rollouts", [rolled, *(Drawn(*one) for one in drawn)]),
+        Section("Sequences", [Drawn("sequences", _sequences(run, runs, model, task))]),
+        Section("The systems", [Drawn("spectrum", _spectrum(runs, shown))]),
+        Section("Attention", [Drawn("attention", _attention(run, runs, model, task))]),
+        Section("How this was made", [Words(_how(config))]),
+    ]
+    return Story("Transformers compared with the Kalman filter", lead, stats, sections)
+
+
+def _how(config: FiltersConfig) -> str:
+    return (
+        "- **Normalised loss**: 1 + E‖ŷ − ŷ*‖² / E‖y − ŷ*‖², with ŷ* the filter's prediction on the same sequences: "
+        "1 is the best possible. Its ± is one standard error over test sequences.\n"
+        "- **Skill**: the fraction gained of what there is to gain over the best constant prediction; “no headroom” "
+        "where that is below 1 %.\n"
+        "- **Sequences to skill 0.9**: training sequences seen when validation skill first reached 0.9, interpolated "
+        f"between validations, which were {config.train.validate_every} steps apart.\n"
+        "- Weights are those of each run's best validation. Learning rates, and the runs that pictures show, are "
+        "selected on validation data; every figure here is from test data, but for the learning curves."
+    )
+
+
+def table(training: Trained, results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]:
+    """Return columns, rows and title of what the console shows of an evaluation, and of rollouts if there are some."""
+    runs, evaluation, rolled = training.runs, results["evaluation"], results.get("rollouts")
+    horizons = [h for h in runs[0].config.rollout.horizons if h in (2, 8, 32)] if rolled else []
+    differ = lambda key: len({run.values[key] for run in runs}) > 1  # noqa: E731
+    columns = ["λ"] + ["structure"] * differ("structure") + ["seed"] * differ("seed")
+    columns += ["rate", "chosen"] * differ("learning_rate")
+    columns += ["normalised loss", "skill", *(f"t+{h}" for h in horizons), "sequences to skill 0.9"]
+    rows = []
+    for i, (run, one) in enumerate(zip(runs, evaluation["runs"])):
+        row: list[Any] = [f"{one['lambda']:g}"] + [one["structure"]] * differ("structure")
+        row += [run.seed] * differ("seed")
+        row += [f"{run.learning_rate:g}", "←" if one["selected"] else ""] * differ("learning_rate")
+        row += [figure(one, "normalised_loss"), figure(one, "skill")]
+        if rolled:
+            ahead = [rolled["runs"][i]["horizons"][str(h)] for h in horizons]
+            row += [f"{x['normalised_loss']:.5f}" for x in ahead]
+        rows.append([*row, _reached(one, "sequences_to_skill_0.9")])
+    rolling = "; t+h: rollouts" if rolled else ""
+    return columns, rows, f"Squared error over the Kalman filter's (1 is the best possible{rolling})"
+
+
+def figure(one: Mapping[str, Any], measure: str) -> str:
+    """Return a run's skill or normalised loss as text."""
+    if measure == "skill":
+        return "no headroom" if one["skill"] is None else f"{one['skill']:.3f}"
+    return with_error(one["normalised_loss"], one["standard_error"])
+
+
+def _tables(runs: Sequence[Run], evaluation: Mapping, rollouts: Mapping) -> list[Rows]:
+    rates = len({run.learning_rate for run in runs}) > 1
+    rows = []
+    for run, one in zip(runs, evaluation["runs"]):
+        rows.append(
+            [
+                f"{one['lambda']:g}",
+                one["structure"],
+                run.seed,
+                f"{run.learning_rate:g}" + (" ← chosen" if rates and one["selected"] else ""),
+                with_error(one["normalised_loss"], one["standard_error"]),
+                "no headroom" if one["skill"] is None else f"{one['skill']:.4f}",
+                f"{one['headroom']:.1%}",
+                _reached(one, "sequences_to_skill_0.9"),
+                _reached(one, "sequences_to_skill_0.99"),
+                one["best_step"] if one["fault_step"] is None else f"{one['best_step']} (fault at {one['fault_step']})",
+            ]
+        )
+    columns = [
+        *("λ", "structure", "seed", "learning rate", "normalised loss", "skill", "headroom"),
+        *("sequences to 0.9", "to 0.99", "best step"),
+    ]
+    horizons = list(rollouts["runs"][0]["horizons"])
+    rolled = [
+        [run.label(runs)] + [f"{x['normalised_loss']:.5f}" for x in one["horizons"].values()]
+        for run, one in zip(runs, rollouts["runs"])
+    ]
+    return [
+        Rows(columns, rows, "Every run, one step (one patch) ahead"),
+        Rows(
+            ["run", *(f"t+{h}" for h in horizons)],
+            rolled,
+            "Every run, rolled out: squared error over the filter's own at that horizon",
+        ),
+    ]
+
+
+def _reached(one: Mapping[str, Any], key: str) -> int | str:
+    if one["skill"] is None:
+        return "no headroom"
+    return "not reached" if one[key] is None else round(one[key])
+
+
+def _learning(training: Trained, shown: Sequence[int]) -> Picture:
+    curves, series = training.curves(), []
+    for i in shown:
+        x = np.array([line["sequences"] for line in curves[i]], float)
+        excess = 100 * (np.array([line["normalised_loss"] for line in curves[i]], float) - 1)
+        series.append(Line(x, excess, name=training.runs[i].label(training.runs), shade=shade(i, shown)))
+    return Chart(
+        "Excess over the Kalman filter while learning",
+        "training sequences",
+        "validation error above the filter's (%)",
+        series,
+        "The floor is 0, infinitely far down on this axis. Distance to the filter's predictions on the same "
+        f"{training.config.validation_sequences} validation sequences.",
+        log_x=True,
+        log_y=True,
+    )
+
+
+def _by_position(config: FiltersConfig, runs: Sequence[Run], shown: Sequence[int], evaluation: Mapping) -> Picture:
+    steps = np.arange(config.model.patch + 1, config.task.length + 1)
+    return Chart(
+        "Regret by position in the sequence",
+        "step t",
+        "error above the filter's at t (%)",
+        [
+            Line(
+                steps,
+                100 * np.array(evaluation["runs"][i]["regret_by_step"], float),
+                name=runs[i].label(runs),
+                shade=shade(i, shown),
+            )
+            for i in shown
+        ],
+        "How much of the filter's own error at step t the model adds to it.",
+        log_y=True,
+    )
+
+
+def _rollouts(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping) -> Picture:
+    panels = []
+    for i in shown[:MANY]:
+        one = rollouts["runs"][i]["horizons"]
+        h = np.array([int(key) for key in one])
+        ceiling = 1 + np.array([one[key]["headroom"] for key in one])
+        loss = np.array([one[key]["normalised_loss"] for key in one])
+        error = np.array([one[key]["standard_error"] for key in one])
+        # In shares of E‖y‖²: the filter's own error grows towards 1, the best constant's.
+        panels.append(
+            Chart(
+                runs[i].label(runs),
+                "horizon (steps)",
+                "squared error (fraction of the mean square of y)",
+                [
+                    Line(h, 1 / ceiling, name="Kalman filter", role="oracle"),
+                    Points(h, loss / ceiling, error / ceiling, name="model", role="model", connect=True),
+                    Line(h, np.ones(len(h)), name="best constant", role="baseline"),
+                ],
+                log_x=True,
+                x_ticks={float(k): str(k) for k in h},
+            )
+        )
+    return Grid(
+        "Rollouts by horizon, with the filter's own error",
+        panels,
+        "Between the filter and the best constant lies all that can be known; where they meet, nothing can.",
+    )
+
+
+def _rollout_skill(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping) -> Picture:
+    series: list[Points] = []
+    ticks: dict[float, str] = {}
+    for i in shown:
+        one = rollouts["runs"][i]["horizons"]
+        h = [int(key) for key in one]
+        ticks = {float(k): str(k) for k in h}
+        skills = [np.nan if one[key]["skill"] is None else one[key]["skill"] for key in one]
+        series.append(Points(h, skills, name=runs[i].label(runs), shade=shade(i, shown), connect=True))
+    return Chart(
+        "Rollout skill by horizon",
+        "horizon (steps)",
+        "skill",
+        series,
+        "1 is the filter, 0 the best constant. A horizon with less than 1 % headroom is left out: there the filter "
+        "itself knows next to nothing.",
+        log_x=True,
+        x_ticks=ticks,
+        hlines=(HLine(1.0, "Kalman filter"),),
+    )
+
+
+def _draw(task: FilterTask, run: Run, count: int) -> tuple[jax.Array, jax.Array]:
+    keys = jax.random.split(member_key(jnp.asarray(run.seed), Purpose.PICTURE), count)
+    y, best = jax.jit(jax.vmap(task.sample_with_oracle))(keys)
+    return y, best.mean
+
+
+def _sequences(run: Run, runs: Sequence[Run], model: Forecaster, task: FilterTask) -> Picture:
+    config, task = run.config, jax.tree.map(jnp.asarray, task)
+    y, best = _draw(task, run, 3)
+    predicted = jax.jit(jax.vmap(lambda one: predict(model, one)))(y)
+    covariance = np.asarray(task.oracle(y[0]).covariance)
+    sigma = np.sqrt(covariance[:, 0, 0])
+    steps = np.arange(1, config.task.length + 1)
+    window = slice(max(config.model.patch, config.task.length - SHOWN_STEPS), None)
+    panels = []
+    for k in range(len(y)):
+        filtered = np.asarray(best[k, :, 0])
+        model_line = np.concatenate([np.full(config.model.patch, np.nan), np.asarray(predicted[k, :, 0])])
+        lo, hi = filtered - 2 * sigma, filtered + 2 * sigma
+        panels.append(
+            Chart(
+                f"sequence {k + 1}",
+                "step t",
+                "y, first observed dimension",
+                [
+                    Line(
+                        steps[window],
+                        filtered[window],
+                        lo[window],
+                        hi[window],
+                        name="Kalman filter ± 2σ",
+                        role="oracle",
+                    ),
+                    Line(steps[window], model_line[window], name="model", role="model"),
+                    Points(steps[window], np.asarray(y[k, :, 0])[window], name="observed", role="data"),
+                ],
+            )
+        )
+    return Grid(
+        f"Test sequences with both predictions ({run.label(runs) if len(runs) > 1 else run.name()})",
+        panels,
+        "Each prediction sees only what came before it. About 95 % of the observations fall inside the filter's band.",
+        columns=1,
+    )
+
+
+def _spectrum(runs: Sequence[Run], shown: Sequence[int]) -> Picture:
+    panels, seen = [], set()
+    for i in shown:
+        if runs[i].setting in seen:
+            continue
+        seen.add(runs[i].setting)
+        system = system_of(runs[i].config.task, runs[i].seed)
+        eigenvalues = system.eigenvalues
+        panels.append(
+            Chart(
+                f"{runs[i].name()}: departure from normality {henrici(system.A):.2f}",
+                "real part",
+                "imaginary part",
+                [
+                    unit_circle(),
+                    Points(eigenvalues.real, eigenvalues.imag, name="eigenvalues of A", role="model"),
+                ],
+                x_range=(-1.1, 1.1),
+                y_range=(-1.1, 1.1),
+                equal_aspect=True,
+            )
+        )
+    return Grid(
+        "Eigenvalues of A",
+        panels,
+        "Moduli lie in [λ/2, λ]; the circle is where a system stops being stable. Seed "
+        f"{runs[0].seed}'s systems; departure from normality is Henrici's, as a fraction of A's norm.",
+    )
+
+
+def _attention(run: Run, runs: Sequence[Run], model: Forecaster, task: FilterTask) -> Picture:
+    y, _ = _draw(jax.tree.map(jnp.asarray, task), run, 1)
+    weights = np.asarray(jax.jit(lambda one: model.core.attention_weights(_tokens(model, one)))(y[0]))
+    last = min(weights.shape[-1], 32)
+    return Grid(
+        f"Attention, mean over heads ({run.label(runs) if len(runs) > 1 else run.name()})",
+        [
+            Chart(
+                f"layer {layer + 1}",
+                "token attended to",
+                "token",
+                [Heatmap(w.mean(axis=0)[-last:, -last:], low=0.0, unit="weight")],
+            )
+            for layer, w in enumerate(weights)
+        ],
+        f"The last {last} tokens of the first sequence above. A stripe below the diagonal is a lag that is read.",
+    )
+
+
+def _tokens(model: Forecaster, y_Tm: jax.Array) -> jax.Array:
+    patches = y_Tm.reshape(-1, model.patch, y_Tm.shape[-1])
+    u, _ = model.normaliser.normalise(patches, model.normaliser.start())
+    return u.reshape(len(u), -1)

@@ -1,0 +1,193 @@
+"""How the filters family is trained and judged: the distance to the Kalman filter, one step ahead and in rollouts."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from bestguess.family import Measured, Trained
+from bestguess.filters import page
+from bestguess.filters.config import FiltersConfig
+from bestguess.filters.evaluate import Rollouts, evaluate_rollouts
+from bestguess.filters.exact import constant_forecaster, exact_forecaster
+from bestguess.filters.forecaster import Forecaster, predict
+from bestguess.filters.problem import FilterProblem
+from bestguess.filters.task import FilterTask, system_of
+from bestguess.report.story import Story
+from bestguess.sampled import Evaluation, Sampled, Score
+from bestguess.task import Gaussian, Predictor
+
+
+class FilterPredictor(eqx.Module):
+    """A forecaster as a predictor: a trained one, the exact filter, or the constant in its place."""
+
+    forecaster: Forecaster
+
+    def __call__(self, sequences: Float[Array, "n T m"]) -> Gaussian:
+        """Return the predictions of every step from the patches before its own; 0 for the first patch."""
+        return Gaussian(_predict(self.forecaster, jnp.asarray(sequences)))
+
+
+@eqx.filter_jit
+def _predict(forecaster: Forecaster, sequences: Float[Array, "n T m"]) -> Float[Array, "n T m"]:
+    first = jnp.zeros_like(sequences[:, : forecaster.patch])
+    return jnp.concatenate([first, jax.vmap(lambda y: predict(forecaster, y))(sequences)], axis=1)
+
+
+@dataclass(frozen=True)
+class FilterEvaluation:
+    """One predictor's figures; a part that was not asked for is None."""
+
+    one_step: Evaluation | None
+    """One step (one patch) ahead."""
+    rollouts: Rollouts | None
+    seconds: float
+    """Of the rollouts."""
+    floor_by_step: Float[np.ndarray, " S"]
+    """E‖y_t − ŷ*_t‖² of each predicted step t = P+1..T (squared units of y)."""
+
+
+class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
+    """The workings of the filters family."""
+
+    parts = ("evaluation", "rollouts")
+
+    def task(self, config: FiltersConfig) -> FilterTask:
+        """Return the task of the run's system, its Cholesky factor computed now."""
+        system = system_of(config.task, config.train.first_seed)
+        return jax.tree.map(np.asarray, FilterTask(system, config.task.length, config.model.patch))
+
+    def problem(self, configs: Sequence[FiltersConfig], tasks: Sequence[FilterTask]) -> FilterProblem:
+        """Return what trains forecasters of one shape."""
+        return FilterProblem(configs[0].model)
+
+    def predictor(self, model: Forecaster) -> FilterPredictor:
+        """Return a trained forecaster as a predictor."""
+        return FilterPredictor(model)
+
+    def oracle(self, config: FiltersConfig, task: FilterTask) -> FilterPredictor:
+        """Return the exact filter, by its recursion: the evaluation's reference cuts a Cholesky factor instead."""
+        return FilterPredictor(self._in_place(exact_forecaster, config, task))
+
+    def constant(self, config: FiltersConfig, task: FilterTask) -> FilterPredictor:
+        """Return the prediction 0, by the very path of a model."""
+        return FilterPredictor(self._in_place(constant_forecaster, config, task))
+
+    def _in_place(self, make: Callable[..., Forecaster], config: FiltersConfig, task: FilterTask) -> Forecaster:
+        system = system_of(config.task, config.train.first_seed)
+        return make(config.model, system, jnp.asarray(task.scale), config.task.length)
+
+    def evaluate(  # type: ignore[override]
+        self,
+        config: FiltersConfig,
+        task: FilterTask,
+        predictor: Predictor,
+        parts: Sequence[str],
+        sequences: int | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> FilterEvaluation:
+        """Return the distance to the filter on test sequences of the run's seed, and in rollouts by horizon."""
+        one_step = rollouts = None
+        if "evaluation" in parts:
+            one_step = super().evaluate(config, task, predictor, parts, sequences)
+        began = time.perf_counter()
+        if "rollouts" in parts:
+            assert isinstance(predictor, FilterPredictor)
+            rolled = dataclasses.replace(config.rollout, rollouts=sequences or config.rollout.rollouts)
+            rollouts = evaluate_rollouts(rolled, config.train.first_seed, predictor.forecaster, task, say)
+        floor = np.asarray(task.floor_by_step[task.predicted], np.float64)
+        return FilterEvaluation(one_step, rollouts, time.perf_counter() - began, floor)
+
+    def bounds(self, task: FilterTask, own: Float[np.ndarray, "n S"] | None) -> tuple[ArrayLike, ArrayLike]:
+        """Return the filter's expected squared error and the best constant's, exactly."""
+        return task.floor, task.ceiling
+
+    def measured(  # type: ignore[override]
+        self, config: FiltersConfig, task: FilterTask, found: FilterEvaluation
+    ) -> list[Measured]:
+        """Return the regret one step ahead, and at every horizon."""
+        rows: list[tuple[str, Score]] = []
+        if found.one_step is not None:
+            rows.append(("one step ahead" if config.model.patch == 1 else "one patch ahead", found.one_step.score))
+        if found.rollouts is not None:
+            rows += [(f"t+{h}", one) for h, one in zip(found.rollouts.horizons, found.rollouts.scores)]
+        return [Measured(name, *one.regret, one.floor, one.ceiling, one.floor) for name, one in rows]
+
+    def by_position(self, found: FilterEvaluation) -> np.ndarray:  # type: ignore[override]
+        """Return the mean distance at every predicted step (squared units of y)."""
+        assert found.one_step is not None
+        return found.one_step.by_position
+
+    def figures(self, found: FilterEvaluation, part: str) -> dict[str, Any]:  # type: ignore[override]
+        """Return the score and the regret by step, or the scores by horizon."""
+        if part == "rollouts":
+            assert found.rollouts is not None
+            return {"horizons": {str(h): told(one) for h, one in zip(found.rollouts.horizons, found.rollouts.scores)}}
+        assert found.one_step is not None
+        by_step = found.one_step.by_position / found.floor_by_step
+        return {**told(found.one_step.score), "regret_by_step": by_step}
+
+    def record(self, found: FilterEvaluation) -> dict[str, Any]:  # type: ignore[override]
+        """Return the score one step ahead, and by horizon where there are rollouts."""
+        assert found.one_step is not None
+        kept = _kept(found.one_step.score)
+        if found.rollouts is None:
+            return kept
+        return kept | {
+            "rollout": {str(h): _kept(one) for h, one in zip(found.rollouts.horizons, found.rollouts.scores)}
+        }
+
+    def results(self, training: Trained, found: Sequence[Any], part: str) -> dict[str, Any]:
+        """Return how many sequences or rollouts stand behind the figures."""
+        config = training.runs[0].config
+        if part == "evaluation":
+            return {"test_sequences": config.test_sequences}
+        return {
+            "context": config.rollout.context,
+            "rollouts": config.rollout.rollouts,
+            "seconds_by_run": [one.seconds for one in found],
+        }
+
+    def answer(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the one-step figures, each run's with its rollouts."""
+        whole = super().answer(results)
+        if "rollouts" in results and "evaluation" in results:
+            rolled = results["rollouts"]["runs"]
+            whole["runs"] = [one | {"rollout": more["horizons"]} for one, more in zip(whole["runs"], rolled)]
+        return whole
+
+    def table(self, training: Trained, results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]:
+        """Return what the console shows of an evaluation."""
+        return page.table(training, results)
+
+    def story(self, training: Trained, results: Mapping[str, Any]) -> Story:
+        """Return the page."""
+        return page.story(training, results)
+
+
+def told(score: Score) -> dict[str, Any]:
+    """Return a score as results have it."""
+    return {
+        "normalised_loss": score.loss.mean,
+        "standard_error": score.loss.standard_error,
+        "sequences": score.loss.sequences,
+        "skill": score.skill,
+        "headroom": score.headroom,
+    }
+
+
+def _kept(score: Score) -> dict[str, Any]:
+    """A score as a ledger keeps it: None where there is no headroom, NaN where there was a fault."""
+    figures = told(score)
+    del figures["sequences"]
+    has_none = np.isnan(score.skill) and np.isfinite(score.loss.mean)
+    return figures | {"skill": None if has_none else score.skill}

@@ -1,0 +1,42 @@
+"""The best learning rate of every cell, chosen on validation data, with what it scores on test data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from bestguess.sweep.keys import RATE, SEED, VALIDATION
+from bestguess.workflow.select import best_rate
+
+
+def best_of_cells(records: list[dict[str, Any]], reported: str) -> list[dict[str, Any]]:
+    """Return, for each cell of a sweep, its learning rate and the mean of `reported` over seeds with its error.
+
+    The rate is the one of the lowest mean validation loss among those with the most seeds done, so that no
+    rate wins by the seeds that it lacks. `edge` says that it is the lowest or highest tried: the best may lie beyond.
+    """
+    cells: dict[tuple, list[dict[str, Any]]] = {}
+    for record in records:
+        key = tuple((k, str(v)) for k, v in record["config"].items() if k not in (SEED, RATE))
+        cells.setdefault(key, []).append(record)
+    found = []
+    for members in cells.values():
+        rates: dict[Any, list[dict[str, Any]]] = {}
+        for record in members:
+            rates.setdefault(record["config"].get(RATE), []).append(record)
+        rate = best_rate({one: [run["metrics"][VALIDATION] for run in own] for one, own in rates.items()})
+        seeds = len(rates[rate])
+        figures = np.array([run["metrics"][reported] for run in rates[rate]], float)
+        found.append(
+            {
+                "config": {k: v for k, v in members[0]["config"].items() if k not in (SEED, RATE)},
+                "learning_rate": rate,
+                "edge": len(rates) > 1 and rate in (min(rates), max(rates)),
+                reported: float(figures.mean()),
+                "standard_error_over_seeds": float(figures.std(ddof=1) / math.sqrt(seeds)) if seeds > 1 else None,
+                "seeds": seeds,
+            }
+        )
+    return found

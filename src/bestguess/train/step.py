@@ -1,0 +1,118 @@
+"""One training step of one run, from top to bottom.
+
+A batch has sequences i, each with a summed loss ℓᵢ(θ) and a count of targets nᵢ. At step t, with learning rate η_t:
+
+    N = Σ nᵢ                    the targets of the batch, over all its micro-batches
+    L = Σ ℓᵢ(θ) / N             the mean loss of a target
+    g = ∇ Σ ℓᵢ(θ) / N           its gradient
+    ĝ = g · min(1, c / ‖g‖)     clipped to the norm c (and by value before, where asked)
+    s ← update(s, ĝ)            the optimiser's means of ĝ and ĝ²
+    θ ← θ − η_t d(s, θ)         along the optimiser's direction d
+
+Where L or ‖g‖ is not finite, θ and s stay as they were, and the run has stopped at the fault t.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from bestguess.train.optimizer import Optimizer, learning_rate
+from bestguess.train.problem import Member, Problem, Purpose, State, member_key
+
+Loss = Callable[[PyTree, PyTree, PyTree], tuple[Float[Array, ""], Float[Array, ""]]]
+"""(model, task, what was drawn of the sequences of a micro-batch) → (Σ ℓᵢ, Σ nᵢ)."""
+
+
+class Taken(NamedTuple):
+    """What is told of a step: L, ‖g‖, and whether the run took it."""
+
+    loss: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+    live: Bool[Array, ""]
+
+
+def start(problem: Problem, optimizer: Optimizer, member: Member) -> State:
+    """Return the state of one run before its first step."""
+    model = problem.init(member.task, member_key(member.seed, Purpose.INIT))
+    return State(
+        model=model,
+        optimizer=optimizer.init(model),
+        best=model,
+        best_score=jnp.asarray(jnp.inf),
+        best_step=jnp.asarray(0),
+        stale=jnp.asarray(0),
+        stopped=jnp.asarray(False),
+        fault_step=jnp.asarray(-1),
+    )
+
+
+def step(
+    loss: Loss,
+    optimizer: Optimizer,
+    state: State,
+    member: Member,
+    t: Int[Array, ""],
+    micro: PyTree,
+    over_devices: Callable[[PyTree], PyTree] = lambda sums: sums,
+) -> tuple[State, Taken]:
+    """Return the run's state after step t, and what is told of the step.
+
+    micro: what was drawn of the batch; leaves [micro-batch, sequence, ...].
+    over_devices: adds up the sums of the devices that hold a part of the batch each.
+    """
+    gradient, summed, count = over_devices(batch_sums(loss, state.model, member.task, micro))
+    # Divided once, by all targets of the batch: a mean of micro-batches' means would weigh them wrongly.
+    scale = 1 / count
+    mean, norm = summed * scale, optax.tree.norm(gradient) * scale
+
+    finite = jnp.isfinite(mean) & jnp.isfinite(norm)
+    live = ~state.stopped & finite
+    fault = ~state.stopped & ~finite
+
+    seen = optimizer.update(gradient, state.optimizer, state.model, scale, live)  # clips, too
+    rate = learning_rate(optimizer.config, member.learning_rate, t)
+
+    def moved():
+        direction = optimizer.direction(seen, state.model)
+        return jax.tree.map(lambda p, d: p - rate * d, state.model, direction)
+
+    after = dataclasses.replace(
+        state,
+        model=jax.lax.cond(live, moved, lambda: state.model),
+        optimizer=seen,
+        stopped=state.stopped | fault,
+        fault_step=jnp.where(fault, t, state.fault_step),
+    )
+    return after, Taken(mean, norm, live)
+
+
+def batch_sums(
+    loss: Loss, model: PyTree, task: PyTree, micro: PyTree
+) -> tuple[PyTree, Float[Array, ""], Float[Array, ""]]:
+    """Return (∇ Σ ℓᵢ, Σ ℓᵢ, Σ nᵢ) of a batch, whose micro-batches pass through the model one after the other."""
+
+    def add(sums, drawn):
+        (summed, count), gradient = jax.value_and_grad(loss, has_aux=True)(model, task, drawn)
+        return jax.tree.map(jnp.add, sums, (gradient, summed, count)), None
+
+    sums = (jax.tree.map(jnp.zeros_like, model), jnp.zeros(()), jnp.zeros(()))
+    if jax.tree.leaves(micro)[0].shape[0] == 1:
+        return add(sums, jax.tree.map(lambda leaf: leaf[0], micro))[0]
+    return jax.lax.scan(add, sums, micro)[0]
+
+
+def loss_of(problem: Problem) -> Loss:
+    """Return the loss of a micro-batch: the problem's, of one sequence, summed over sequences."""
+
+    def loss(model, task, drawn):
+        losses, counts = jax.vmap(lambda each: problem.loss(model, task, each))(drawn)
+        return jnp.sum(losses), jnp.sum(counts)
+
+    return loss

@@ -1,0 +1,206 @@
+"""The commands that every family has: train, evaluate, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bestguess.command import Failure, UserError
+from bestguess.config import RATE, SEED, runs, to_dict
+from bestguess.family import Family
+from bestguess.files import lock, plain, read_json, write_json
+from bestguess.report.progress import results_table
+from bestguess.report.trackers import open_trackers
+from bestguess.train.cores import use_cores
+from bestguess.train.folder import TRAINING, new_folder, write_config
+from bestguess.workflow.report import write_report
+from bestguess.workflow.training import (
+    Training,
+    fit_runs,
+    levels_of,
+    load_training,
+    make_training,
+    read_training_config,
+    resumed_at,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
+    """Train every run of a config, evaluate it, write the page; return each run's figures."""
+    began = time.perf_counter()
+    if flags.resume is not None:
+        family.works.check_resume(flags.resume)
+        config = read_training_config(family, flags.resume)
+    else:
+        config = flags.config()
+        config.check()
+    training, results, page = train_config(family, config, console, flags.out, flags.resume, flags.track)
+    print_results(training, results, console)
+    console.print(f"page: {page}", soft_wrap=True)
+    timing = read_json(training.folder / TRAINING)
+    about = {"training": timing, "run": training.folder, "report": page, "seconds": time.perf_counter() - began}
+    return plain(family.works.answer(results) | about)
+
+
+def train_config(
+    family: Family,
+    config: Any,
+    console: Console,
+    out: Path | None = None,
+    resume: Path | None = None,
+    track: tuple[str, ...] = (),
+) -> tuple[Training, dict[str, Any], Path]:
+    """Train a config's runs in a new folder, or go on in one; return them, their results by part, and the page."""
+    every = runs(config)
+    use_cores(family.works.product(config), len(every))
+    # A task that cannot be made is told before a folder is made.
+    training = make_training(family, Path() if resume is None else resume, every)
+    folder = new_folder(family.name, out) if resume is None else resume
+    training = dataclasses.replace(training, folder=folder)
+    with lock(folder):
+        if resume is None:
+            write_config(folder, family.name, to_dict(config))
+        training = fit_in_folder(training, config, console, track, resume=resume is not None)
+        results = evaluate_training(training, console)
+        return training, results, write_report(training, results)
+
+
+def fit_in_folder(
+    training: Training, config: Any, console: Console, track: tuple[str, ...], *, resume: bool
+) -> Training:
+    """Train the runs of a folder's config; Failure where none has a finite validation loss."""
+    folder, every = training.folder, training.runs
+    for note in training.works.notes(config):
+        console.print(note, style="dim")
+    resumed = resumed_at(training) if resume else None
+    own = [dict(run.values) for run in every]
+    with open_trackers(track, folder, to_dict(config), own, resumed) as trackers:
+        training, timing = fit_runs(training, console, trackers, resumed=resumed)
+        learnt = training.learnt
+        trackers.finish(
+            [
+                {"best_score": float(learnt.best_score[i]), "best_step": int(learnt.best_step[i])}
+                for i in range(len(every))
+            ]
+        )
+    if timing is not None:
+        write_json(folder / TRAINING, timing)
+        count = f"{len(every)} run{'s' * (len(every) > 1)}"
+        console.print(
+            f"trained {count} in {timing['seconds']:.1f} s: {timing['run_steps_per_second']:,.1f} run-steps/s",
+            style="dim",
+        )
+    if not np.isfinite(learnt.best_score).any():
+        raise Failure(f"no run had a finite validation loss; lower --learning-rate ({folder} keeps the figures)")
+    return training
+
+
+def evaluate(family: Family, flags: Any, console: Console) -> dict[str, Any]:
+    """Evaluate every run of a folder, after the self-test; return the figures."""
+    config = overridden(read_training_config(family, flags.run), flags)
+    training = load_training(family, flags.run, config)
+    results = evaluate_training(training, console, family.works.parts[:1])
+    print_results(training, results, console)
+    return plain(family.works.answer(results))
+
+
+def overridden(config: Any, flags: Any, check: bool = True) -> Any:
+    """Return the config with what the flags beside `run` say in place of its own values."""
+    given = {
+        one.name: getattr(flags, one.name)
+        for one in dataclasses.fields(flags)
+        if one.name != "run" and getattr(flags, one.name) is not None
+    }
+    changed = dataclasses.replace(config, **given)
+    if check:
+        changed.check()
+    return changed
+
+
+def evaluate_training(
+    training: Training, console: Console, parts: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of every run by part, each part also as a file of the folder; the self-test first."""
+    parts = parts or training.works.parts
+    every = range(len(training.runs))
+    with console.status("self-test"):
+        missed = max(training.evaluator(i).missed for i in every)
+    console.print(f"self-test: the oracle has a regret of 0 within {missed:.0g} on this very path", style="dim")
+    say = lambda line: console.print(line, style="dim")  # noqa: E731
+    with console.status("evaluating"):
+        found = [
+            training.evaluator(i)(training.predictor(i), parts, say if i == 0 else lambda line: None) for i in every
+        ]
+    results = {}
+    for part in parts:
+        entries = [about_run(training, i) | training.works.figures(one, part) for i, one in enumerate(found)]
+        whole: dict[str, Any] = {"runs": entries, "self_test": missed}
+        if part == training.works.parts[0]:
+            if training.family.levels:
+                curves = training.curves()
+                whole["runs"] = [one | levels_of(training.family, curve) for one, curve in zip(entries, curves)]
+            whole["best"] = best_settings(training, [training.works.reported(one) for one in found])
+        results[part] = plain(whole | training.works.results(training, found, part))
+        write_json(training.folder / f"{part}.json", results[part])
+    return results
+
+
+def about_run(training: Training, i: int) -> dict[str, Any]:
+    """Return what a run's entry in results says beside its figures: what sets it apart, and how it was selected."""
+    run, learnt = training.runs[i], training.learnt
+    fault = int(learnt.fault_step[i])
+    return {
+        "run": i,
+        **run.values,
+        "selected": training.selected()[run.setting] == run.learning_rate,
+        training.family.validation: float(learnt.best_score[i]),
+        "best_step": int(learnt.best_step[i]),
+        "fault_step": fault if fault >= 0 else None,
+    }
+
+
+def best_settings(training: Training, reported: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the reported figure of each setting at its selected learning rate: mean and error over seeds."""
+    found = []
+    for setting, rate in training.selected().items():
+        own = [i for i, run in enumerate(training.runs) if (run.setting, run.learning_rate) == (setting, rate)]
+        figures = np.array([reported[i] for i in own], float)
+        values = training.runs[own[0]].values
+        found.append(
+            {key: value for key, value in values.items() if key not in (SEED, RATE)}
+            | {
+                RATE: rate,
+                training.family.reported: figures.mean(),
+                "standard_error_over_seeds": figures.std(ddof=1) / len(own) ** 0.5 if len(own) > 1 else None,
+                "seeds": len(own),
+            }
+        )
+    return found
+
+
+def print_results(training: Training, results: Mapping[str, Any], console: Console) -> None:
+    """Print the family's table of results."""
+    console.print(results_table(*training.works.table(training, results)))
+
+
+def report(family: Family, flags: Any, console: Console) -> dict[str, Any]:
+    """Write a folder's page and figures from what training and evaluation left in it."""
+    config = read_training_config(family, flags.run)
+    results = {part: read_json(flags.run / f"{part}.json") for part in family.works.parts}
+    for i, (part, found) in enumerate(results.items()):
+        if found is None:
+            command = "evaluate" if i == 0 else part
+            raise UserError(
+                f"{flags.run}: has no {part}.json yet; run bestguess {family.name} {command} {flags.run} first"
+            )
+    page = write_report(load_training(family, flags.run, config), results)
+    console.print(f"page: {page}", soft_wrap=True)
+    return plain({"report": page})

@@ -1,0 +1,107 @@
+"""The flags of the commands that every family has, made from its config. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from bestguess.command import load
+from bestguess.family import Family
+
+Tracker = Literal["jsonl", "tensorboard", "wandb"]
+
+
+class FromConfig:
+    """Flags that hold a config: made by `config_flags`, which sets the two class variables."""
+
+    FAMILY: ClassVar[Family]
+
+    def config(self) -> Any:
+        """Return the part that determines the result."""
+        cls = load(self.FAMILY.config)
+        return cls(**{one.name: getattr(self, one.name) for one in dataclasses.fields(cls)})
+
+    @classmethod
+    def choices(cls) -> dict[str, tuple[str, ...]]:
+        """Return the values of each flag that sets the others' defaults."""
+        bases = cls.FAMILY.configs()
+        return {name: tuple(dict.fromkeys(base[i] for base in bases)) for i, name in enumerate(cls.FAMILY.choosers)}
+
+    @classmethod
+    def chosen(cls, values: Mapping[str, str]) -> Any:
+        """Return all flags as the values of these flags set them."""
+        config = cls.FAMILY.base(values)
+        fields = {one.name: getattr(config, one.name) for one in dataclasses.fields(config)}
+        return cls(**fields, **values)
+
+
+@dataclass(frozen=True)
+class TrainingFlags(FromConfig):
+    """What every `train` takes beside its config."""
+
+    track: tuple[Tracker, ...] = ("jsonl",)
+    """Metric loggers; metrics.jsonl is always written."""
+    out: Path | None = None
+    """Output folder (default: a new folder under runs/)."""
+    resume: Path | None = None
+    """Folder of an interrupted training run to resume, with the configuration stored in it."""
+
+    WITH_RESUME: ClassVar[tuple[str, ...]] = ("--track",)
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """What every command on a trained folder takes."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder written by `train`."""
+
+
+def config_flags(family: Family, name: str, help_text: str, base: type) -> type:
+    """Return a dataclass of flags: the config's rooms, the family's choosers, and the fields of `base`."""
+    bases = family.configs()
+    choosers = [
+        (
+            one,
+            Annotated[Literal[tuple(dict.fromkeys(key[i] for key in bases))], tyro.conf.arg(help=meaning)],
+            dataclasses.field(default="default"),
+        )
+        for i, (one, meaning) in enumerate(family.choosers.items())
+    ]
+    made = dataclasses.make_dataclass(
+        name,
+        choosers,
+        bases=(base, load(family.config)),
+        frozen=True,
+        namespace={"__doc__": inspect.cleandoc(help_text)},
+    )
+    made.FAMILY = family  # type: ignore[attr-defined]
+    made.__module__ = load(family.config).__module__
+    return made
+
+
+def train_flags(family: Family) -> type:
+    """Return the flags of the family's `train`."""
+    return config_flags(family, "TrainFlags", family.about, TrainingFlags)
+
+
+def evaluate_flags(family: Family) -> type:
+    """Return the flags of the family's `evaluate`."""
+    help_text = f"Measure the regret of every run in a folder on test data ({family.title.rstrip(':')})."
+    return _described("EvaluateFlags", load(family.evaluate_flags), help_text)
+
+
+def report_flags(family: Family) -> type:
+    """Return the flags of the family's `report`."""
+    help_text = "Rewrite the page of a folder (one HTML file that opens offline) and its figures."
+    return _described("ReportFlags", RunFlags, help_text)
+
+
+def _described(name: str, base: type, help_text: str) -> type:
+    return dataclasses.make_dataclass(name, [], bases=(base,), frozen=True, namespace={"__doc__": help_text})

@@ -1,0 +1,49 @@
+"""The page of a training: the family says what stands on it, this file writes it and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bestguess import files
+from bestguess.files import read_json
+from bestguess.report.page import Page
+from bestguess.report.render import save_png, save_svg
+from bestguess.report.story import Drawn, Rows, Stat, Story, Words
+from bestguess.train.folder import CONFIG, FIGURES, PAGE, TRAINING
+from bestguess.workflow.training import Training
+
+
+def write_report(training: Training, results: Mapping[str, Any]) -> Path:
+    """Write report.html and figures/ from a training and its results by part; return the page's path."""
+    story = training.works.story(training, results)
+    folder = training.folder
+    for one in story.pictures():
+        save_png(one.picture, folder / FIGURES / f"{one.name}.png")
+        save_svg(one.picture, folder / FIGURES / f"{one.name}.svg")
+    page = make_page(story, read_json(folder / TRAINING))
+    page.details("config.yaml", files.read_text(folder / CONFIG))
+    return page.write(folder / PAGE)
+
+
+def make_page(story: Story, timing: Mapping[str, Any] | None = None) -> Page:
+    """Return the page that tells a story; timing: of its training, as training.json has it."""
+    page = Page(story.title, story.lead)
+    stats = list(story.stats)
+    if timing:
+        note = f"{timing['seconds']:.0f} s on {timing['device']}"
+        stats.append(Stat(f"{timing['run_steps_per_second']:,.0f}", "run-steps per second", note))
+    page.stats(stats)
+    for section in story.sections:
+        if section.heading:
+            page.heading(section.heading)
+        for part in section.parts:
+            match part:
+                case Words(text):
+                    page.text(text)
+                case Rows(columns, rows, caption):
+                    page.table(columns, rows, caption)
+                case Drawn(_, picture):
+                    page.chart(picture)
+    return page

@@ -1,0 +1,339 @@
+"""Verdicts: intervals that cover, effects against brute force, signs, pairing, bounds, the control."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
+
+from bestguess.experiment.declare import (
+    At,
+    Control,
+    Difference,
+    Experiment,
+    Factor,
+    Grading,
+    Hypothesis,
+    Mean,
+    Measure,
+    Reading,
+    Slope,
+)
+from bestguess.experiment.statistics import MeasureTable, effects_of, estimate_effect, grade, holm, verdicts_of
+
+X = Factor("x", "x", math.log2)
+ARM = Factor("arm", "arm")
+Z = Factor("z", "z", float)
+XS, ARMS, ZS = (1, 2, 8), ("plain", "other"), (0.5, 1.0, 2.5, 3.0, 7.0)
+SEEDS = (0, 1, 2, 3, 5, 7, 11)
+
+
+def table(values, factors=(X, ARM, Z), levels=(XS, ARMS, ZS), done=None, low=None, high=None) -> MeasureTable:
+    values = np.asarray(values, float)
+    none = np.zeros(values.shape, bool)
+    return MeasureTable(
+        factors,
+        levels,
+        SEEDS[: values.shape[-1]],
+        values,
+        ~none if done is None else done,
+        none if low is None else low,
+        none if high is None else high,
+    )
+
+
+def random_table(seed=0, seeds=7) -> MeasureTable:
+    return table(np.random.default_rng(seed).normal(size=(3, 2, 5, seeds)))
+
+
+class TestEstimate:
+    @given(
+        st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9).filter(lambda v: np.std(v) > 1e-6 * np.max(np.abs(v)))
+    )
+    def test_is_that_of_scipy(self, effects):
+        found, theirs = estimate_effect(np.array(effects)), scipy.stats.ttest_1samp(effects, 0.0)
+        assert found is not None
+        interval = theirs.confidence_interval(0.95)
+        assert found.effect == pytest.approx(np.mean(effects))
+        assert found.interval == pytest.approx((interval.low, interval.high), rel=1e-9, abs=1e-9)
+        assert found.p == pytest.approx(theirs.pvalue, abs=1e-12)
+        assert found.seeds == len(effects)
+
+    @pytest.mark.parametrize("seeds", [2, 3, 4, 7])
+    def test_covers_the_truth_95_times_of_100(self, seeds):
+        """With few seeds a normal interval would cover far less: 84 % at three, 71 % at two."""
+        draws = np.random.default_rng(seeds).normal(0.7, 2.0, (6000, seeds))
+        found = [estimate_effect(row) for row in draws]
+        covered = np.mean([one.interval[0] <= 0.7 <= one.interval[1] for one in found if one])
+        assert abs(covered - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 6000)
+
+    def test_one_seed_has_no_interval(self):
+        assert estimate_effect(np.array([0.3])) is None
+        assert estimate_effect(np.array([])) is None
+
+    @pytest.mark.parametrize("value", [0.0, 0.1, -3e9])
+    def test_effects_without_spread_have_no_interval(self, value):
+        assert estimate_effect(np.array([value, value, value * (1 + 1e-15)])) is None
+
+    def test_sides(self):
+        assert [estimate_effect(np.array(v)).side() for v in ([1, 1.1, 0.9], [-1, -1.1, -0.9], [1, -1.1, 0.3])] == [
+            1,
+            -1,
+            0,
+        ]
+
+
+@settings(max_examples=20)  # theirs takes 70 ms
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_holm_is_that_of_statsmodels(p):
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+# ------------------------------------------------------------------------------------------ effects
+
+
+def slope(x, y) -> float:
+    return float(np.polyfit(x, y, 1)[0])
+
+
+class TestEffects:
+    def test_of_an_interaction_are_slopes_of_slopes(self):
+        one = random_table()
+        found = effects_of(one, {"x": Slope(), "arm": Mean(), "z": Slope()})
+        log_x = np.log2(XS)
+        for s in range(7):
+            b = [[slope(log_x, one.values[:, a, k, s]) for k in range(5)] for a in range(2)]
+            assert found.values[s] == pytest.approx(np.mean([slope(ZS, arm) for arm in b]))
+        assert (found.seeds, found.cells, found.dropped) == (SEEDS, 3 * 2 * 5 * 7, ())
+
+    def test_of_a_difference_are_one_arm_minus_the_other(self):
+        one = random_table()
+        found = effects_of(one, {"x": At(2), "arm": Difference("other", "plain"), "z": Mean()})
+        assert found.values == pytest.approx((one.values[1, 1] - one.values[1, 0]).mean(axis=0))
+
+    @settings(max_examples=30)
+    @given(st.permutations(range(3)), st.permutations(range(5)), st.permutations(range(7)), st.integers(0, 99))
+    def test_do_not_depend_on_any_order(self, xs, zs, seeds, draw):
+        one = random_table(draw)
+        contrast = {"x": Slope(), "arm": Difference("other", "plain"), "z": Slope()}
+        other = MeasureTable(
+            one.factors,
+            (tuple(XS[i] for i in xs), ARMS[::-1], tuple(ZS[i] for i in zs)),
+            tuple(SEEDS[i] for i in seeds),
+            one.values[np.ix_(xs, (1, 0), zs, seeds)],
+            one.done,
+            one.low,
+            one.high,
+        )
+        first, second = effects_of(one, contrast), effects_of(other, contrast)
+        assert dict(zip(second.seeds, second.values)) == pytest.approx(dict(zip(first.seeds, first.values)))
+        assert estimate_effect(second.values).interval == pytest.approx(estimate_effect(first.values).interval)
+
+    @pytest.mark.parametrize("contrast", [
+        {"x": Slope(), "arm": Mean(), "z": Mean()},
+        {"x": Mean(), "arm": Difference("other", "plain"), "z": At(2.5)},
+    ])  # fmt: skip
+    def test_are_paired_what_all_cells_of_a_seed_share_drops_out(self, contrast):
+        one = random_table()
+        shifted = table(one.values + 100 * np.arange(7))
+        assert effects_of(shifted, contrast).values == pytest.approx(effects_of(one, contrast).values, abs=1e-10)
+
+    def test_of_a_seed_that_lacks_a_run_are_left_out(self):
+        one = random_table()
+        done = np.ones(one.values.shape, bool)
+        done[0, 0, 3, 4] = False
+        lacking = table(np.where(done, one.values, np.nan), done=done)
+        contrast = {"x": Slope(), "arm": Mean(), "z": Mean()}
+        found = effects_of(lacking, contrast)
+        assert found.seeds == (0, 1, 2, 3, 7, 11)
+        assert found.values == pytest.approx(np.delete(effects_of(one, contrast).values, 4))
+        # A contrast that does not need the run keeps the seed.
+        assert effects_of(lacking, contrast | {"x": At(2)}).seeds == SEEDS
+        assert effects_of(table(one.values, done=np.zeros_like(done)), contrast) is None
+
+    def test_are_of_the_same_levels_for_all_seeds_where_one_has_no_headroom(self):
+        one = random_table()
+        values = one.values.copy()
+        values[:, :, 1, 2] = np.nan
+        found = effects_of(table(values), {"x": Slope(), "arm": Mean(), "z": Slope()})
+        less = table(np.delete(one.values, 1, axis=2), levels=(XS, ARMS, (0.5, 2.5, 3.0, 7.0)))
+        assert found.dropped == ("z 1.0",)
+        assert found.values == pytest.approx(effects_of(less, {"x": Slope(), "arm": Mean(), "z": Slope()}).values)
+
+    def test_there_are_none_where_too_few_levels_are_left(self):
+        values = random_table().values.copy()
+        values[:, :, 1:] = np.nan
+        assert effects_of(table(values), {"x": Mean(), "arm": Mean(), "z": Slope()}) is None
+        assert effects_of(table(values), {"x": Mean(), "arm": Mean(), "z": Mean()}).dropped == tuple(
+            f"z {z}" for z in ZS[1:]
+        )
+        values[:, 0] = np.nan
+        assert effects_of(table(values), {"x": At(2), "arm": Difference("other", "plain"), "z": At(0.5)}) is None
+
+    def test_count_what_stands_at_a_bound_in_the_cells_that_count(self):
+        high = np.zeros((3, 2, 5, 7), bool)
+        high[0, 1, 0, :2] = high[2, 0, 0, 0] = True
+        found = effects_of(table(random_table().values, high=high), {"x": At(1), "arm": Mean(), "z": Mean()})
+        assert (found.high, found.low, found.cells) == (2, 0, 2 * 5 * 7)
+
+
+# ------------------------------------------------------------------------------------------ verdicts
+
+
+def measure(name: str, group: str = "") -> Measure:
+    return Measure(name, name, "ln", lambda config, figures: Reading(0.0), group or name, name, lambda value: value)
+
+
+def experiment(*hypotheses: Hypothesis, measures=("loss",), **more) -> Experiment:
+    return Experiment("t", "q", (X, ARM), tuple(map(measure, measures)), hypotheses, (), **more)
+
+
+def planted(b_plain: float, b_other: float, noise=0.01, seeds=4, seed=0) -> MeasureTable:
+    """A table whose slopes over log2 x are planted for both arms, with offsets of each seed's own."""
+    rng = np.random.default_rng(seed)
+    values = np.log2(XS)[:, None, None] * np.array([b_plain, b_other])[None, :, None]
+    values = values + rng.normal(0, 50 * noise, seeds) + rng.normal(0, noise, (3, 2, seeds))
+    return table(values, (X, ARM), (XS, ARMS))
+
+
+GROWS = Hypothesis("H1", "It grows.", {"x": Slope(), "arm": Mean()}, "per octave", ("loss",))
+MATTERS = {"x": Slope(), "arm": Mean()}
+MORE = Hypothesis(
+    "H2", "It matters more.", {"x": Slope(), "arm": Difference("other", "plain")}, "", ("loss",), turned_by=MATTERS
+)
+
+
+@pytest.mark.parametrize(
+    ("slopes", "direction", "word"),
+    [
+        ((0.3, 0.3), 1, "supported"),
+        ((-0.3, -0.3), 1, "refuted"),
+        ((-0.3, -0.3), -1, "supported"),
+        ((0.3, 0.3), -1, "refuted"),
+        ((0.0, 0.0), 1, "inconclusive"),
+        ((0.0, 0.0), -1, "inconclusive"),
+    ],
+)
+def test_a_planted_effect_is_found_on_its_side(slopes, direction, word):
+    one = Hypothesis("H1", "It.", GROWS.contrast, "", ("loss",), direction=direction)
+    (verdict,) = verdicts_of(experiment(one), {"loss": planted(*slopes)})
+    assert verdict.verdict == word
+    if word != "inconclusive":
+        assert verdict.main.estimate.effect == pytest.approx(slopes[0], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("slopes", "word", "effect", "turned"),
+    [
+        ((0.2, 0.5), "supported", 0.3, False),
+        ((0.5, 0.2), "refuted", -0.3, False),
+        ((-0.2, -0.5), "supported", 0.3, True),  # x helps, and helps the other arm more: it matters more there
+        ((-0.5, -0.2), "refuted", -0.3, True),
+    ],
+)
+def test_what_matters_is_the_size_so_a_helping_factor_turns_the_sign(slopes, word, effect, turned):
+    (verdict,) = verdicts_of(experiment(MORE), {"loss": planted(*slopes)})
+    assert verdict.verdict == word
+    assert verdict.main.estimate.effect == pytest.approx(effect, abs=0.03)
+    assert any("turned" in note for note in verdict.main.notes) == turned
+
+
+def test_a_hypothesis_of_several_measures_has_the_verdict_that_all_share():
+    one = Hypothesis("H1", "It.", GROWS.contrast, "", ("near", "far"))
+    asked = experiment(one, measures=("near", "far", "aside"))
+    up, down, none = planted(0.3, 0.3), planted(-0.3, -0.3), planted(0.0, 0.0)
+    nan = table(np.full((3, 2, 4), np.nan), (X, ARM), (XS, ARMS))
+
+    def word(near, far) -> tuple[str, tuple[str, ...]]:
+        (verdict,) = verdicts_of(asked, {"near": near, "far": far, "aside": down})
+        assert [finding.decides for finding in verdict.findings] == [True, True, False]
+        return verdict.verdict, verdict.notes
+
+    assert word(up, up) == ("supported", ())
+    assert word(down, down) == ("refuted", ())
+    assert word(up, down) == ("inconclusive", ("its measures differ: near supported, far refuted",))
+    assert word(up, none)[0] == word(none, down)[0] == "inconclusive"
+    assert word(up, nan) == ("supported", ())  # no verdict rests on a measure without headroom
+    assert word(nan, nan)[0] == "inconclusive"
+    assert "could be judged" in word(nan, nan)[1][0]
+
+
+def test_one_seed_and_no_spread_give_no_verdict_and_say_why():
+    for values, why in ((planted(0.3, 0.3, seeds=1), "one seed"), (planted(0.3, 0.3, noise=0.0), "no spread")):
+        (verdict,) = verdicts_of(experiment(GROWS), {"loss": values})
+        assert (verdict.verdict, verdict.main.verdict, verdict.main.estimate) == ("inconclusive", None, None)
+        assert any(why in note for note in verdict.main.notes)
+
+
+class TestControl:
+    CONTROL = Control("H0", "No difference.", {"x": Mean(), "arm": Difference("other", "plain")}, against="H1")
+    AGAINST = Hypothesis("H1", "It grows.", {"x": Difference(8, 1), "arm": Mean()}, "", ("a",))
+
+    def judged(self, shifts: dict[str, float], effect=4.0, noise=0.1, seeds=5):
+        asked = experiment(self.AGAINST, measures=tuple(shifts), control=self.CONTROL)
+        rng = np.random.default_rng(3)
+        tables = {}
+        for name, shift in shifts.items():
+            residual = rng.normal(size=(1, 2, seeds))
+            residual -= residual.mean(axis=-1, keepdims=True)  # the mean difference is the shift, exactly
+            values = np.log2(XS)[:, None, None] / 3 * effect + np.array([0.0, shift])[:, None] + noise * residual
+            wiggle = noise * np.array([1.0, -1.0, 0.0])[:, None, None] * rng.normal(size=seeds)
+            tables[name] = table(values + wiggle, (X, ARM), (XS, ARMS))
+        return verdicts_of(asked, tables)
+
+    def test_holds_where_all_intervals_lie_within_a_quarter_of_the_effect(self):
+        first, control = self.judged({"a": 0.0, "b": 0.01})
+        assert (first.verdict, control.verdict) == ("supported", "supported")
+        assert control.main.margin == pytest.approx(1.0, abs=0.1)
+
+    def test_is_undecided_where_an_interval_is_wider_than_that(self):
+        _, control = self.judged({"a": 0.0, "b": 0.0}, effect=0.5)
+        assert control.verdict == "inconclusive"
+
+    def test_refuted_takes_every_other_verdict_with_it(self):
+        first, control = self.judged({"a": 0.9, "b": 0.0})
+        assert (first.verdict, control.verdict) == ("inconclusive", "refuted")
+        assert "H0, the control, is refuted" in first.notes[0]
+        assert first.findings[0].verdict == "supported"  # what it would have been stays on record
+
+    def test_is_corrected_for_the_number_of_its_measures(self):
+        """A difference that one measure alone would refute with is not enough among nine."""
+        (_, alone), (_, among) = (self.judged({"a": 0.37} | {f"m{i}": 0.0 for i in range(n)}) for n in (0, 8))
+        finding = alone.findings[0]
+        assert finding.estimate.p < 0.05 < 9 * finding.estimate.p
+        assert (alone.verdict, among.verdict) == ("refuted", "inconclusive")
+        assert among.findings[0].p_adjusted == pytest.approx(9 * among.findings[0].estimate.p)
+
+
+def test_grades():
+    asked = experiment(GROWS, measures=("speed", "loss"), grading=Grading("z", ("speed", "loss")))
+    shape = (3, 2, 5, 2)
+
+    def of(levels) -> MeasureTable:
+        return table(np.broadcast_to(np.array(levels, float)[None, None, :, None], shape))
+
+    loss = of([1, 2, 3, 4, 5])
+    assert grade(asked, {"speed": of([4, 1, 2.4, 9, 5.2]), "loss": loss}) == {"easy": 1.0, "medium": 7.0, "hard": 3.0}
+    # Two that were never reached: the harder is the one of the larger next measure.
+    assert grade(asked, {"speed": of([9, 9, 1, 4, 9]), "loss": of([1, 7, 3, 4, 2])})["hard"] == 1.0
+    nan = float("nan")
+    assert grade(asked, {"speed": of([nan, 1, 2, 9, nan]), "loss": loss}) == {"easy": 1.0, "medium": 2.5, "hard": 3.0}
+    assert grade(asked, {"speed": of([nan, 1, 2, nan, nan]), "loss": loss}) is None
+    assert grade(asked, {"loss": loss}) is None
+    assert grade(experiment(GROWS), {"loss": loss}) is None
+
+
+def test_every_order_of_measures_gives_the_same_verdicts():
+    tables = {"a": planted(0.3, 0.3), "b": planted(0.1, 0.1, seed=1), "c": planted(-0.2, -0.2, seed=2)}
+    one = Hypothesis("H1", "It.", GROWS.contrast, "", ("a", "b"))
+    words = {
+        verdicts_of(experiment(one, measures=order), tables)[0].verdict
+        for order in itertools.permutations(("a", "b", "c"))
+    }
+    assert words == {"supported"}
