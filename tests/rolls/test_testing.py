@@ -17,8 +17,11 @@ from bestguess import cli
 from bestguess.command import Failure, UserError, make_console
 from bestguess.rolls import testing
 from bestguess.rolls.evidence import order, pipeline
+from bestguess.rolls.evidence.windows import shuffled
 from bestguess.rolls.file import RollsFile
 from bestguess.rolls.flags import FileTestFlags
+from bestguess.rolls.sources import SOURCES, source_of
+from tests.rolls.processes import ALARM, log_e
 
 
 @pytest.fixture
@@ -62,6 +65,15 @@ def test_its_control_says_no_evidence(path, lag3):
     found = test(path, control=True)
     assert found["evidence"]["order"]["verdict"] == "no evidence"
     assert found["sentence"].startswith("control, each block's values shuffled: no evidence after 968 values")
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_control_of_a_file_made_with_the_same_seed_has_no_evidence(name):
+    source = source_of(name, 0, {})
+    values = source.draw(source.start(), 1500)[0]
+    control = shuffled(lambda start, stop: values[start:stop], 1500, seed=0)(0, 1500)
+    assert sorted(control) == sorted(values)
+    assert log_e(control).max() < ALARM
 
 
 def test_a_constant_file(path):

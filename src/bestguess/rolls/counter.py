@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+SHUFFLE, SAMPLE = 1 << 16, (1 << 16) + 1
+"""Streams of the test. Sources use streams from 0 up: a file sorted by the words that drew its values is no shuffle."""
 _PER_COUNTER = 8
 """32-bit words per value of the counter."""
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bestguess.command import UserError
-from bestguess.rolls.counter import words
+from bestguess.rolls.counter import SAMPLE, words
 from bestguess.rolls.evidence import pipeline
 from bestguess.rolls.evidence.effect import MEASURED, smallest_effects
 from bestguess.rolls.evidence.verdict import evidence, sentence
@@ -94,7 +94,7 @@ def _sample(file: RollsFile, plan: pipeline.Plan, seed: int) -> np.ndarray:
         for first, last in itertools.pairwise(edges):
             pieces.append(file.read(first, min(last, first + math.ceil((last - first) * min(1.0, each)))))
     values = np.concatenate(pieces)
-    return values[np.argsort(words(seed, 1, 0, len(values)), kind="stable")][:MEASURED]
+    return values[np.argsort(words(seed, SAMPLE, 0, len(values)), kind="stable")][:MEASURED]
 
 
 def _show(console: Console, found: dict[str, Any]) -> None:

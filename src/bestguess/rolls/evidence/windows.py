@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bestguess.rolls.counter import words
+from bestguess.rolls.counter import SHUFFLE, words
 
 CONTEXT = 32
 """Values of context before a block (C)."""
@@ -192,7 +192,7 @@ def shuffled(read: Read, n: int, seed: int) -> Read:
         end = min(n, CONTEXT + BLOCK * -(-max(stop - CONTEXT, 0) // BLOCK))
         values = np.array(read(min(start, origin), max(end, stop)))
         inside = values[max(origin - start, 0) :]  # from the first block's start on
-        draw = words(seed, 0, origin, len(inside)).astype(np.uint64)
+        draw = words(seed, SHUFFLE, origin, len(inside)).astype(np.uint64)
         number = (np.arange(len(inside)) // BLOCK).astype(np.uint64)
         inside[:] = inside[np.argsort((number << np.uint64(32)) | draw, kind="stable")]
         skip = max(start - origin, 0)
