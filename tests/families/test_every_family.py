@@ -144,6 +144,16 @@ def test_evaluate_and_report_say_the_same_again(family, copy, capsys):
 
 
 @every_family
+def test_metrics_of_a_run_that_there_is_not_are_one_line(family, copy, capsys):
+    with (copy / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 6, "run": 2, "sequences": 24}) + "\n")
+    status, out, err = run(capsys, family.name, "report", copy)
+    assert (status, out) == (2, None)
+    assert "metrics.jsonl: has a run 2" in err
+    assert err.count("\n") == 1
+
+
+@every_family
 def test_a_finished_training_resumes_to_the_same_figures(family, copy, capsys):
     before, metrics = json.loads((copy / "evaluation.json").read_text()), (copy / "metrics.jsonl").read_text()
     status, result, err = run(capsys, family.name, "train", "--resume", copy, "--json")

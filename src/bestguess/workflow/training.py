@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bestguess.command import UserError, load
 from bestguess.config import Run, from_dict, runs, task_key
 from bestguess.family import Family, Workings
 from bestguess.report.charts import Chart, Line
@@ -91,8 +92,12 @@ class Training:
 
     def curves(self) -> list[list[dict[str, Any]]]:
         """Return every run's validation figures, by rising step; of a step that was taken twice, the last."""
-        found: list[dict[int, dict[str, Any]]] = [{} for _ in self.runs]
-        for line in read_metrics(self.folder / METRICS_FILE):
+        path, found = self.folder / METRICS_FILE, [dict[int, dict[str, Any]]() for _ in self.runs]
+        for line in read_metrics(path):
+            if not 0 <= line["run"] < len(found):
+                raise UserError(
+                    f"{path}: has a run {line['run']}, and config.yaml makes {len(found)}; train the run anew"
+                )
             found[line["run"]][line["step"]] = line
         return [[own[step] for step in sorted(own)] for own in found]
 
@@ -153,8 +158,6 @@ def make_training(
 
 def read_training_config(family: Family, folder: Path) -> Any:
     """Return the config of the folder of a training; UserError where it is none of this family."""
-    from bestguess.command import load
-
     config = from_dict(load(family.config), read_config(folder, family.name), f"{folder}/config.yaml: ", complete=True)
     config.check()
     return config
