@@ -256,7 +256,7 @@ def test_information_of_a_repeat():
 
 
 def said(order_e: float, uniform_e: float, drift_e: float, effects=(), distinct: int = 9) -> str:
-    answers = Answers(order_e, uniform_e, drift_e, 12_345, "lag 3", np.zeros(1))
+    answers = Answers(float(order_e), float(uniform_e), float(drift_e), 12_345, "lag 3", np.zeros(1))
     return sentence(evidence(answers, list(effects), 0.01), 12_345, distinct)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -76,7 +75,7 @@ class RollsFile:
             raise UserError(f"{self._name}: {size // 2:,} values are too few; give {least:,} or more")
         return size // 2
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RollsFile:
         return self
 
     def __exit__(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,7 +20,7 @@ class Bar:
         self._start, self._told = time.monotonic(), 0
         self._bar: Progress | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Bar:
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),

@@ -90,7 +90,7 @@ def _sample(file: RollsFile, plan: pipeline.Plan, seed: int) -> np.ndarray:
     pieces, each = [], MEASURED / total
     for start, stop in plan.parts:
         # The same fraction from the start of each part; a single part is cut into 64.
-        edges = np.linspace(start, stop, 65 if len(plan.parts) == 1 else 2).astype(int)
+        edges = np.linspace(start, stop, 65 if len(plan.parts) == 1 else 2).astype(int).tolist()
         for first, last in itertools.pairwise(edges):
             pieces.append(file.read(first, min(last, first + math.ceil((last - first) * min(1.0, each)))))
     values = np.concatenate(pieces)

@@ -28,7 +28,7 @@ _MOST_BINS = 4096
 
 def looking(n: int, width: int | np.ndarray) -> np.ndarray:
     """Return ln c: the cost of estimating the range of `width` values from the `n` values."""
-    return 2 * np.log(-np.expm1(-n / np.asarray(width, float))) + np.log1p(-2 / n)
+    return np.asarray(2 * np.log(-np.expm1(-n / np.asarray(width, float))) + np.log1p(-2 / n))
 
 
 class Uniform:

@@ -117,10 +117,10 @@ def uniform_log_p(source: Source, n: int, row: np.ndarray) -> np.ndarray:
     return found
 
 
-def log_of(p: np.ndarray) -> np.ndarray:
+def log_of(p: np.ndarray | float) -> np.ndarray:
     """Return ln p, with −∞ for p = 0."""
     with np.errstate(divide="ignore"):
-        return np.log(p)
+        return np.asarray(np.log(p))
 
 
 def top_masses(p: np.ndarray) -> dict[int, float]:
