@@ -19,6 +19,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, Num
 
 from bestguess.family import Measured, Trained, Workings
 from bestguess.report.charts import Chart, Line
+from bestguess.report.progress import with_error
 from bestguess.report.story import Drawn, Section, Story, Words, shade
 from bestguess.task import (
     Categorical,
@@ -57,6 +58,11 @@ class Score:
     """How much worse than the oracle the best constant is, as a fraction of the floor."""
     floor: float
     ceiling: float
+
+    @property
+    def recorded_skill(self) -> float | None:
+        """The skill as a ledger keeps it: None where there is no headroom; NaN is a fault."""
+        return None if np.isnan(self.skill) and np.isfinite(self.loss.mean) else self.skill
 
 
 def score(regrets: Float[np.ndarray, " sequences"], floor: ArrayLike, ceiling: ArrayLike) -> Score:
@@ -221,7 +227,7 @@ class Sampled(Workings[C, T, Predictor, Evaluation], Generic[C, T]):
             "standard_error": one.regret.standard_error,
             "sequences": one.regret.sequences,
             "normalised_loss": one.loss.mean,
-            "skill": None if np.isnan(one.skill) and np.isfinite(one.loss.mean) else one.skill,
+            "skill": one.recorded_skill,
             "headroom": one.headroom,
         }
 
@@ -229,12 +235,7 @@ class Sampled(Workings[C, T, Predictor, Evaluation], Generic[C, T]):
         """Return every run's regret and skill."""
         runs = training.runs
         rows = [
-            [
-                run.label(runs),
-                f"{one['regret']:.5f} ± {one['standard_error']:.5f}",
-                one["normalised_loss"],
-                one["skill"],
-            ]
+            [run.label(runs), with_error(one["regret"], one["standard_error"]), one["normalised_loss"], one["skill"]]
             for run, one in zip(runs, results["evaluation"]["runs"])
         ]
         columns = ["run", f"regret ({self.unit})", "normalised loss", "skill"]

@@ -187,7 +187,6 @@ def told(score: Score) -> dict[str, Any]:
 
 def _kept(score: Score) -> dict[str, Any]:
     """A score as a ledger keeps it: None where there is no headroom, NaN where there was a fault."""
-    figures = told(score)
+    figures = told(score) | {"skill": score.recorded_skill}
     del figures["sequences"]
-    has_none = np.isnan(score.skill) and np.isfinite(score.loss.mean)
-    return figures | {"skill": None if has_none else score.skill}
+    return figures

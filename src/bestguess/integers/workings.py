@@ -153,12 +153,14 @@ class IntegerWorkings(Workings[IntegersConfig, IntegerTask, Predictor, IntegerEv
         Beside them the same of seen rows, and of the validation rows where there are some: those are to choose by.
         """
         others: tuple[Part, ...] = ("seen", "validation") if found.task.exact.table.validation.any() else ("seen",)
-        held_out = found.scores("held-out")
+        of = {part: figures(found.scores(part)) for part in ("held-out", *others)}
+        each = {part: one["full_context"] | {"mean": one["mean"]} for part, one in of.items()}
+        columns = of["held-out"]["by_position"]
+        by_position = [dict(zip(columns, row)) for row in zip(*columns.values())]
         return {
-            **_at(held_out, -1),
-            "mean": _mean(held_out),
-            **{part: _at(found.scores(part), -1) | {"mean": _mean(found.scores(part))} for part in others},
-            "by_position": {str(j + 1): _at(held_out, j) for j in range(len(held_out.floor))},
+            **each.pop("held-out"),
+            **each,
+            "by_position": {str(j): row for j, row in enumerate(by_position, start=1)},
         }
 
     def results(self, training: Trained, found: Sequence[IntegerEvaluation], part: str) -> dict[str, Any]:
@@ -186,15 +188,3 @@ def _task_of(config: IntegerTaskConfig) -> IntegerTask:
 def sound_runs(learnt: Any) -> list[int]:
     """Return the runs that have a finite validation score."""
     return np.flatnonzero(np.isfinite(learnt.best_score)).tolist()
-
-
-_NAMES = ("regret", "accuracy", "relative_accuracy", "distance", "loss", "floor", "ceiling")
-
-
-def _at(scores: Scores, position: int) -> dict[str, float]:
-    return {name: float(getattr(scores, name)[position]) for name in _NAMES}
-
-
-def _mean(scores: Scores) -> dict[str, float]:
-    """Means over all positions."""
-    return {name: float(getattr(scores, name).mean()) for name in _NAMES}

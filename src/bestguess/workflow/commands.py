@@ -139,9 +139,9 @@ def evaluate_training(
         found = [
             training.evaluator(i)(training.predictor(i), parts, say if i == 0 else lambda line: None) for i in every
         ]
-    results = {}
+    results, about = {}, about_runs(training)
     for part in parts:
-        entries = [about_run(training, i) | training.works.figures(one, part) for i, one in enumerate(found)]
+        entries = [said | training.works.figures(one, part) for said, one in zip(about, found)]
         whole: dict[str, Any] = {"runs": entries, "self_test": missed}
         if part == training.works.parts[0]:
             if training.family.levels:
@@ -153,18 +153,21 @@ def evaluate_training(
     return results
 
 
-def about_run(training: Training, i: int) -> dict[str, Any]:
-    """Return what a run's entry in results says beside its figures: what sets it apart, and how it was selected."""
-    run, learnt = training.runs[i], training.learnt
-    fault = int(learnt.fault_step[i])
-    return {
-        "run": i,
-        **run.values,
-        "selected": training.selected()[run.setting] == run.learning_rate,
-        training.family.validation: float(learnt.best_score[i]),
-        "best_step": int(learnt.best_step[i]),
-        "fault_step": fault if fault >= 0 else None,
-    }
+def about_runs(training: Training) -> list[dict[str, Any]]:
+    """Return what each run's entry in results has beside its figures: what sets it apart, and how it was selected."""
+    rates, learnt = training.selected(), training.learnt
+    faults = [int(step) for step in learnt.fault_step]
+    return [
+        {
+            "run": i,
+            **run.values,
+            "selected": rates[run.setting] == run.learning_rate,
+            training.family.validation: float(learnt.best_score[i]),
+            "best_step": int(learnt.best_step[i]),
+            "fault_step": faults[i] if faults[i] >= 0 else None,
+        }
+        for i, run in enumerate(training.runs)
+    ]
 
 
 def best_settings(training: Training, reported: Sequence[float]) -> list[dict[str, Any]]:

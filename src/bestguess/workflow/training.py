@@ -131,7 +131,7 @@ def make_training(
     family: Family,
     folder: Path,
     configs: Sequence[Run],
-    problem: Callable[[Sequence[Any], Sequence[Any]], Problem] | Problem | None = None,
+    problem: Problem | None = None,
     evaluators: Evaluators | None = None,
 ) -> Training:
     """Return the training of runs of one shape in a folder, its tasks built once; nothing is trained yet.
@@ -151,8 +151,8 @@ def make_training(
         learning_rate=jnp.asarray([run.learning_rate for run in configs], jnp.float32),
         seed=jnp.asarray([run.seed for run in configs], jnp.int32),
     )
-    if not isinstance(problem, Problem):
-        problem = (problem or family.works.problem)(own, tasks)
+    if problem is None:
+        problem = family.works.problem(own, tasks)
     return Training(family, folder, list(configs), tasks, problem, members, evaluators or Evaluators())
 
 
