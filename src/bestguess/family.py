@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jaxtyping import PyTree
 
     from bestguess.experiment.declare import Experiment
-    from bestguess.report.charts import Chart
+    from bestguess.report.charts import Chart, Line
     from bestguess.report.story import Stat, Story
     from bestguess.train.config import TrainConfig
     from bestguess.train.problem import Problem
@@ -184,8 +184,10 @@ class Trained(Protocol):
     def drawn(self) -> list[int]:
         """Return the runs that charts show."""
 
-    def curves(self) -> list[list[dict[str, Any]]]:
-        """Return every run's validation figures, by rising step."""
+    def curve_lines(
+        self, measure: str, shown: Sequence[int], change: Callable[[np.ndarray], np.ndarray] = ...
+    ) -> list[Line]:
+        """Return a validation figure over training sequences, a line for each run that is shown."""
 
     def learning_curve(self, measure: str, shown: Sequence[int]) -> Chart:
         """Return the chart of a validation figure over training sequences."""

@@ -156,11 +156,7 @@ def _reached(one: Mapping[str, Any], key: str) -> int | str:
 
 
 def _learning(training: Trained, shown: Sequence[int]) -> Picture:
-    curves, series = training.curves(), []
-    for i in shown:
-        x = np.array([line["sequences"] for line in curves[i]], float)
-        excess = 100 * (np.array([line["normalised_loss"] for line in curves[i]], float) - 1)
-        series.append(Line(x, excess, name=training.runs[i].label(training.runs), shade=shade(i, shown)))
+    series = training.curve_lines("normalised_loss", shown, lambda loss: 100 * (loss - 1))
     return Chart(
         "Excess over the Kalman filter while learning",
         "training sequences",

@@ -218,16 +218,12 @@ def _families(
 
 
 def _learning(training: Trained, shown: Sequence[int], results: Sequence[Mapping]) -> Picture:
-    curves, series, losses = training.curves(), [], []
-    for i in shown:
-        x = np.array([line["sequences"] for line in curves[i]], float)
-        loss = np.array([line["loss"] for line in curves[i]], float)
-        losses.append(loss[np.isfinite(loss)])
-        series.append(Line(x, loss, name=training.runs[i].label(training.runs), shade=shade(i, shown)))
+    series = training.curve_lines("loss", shown)
+    losses = np.concatenate([np.asarray(line.y) for line in series])
     lines_at = [HLine(results[shown[0]]["all"]["mean"]["floor"], "oracle")]
-    if (
-        max((loss.max() for loss in losses if len(loss)), default=RANDOM.loss) > RANDOM.loss / 2
-    ):  # one that began as a trained model is never near it
+    # A run that began as a trained model is never near the random guess.
+    finite = losses[np.isfinite(losses)]
+    if not len(finite) or finite.max() > RANDOM.loss / 2:
         lines_at.append(HLine(RANDOM.loss, "random guess", "baseline"))
     return Chart(
         "Log loss while learning",

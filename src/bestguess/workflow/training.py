@@ -101,20 +101,25 @@ class Training:
             found[line["run"]][line["step"]] = line
         return [[own[step] for step in sorted(own)] for own in found]
 
-    def learning_curve(self, measure: str, shown: Sequence[int]) -> Chart:
-        """Return the chart of a validation figure over training sequences."""
+    def curve_lines(
+        self, measure: str, shown: Sequence[int], change: Callable[[np.ndarray], np.ndarray] = lambda values: values
+    ) -> list[Line]:
+        """Return a validation figure over training sequences, a line for each run that is shown."""
         curves = self.curves()
-        series = [
+        return [
             Line(
                 np.array([line["sequences"] for line in curves[i]], float),
-                np.array([line[measure] for line in curves[i]], float),
+                change(np.array([line[measure] for line in curves[i]], float)),
                 name=self.runs[i].label(self.runs),
                 shade=shade(i, shown),
             )
             for i in shown
         ]
-        told = measure.replace("_", " ")
-        return Chart(f"Validation {told} while learning", "training sequences", told, series, log_x=True)
+
+    def learning_curve(self, measure: str, shown: Sequence[int]) -> Chart:
+        """Return the chart of a validation figure over training sequences."""
+        told, lines = measure.replace("_", " "), self.curve_lines(measure, shown)
+        return Chart(f"Validation {told} while learning", "training sequences", told, lines, log_x=True)
 
     def headline(self, results: Mapping[str, Any]) -> list[Stat]:
         """Return the reported figure of the run that is shown, and the self-test."""
