@@ -291,7 +291,7 @@ class Ours:
         training = our_training("filters", config)
         self.runs, self.turn, self.step = runs, args.steps, 0
         self.program = Program(training.problem, config.train, training.members, own_devices(args))
-        self.compiled = self.program.compile(args.steps)
+        (self.compiled,) = self.program.compile(args.steps)
         self.state = self.program.start()
         self.run(args.steps)
 

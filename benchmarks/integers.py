@@ -247,7 +247,7 @@ class Ours:
         if not packed:
             problem = Unpacked(problem.sampler, problem.validation, problem.config)
         self.program = Program(problem, config.train, make_members(config), own_devices(args))
-        self.compiled = self.program.compile(args.steps)
+        (self.compiled,) = self.program.compile(args.steps)
         self.state = self.program.start()
         self.run(args.steps)
         if packed:

@@ -7,11 +7,17 @@ for the device and returns a loss.
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
+import glob
+import gzip
 import importlib.metadata
 import json
 import platform
+import statistics
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +91,228 @@ def our_training(family: str, config: Any):
     from bestguess.workflow.training import make_training
 
     return make_training(load_family(family), Path(), runs(config))
+
+
+def torch_device(args: argparse.Namespace) -> str:
+    """Return PyTorch's name of the device."""
+    import torch
+
+    if args.device == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if args.tiny:
+        return "cpu"
+    raise RuntimeError("PyTorch sees no CUDA device")
+
+
+def take_turns(
+    makers: dict[str, Callable[[], Any]], rounds: int, figures: dict[str, Any], keep: Callable[[], None]
+) -> dict[str, Any]:
+    """Make every variant, let them take turns, return those that are well; `figures` has rates or an error of each.
+
+    The first round is not timed. keep: called after every step of the way, to write what there is so far.
+    """
+    live: dict[str, Any] = {}
+    for name, make in makers.items():
+        started = time.perf_counter()
+        try:
+            live[name] = make()
+            figures[name] = {"runs": live[name].runs, "setup_seconds": time.perf_counter() - started, "rates": []}
+            print(f"{name}: ready after {figures[name]['setup_seconds']:.1f} s", flush=True)
+        except Exception as error:
+            figures[name] = {"error": error_line(error)}
+            print(f"{name}: FAILED: {error_line(error)}", flush=True)
+        keep()
+    for round_ in range(-1, rounds):
+        for name in list(live):
+            try:
+                started = time.perf_counter()
+                loss = live[name].run(live[name].turn)
+                seconds = time.perf_counter() - started
+            except Exception as error:
+                figures[name]["error"] = error_line(error)
+                del live[name]
+                print(f"{name}: FAILED: {error_line(error)}", flush=True)
+                continue
+            figures[name]["last_loss"] = loss
+            if round_ >= 0:
+                figures[name]["rates"].append(live[name].runs * live[name].turn / seconds)
+        keep()
+    return live
+
+
+def compare_rates(figures: dict[str, Any], rival: str | None) -> dict[str, Any]:
+    """Return the figures of the variants that were timed, with medians, and ratios within each round to `rival`.
+
+    rival: a name, or None for the PyTorch variant whose median is highest. Its name is under "rival" of each.
+    """
+    timed = {name: f for name, f in figures.items() if "error" not in f and f["rates"]}
+    for f in timed.values():
+        f["steps_per_second"] = statistics.median(f["rates"])
+    rivals = [name for name in timed if name.startswith("PyTorch")]
+    if rival is None:
+        rival = max(rivals, key=lambda name: timed[name]["steps_per_second"], default=None)
+    if rival in timed:
+        for f in timed.values():
+            ratios = [a / b for a, b in zip(f["rates"], timed[rival]["rates"], strict=True)]
+            f["rival"], f["ratio"], f["ratio_range"] = rival, statistics.median(ratios), [min(ratios), max(ratios)]
+    return timed
+
+
+def print_table(rows: list[tuple]) -> None:
+    """Print rows of text under their heads, the first column to the left."""
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            str(c).ljust(w) if i == 0 else str(c).rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+    print(flush=True)
+
+
+def memory_of(compiled) -> dict[str, int]:
+    """Return XLA's own account of a program's memory (bytes)."""
+    analysis = compiled.memory_analysis()
+    names = [name for name in dir(analysis) if name.endswith("_in_bytes") and not name.startswith("_")]
+    return {name: int(getattr(analysis, name)) for name in names}
+
+
+def profile(make: Callable[[], Any], folder: str) -> dict[str, Any]:
+    """Return XLA's analyses of a variant's compiled turn, and the kernels that took longest in one; print them.
+
+    make: returns the variant, which also has `compiled`. The trace stays in `folder`.
+    """
+    found: dict[str, Any] = {}
+    try:
+        import jax
+
+        variant = make()
+        found["memory"] = memory_of(variant.compiled)
+        cost = variant.compiled.cost_analysis() or {}
+        cost = cost[0] if isinstance(cost, list) else cost
+        found["cost"] = {k: v for k, v in cost.items() if k in ("flops", "transcendentals", "bytes accessed")}
+        print(f"XLA's account of a chunk of {variant.turn} steps of {variant.runs} runs (a loop's body counts once):")
+        for name, value in found["cost"].items():
+            print(f"  {name}: {value:.4g}")
+        for name, size in found["memory"].items():
+            print(f"  {name.removesuffix('_in_bytes')}: {size / 2**20:.1f} MiB")
+        variant.run(variant.turn)
+        before = set(traces(folder))
+        started = time.perf_counter()
+        with jax.profiler.trace(folder):
+            variant.run(variant.turn)
+        print(f"traced a chunk ({time.perf_counter() - started:.1f} s with the trace's own work)", flush=True)
+        events = read_events([path for path in traces(folder) if path not in before])
+    except Exception as error:
+        found["error"] = error_line(error)
+        print(f"profile: FAILED: {error_line(error)}", flush=True)
+        return found
+    if not events:
+        found["error"] = "no kernels in the trace"
+        print("profile: no kernels in the trace")
+        return found
+    totals: dict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0])
+    operation: dict[str, str] = {}
+    for name, _, duration, told in events:
+        totals[name][0] += duration
+        totals[name][1] += 1
+        operation.setdefault(name, told)
+    busy = sum(total for total, _ in totals.values())
+    span = max(start + duration for _, start, duration, _ in events) - min(start for _, start, _, _ in events)
+    run_steps = variant.turn * variant.runs
+    found |= {"busy_seconds": busy, "span_seconds": span, "kernels": len(events), "run_steps": run_steps}
+    print(
+        f"kernels: {len(events):,}, {1e3 * busy:.1f} ms of work within {1e3 * span:.1f} ms "
+        f"({busy / span:.1%}); {1e6 * busy / run_steps:.1f} µs of work a run-step"
+    )
+    top = sorted(totals.items(), key=lambda item: -item[1][0])[:25]
+    found["top"] = [
+        {
+            "kernel": name,
+            "seconds": total,
+            "calls": calls,
+            "share": total / busy,
+            "operation": operation[name],
+        }
+        for name, (total, calls) in top
+    ]
+    rows: list[tuple] = [("kernel", "ms", "share", "calls", "µs each", "for example")]
+    for name, (total, calls) in top:
+        share, each = f"{total / busy:.1%}", f"{1e6 * total / calls:.1f}"
+        rows.append((name[:70], f"{1e3 * total:.2f}", share, calls, each, operation[name][-60:]))
+    print_table(rows)
+    return found
+
+
+def traces(folder: str) -> list[str]:
+    """Return the trace files under a folder, those of the richer format first."""
+    return [
+        path
+        for ending in ("*.xplane.pb", "*.trace.json.gz")
+        for path in sorted(glob.glob(f"{folder}/**/{ending}", recursive=True))
+    ]
+
+
+Event = tuple[str, float, float, str]
+"""A kernel's name, start and duration (seconds), and the operation that it belongs to, where the trace tells."""
+
+
+def read_events(paths: list[str]) -> list[Event]:
+    """Return the kernels of the first trace that can be read and holds any."""
+    for path in paths:
+        try:
+            events = _of_xplane(path) if path.endswith(".xplane.pb") else _of_chrome(path)
+        except Exception as error:
+            print(f"{Path(path).name}: cannot be read: {error_line(error)}")
+            continue
+        if events:
+            return events
+    return []
+
+
+def _of_xplane(path: str) -> list[Event]:
+    """Return the events on the streams of a GPU, or on XLA's threads where there is none."""
+    import jax
+
+    planes = list(jax.profiler.ProfileData.from_file(path).planes)
+    on_gpu = [plane for plane in planes if plane.name.startswith("/device:GPU")]
+    events = []
+    for plane in on_gpu or planes:
+        for line in plane.lines:
+            if not line.name.startswith("Stream" if on_gpu else "tf_XLA"):
+                continue
+            for event in line.events:
+                stats = dict(event.stats)
+                told = str(stats.get("tf_op") or stats.get("name") or stats.get("hlo_op") or "")
+                if on_gpu or ("hlo_op" in stats and not _holds_others(event.name)):
+                    events.append((event.name, event.start_ns / 1e9, event.duration_ns / 1e9, told))
+    return events
+
+
+def _of_chrome(path: str) -> list[Event]:
+    """Return the same from a trace in Chrome's format."""
+    with gzip.open(path, "rt") as file:
+        entries = json.load(file)["traceEvents"]
+    meta = [e for e in entries if e.get("ph") == "M"]
+    process = {e["pid"]: e["args"].get("name", "") for e in meta if e.get("name") == "process_name"}
+    thread = {(e["pid"], e["tid"]): e["args"].get("name", "") for e in meta if e.get("name") == "thread_name"}
+    on_gpu = {pid for pid, name in process.items() if "GPU" in name}
+    events = []
+    for e in entries:
+        if e.get("ph") != "X":
+            continue
+        track, told = thread.get((e["pid"], e["tid"]), ""), e.get("args", {})
+        if on_gpu:
+            counts = e["pid"] in on_gpu and track.startswith("Stream")
+        else:
+            counts = "hlo_op" in told and not _holds_others(e["name"])
+        if counts:
+            operation = str(told.get("tf_op") or told.get("hlo_op") or "")
+            events.append((e["name"], e["ts"] / 1e6, e.get("dur", 0) / 1e6, operation))
+    return events
+
+
+def _holds_others(name: str) -> bool:
+    """Return whether an operation's time is that of operations which are in the trace themselves."""
+    return name.startswith(("while", "call", "conditional"))

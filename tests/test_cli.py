@@ -224,7 +224,8 @@ def flags_of(cls: type) -> dict[str, tuple[Any, Any]]:
 
 
 def is_positional(one: dataclasses.Field) -> bool:
-    return one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
+    required = one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
+    return required or "Positional[" in str(one.type)
 
 
 def load(name: str) -> type:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from bestguess import __version__, files
@@ -179,7 +180,8 @@ def parse(name: str, args: list[str]) -> tuple[Any, bool]:
 
     cls = commands()[name].flags_class()
     prog = f"bestguess {name}"
-    default = cls.chosen(_chosen(cls.choices(), args)) if hasattr(cls, "choices") else None
+    supposed = cls.supposed(args) if hasattr(cls, "supposed") else {}
+    default = cls.chosen(_chosen(cls.choices(), args, supposed)) if hasattr(cls, "choices") else None
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -227,11 +229,14 @@ def _refuse_beside_resume(flags: Any, args: list[str]) -> None:
         raise UserError(f"--resume {flags.resume}: uses the configuration in the folder; drop {' '.join(others)}")
 
 
-def _chosen(choices: dict[str, tuple[str, ...]], args: list[str]) -> dict[str, str]:
-    """Return the values in `args` of the flags that set the others' defaults; `default` where one is not given."""
+def _chosen(choices: dict[str, tuple[str, ...]], args: list[str], supposed: Mapping[str, str]) -> dict[str, str]:
+    """Return the values in `args` of the flags that set the others' defaults.
+
+    Where one is not given, what the other flags suppose, or `default`.
+    """
     found = {}
     for flag, known in choices.items():
-        name = "default"
+        name = supposed.get(flag, "default")
         for i, arg in enumerate(args):
             if arg == f"--{flag}" and i + 1 < len(args):
                 name = args[i + 1]

@@ -43,7 +43,8 @@ class Command:
     `flags` names a function from the family to the dataclass, and the function takes (family, flags, console).
 
     The dataclass may have class methods `choices() -> dict[str, tuple[str, ...]]`, the values of flags such as
-    --preset that set the others' defaults, and `chosen(values) -> instance`. With a field `resume` it lists in
+    --preset that set the others' defaults, and `chosen(values) -> instance`; with `supposed(args)`, the other flags
+    have a say in what is chosen where nothing is. With a field `resume` it lists in
     WITH_RESUME the flags that may be given with it.
     """
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shlex
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, cast
 
+from bestguess import files
 from bestguess.command import UserError, nearest
 
 C = TypeVar("C")
@@ -214,6 +216,40 @@ def only_run(config: C) -> C:
         several = [_key(path) for path, _ in axes_of(config) if len(_get(config, path)) > 1]
         raise UserError(f"{(several or [RATE])[0]}: a run of a sweep has one value; list them under values")
     return config
+
+
+CHANGES = ("change", "then")
+"""Keys of a sweep whose values are changes to the others, in the order in which they are applied."""
+
+
+def changed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sweep's nested values with its keys `change` and then `then` applied.
+
+    Each is KEY=VALUE, several of them with spaces between, or `nothing`: a sweep that goes through a list of changes
+    varies `change`, and `then` cuts all of them down for a small machine. A value is YAML, as everywhere in a sweep,
+    and is quoted where it has spaces: task.source='iid alphabet=2'.
+    """
+    given = dict(values)
+    for name in CHANGES:
+        change = str(given.pop(name, "nothing"))
+        if change != "nothing":
+            given = _changed(given, name, change)
+    return given
+
+
+def _changed(given: dict[str, Any], name: str, change: str) -> dict[str, Any]:
+    try:
+        several = shlex.split(change) or [change]
+    except ValueError as error:
+        raise UserError(f"{name}: {change!r}: {error}; close the quotation") from None
+    for one in several:
+        key, equals, text = one.partition("=")
+        room, dot, inner = key.partition(".")
+        if not equals or (dot and not isinstance(given.get(room, {}), dict)):
+            raise UserError(f"{name}: {one!r}: write KEY=VALUE, such as model.heads=8, or nothing")
+        value = files.parse_yaml(text, f"{name}: {one}")
+        given |= {room: given.get(room, {}) | {inner: value}} if dot else {key: value}
+    return given
 
 
 # ------------------------------------------------------------------------------------------ YAML

@@ -231,14 +231,18 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
         """Return what is to be said before a training with this config."""
         return []
 
+    def told(self, config: C, metrics: Mapping[str, float]) -> str:
+        """Return what a run's validation figures come to in a few words, for the line of progress; "" for nothing."""
+        return ""
+
     def check_resume(self, folder: Path) -> None:
         """Raise a UserError where the training in `folder` cannot be resumed."""
 
     # Judging.
 
     @abc.abstractmethod
-    def predictor(self, model: Any) -> P:
-        """Return a trained model as a predictor."""
+    def predictor(self, model: Any, task: T) -> P:
+        """Return a model that was trained on the task as a predictor."""
 
     @abc.abstractmethod
     def oracle(self, config: C, task: T) -> P:
@@ -293,6 +297,13 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
     @abc.abstractmethod
     def record(self, found: E) -> dict[str, Any]:
         """Return one run's figures as a sweep's ledger keeps them; None does not apply, NaN is a fault."""
+
+    def trained_record(self, training: Trained, i: int, curve: Sequence[Mapping[str, Any]], found: E) -> dict[str, Any]:
+        """Return what the training of run i adds to its record: of its curve, and of what it kept of its notes.
+
+        curve: its validation figures, by rising step. found: its evaluation.
+        """
+        return {}
 
     def reported(self, found: E) -> float:
         """Return the figure that sweeps and experiments report, of an evaluation with its first part."""

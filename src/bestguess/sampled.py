@@ -162,7 +162,7 @@ class Sampled(Workings[C, T, Predictor, Evaluation], Generic[C, T]):
         """Return the tasks, stacked."""
         return jax.tree.map(lambda *leaves: np.stack(leaves), *tasks)
 
-    def predictor(self, model: Any) -> Predictor:
+    def predictor(self, model: Any, task: T) -> Predictor:
         """Return the model over many sequences."""
         return ModelPredictor(model)
 

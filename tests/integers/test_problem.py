@@ -17,6 +17,7 @@ from bestguess.integers.losses import RANDOM
 from bestguess.integers.model import IntegerModel
 from bestguess.integers.problem import Drawn, Setting, make_problem, phase_weights, sequence
 from bestguess.integers.table import table_of
+from bestguess.train.problem import Turn
 from bestguess.train.program import Program
 from bestguess.workflow.training import make_training
 
@@ -43,7 +44,7 @@ def tiny(**rooms) -> IntegersConfig:
 def draws(config: IntegersConfig, count: int = 400, progress: float = 1.0) -> Drawn:
     problem = make_problem(config)
     keys = jax.random.split(jax.random.key(0), count)
-    return jax.vmap(lambda key: problem.draw(SETTING, key, jnp.asarray(progress)))(keys)
+    return jax.vmap(lambda key: problem.draw(SETTING, Turn(key, jnp.asarray(progress), jnp.asarray(0))))(keys)
 
 
 def test_training_validation_and_evaluation_share_no_context():

@@ -142,7 +142,7 @@ def sums_over_rows(model, oracle, part) -> dict[str, np.ndarray]:
 def test_scores_are_sums_over_rows(overflow):
     made = config(task={"overflow": overflow})
     task, model = WORKS.task(made), made_up(made)
-    found = WORKS.evaluate(made, task, WORKS.predictor(model), WORKS.parts)
+    found = WORKS.evaluate(made, task, WORKS.predictor(model, task), WORKS.parts)
     regrets = {}
     for part in ("held-out", "seen", "all"):
         scores, expected = found.scores(part), sums_over_rows(model, task.exact, part)
@@ -155,8 +155,8 @@ def test_scores_are_sums_over_rows(overflow):
 
 
 def recorded(made: IntegersConfig, model: IntegerModel) -> dict:
-    evaluator = Evaluator(WORKS, made, WORKS.task(made))
-    return WORKS.record(evaluator(WORKS.predictor(model)))
+    task = WORKS.task(made)
+    return WORKS.record(Evaluator(WORKS, made, task)(WORKS.predictor(model, task)))
 
 
 def test_a_record_is_of_held_out_rows_at_full_context_and_json():
@@ -181,7 +181,7 @@ def test_without_validation_rows_there_is_nothing_to_choose_by():
 def test_what_is_measured_first_is_what_sweeps_report():
     made = config()
     task, model = WORKS.task(made), made_up(made)
-    found = WORKS.evaluate(made, task, WORKS.predictor(model), WORKS.parts)
+    found = WORKS.evaluate(made, task, WORKS.predictor(model, task), WORKS.parts)
     measured = WORKS.measured(made, task, found)
     assert measured[0].name == "after 3 terms, held-out rows"
     assert measured[0].regret == WORKS.record(found)["regret"] == WORKS.reported(found)
@@ -223,7 +223,7 @@ def test_a_callable_is_asked_for_every_term_from_those_before_it():
     evaluator = Evaluator(WORKS, made, task)
     np.testing.assert_allclose(WORKS.by_position(evaluator.outside(shifted(oracle.logits))), 0, atol=1e-6)
     own = evaluator.outside(shifted(predictor(model)))
-    np.testing.assert_array_equal(WORKS.by_position(own), WORKS.by_position(evaluator(WORKS.predictor(model))))
+    np.testing.assert_array_equal(WORKS.by_position(own), WORKS.by_position(evaluator(WORKS.predictor(model, task))))
     with pytest.raises(UserError, match="sees the future"):
         evaluator.outside(lambda terms: np.eye(256, dtype=np.float32)[terms])
 

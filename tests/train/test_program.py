@@ -371,9 +371,9 @@ class SharedTableProblem(ToyProblem):
 
     rows: Float[Array, "N T D"]
 
-    def draw(self, task, key, progress):
+    def draw(self, task, turn):
         # The first row until half of the steps are done, any other after that.
-        return jnp.where(progress < 0.5, 0, 1 + jax.random.randint(key, (), 0, self.rows.shape[0] - 1))
+        return jnp.where(turn.progress < 0.5, 0, 1 + jax.random.randint(turn.key, (), 0, self.rows.shape[0] - 1))
 
     def loss(self, model, task, place):
         x = self.rows[place]
@@ -400,4 +400,4 @@ def test_a_shared_table_is_an_argument_and_draws_follow_progress_seed_and_step()
 def test_a_table_is_no_constant_of_the_program():
     rows = np.zeros((4001, T, D), np.float32)
     program = Program(SharedTableProblem(jnp.asarray(rows)), config(batch_size=4), members())
-    assert program.compile(5).memory_analysis().argument_size_in_bytes > rows.nbytes
+    assert program.compile(5)[0].memory_analysis().argument_size_in_bytes > rows.nbytes

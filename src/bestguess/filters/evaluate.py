@@ -88,7 +88,7 @@ def _fit_rollouts(context, longest, model, task, keys, horizons, say):
     while True:
         lowered = _roll.lower(context, longest, model, task, keys[:group], horizons)
         compiled = lowered.compile()
-        memory = Memory(program_memory(compiled), device_memory())
+        memory = Memory(program_memory([compiled]), device_memory())
         say(f"{group:,} rollouts of {longest} steps after {context} of context at once: needs {memory}")
         if memory.fits:
             if len(_programs) >= 4:  # a sweep meets its shapes one after the other: keep the last few

@@ -70,7 +70,7 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
         """Return what trains forecasters of one shape."""
         return FilterProblem(configs[0].model)
 
-    def predictor(self, model: Forecaster) -> FilterPredictor:
+    def predictor(self, model: Forecaster, task: FilterTask) -> FilterPredictor:
         """Return a trained forecaster as a predictor."""
         return FilterPredictor(model)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from bestguess import files
 from bestguess.command import UserError
 from bestguess.config import axis
 from bestguess.nn.config import DesignConfig, Positions
@@ -240,23 +238,3 @@ BASES: dict[tuple[Preset, Design], IntegersConfig] = {
     ("small", "lifted"): _small(lifted()),
 }
 """Where the other flags' defaults come from, by preset and design."""
-
-
-def changed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a sweep's nested values with its key `change` applied.
-
-    `change` is KEY=VALUE, several of them with spaces between, or `nothing`: a sweep that goes through a list of
-    changes varies it. A value is YAML, as everywhere in a sweep.
-    """
-    given = dict(values)
-    change = str(given.pop("change", "nothing"))
-    if change == "nothing":
-        return given
-    for one in change.split() or [change]:
-        key, equals, text = one.partition("=")
-        room, dot, inner = key.partition(".")
-        if not equals or (dot and not isinstance(given.get(room, {}), dict)):
-            raise UserError(f"change: {one!r}: write KEY=VALUE, such as model.heads=8, or nothing")
-        value = files.parse_yaml(text, f"change: {one}")
-        given |= {room: given.get(room, {}) | {inner: value}} if dot else {key: value}
-    return given

@@ -37,7 +37,7 @@ from bestguess.integers.workings import sound_runs
 from bestguess.train.cores import use_cores
 from bestguess.train.folder import TRAINING, new_folder, write_config
 from bestguess.train.memory import Memory, device_memory, gigabytes
-from bestguess.train.problem import Problem, Purpose, member_key
+from bestguess.train.problem import Problem, Purpose, Turn, member_key
 from bestguess.workflow.commands import evaluate_training, fit_in_folder, print_results
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import load_training, make_training
@@ -161,9 +161,9 @@ class Lesson(Problem[Setting, IntegerModel]):
         """Return the student as it starts, whatever the key."""
         return self.student
 
-    def draw(self, task: Setting, key: Key[Array, ""], progress: Float[Array, ""]) -> Int[Array, ""]:
+    def draw(self, task: Setting, turn: Turn) -> Int[Array, ""]:
         """Return the place of one sequence; all are as likely."""
-        return jax.random.randint(key, (), 0, self.terms_NT.shape[0])
+        return jax.random.randint(turn.key, (), 0, self.terms_NT.shape[0])
 
     def loss(
         self, model: IntegerModel, task: Setting, drawn: Int[Array, ""]

@@ -27,7 +27,7 @@ FAMILY = Family(
         "design": "Defaults of the other flags: the best design found, the original design (docs/decisions.md), or the "
         "original design with width 64.",
     },
-    changed="bestguess.integers.config:changed",
+    changed="bestguess.config:changed",
     commands={
         "integers generate": Command(
             "continue a sequence term by term, compared with the oracle",

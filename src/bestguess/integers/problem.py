@@ -16,7 +16,7 @@ from bestguess.integers.losses import RANDOM, is_last, loss_by_position, negativ
 from bestguess.integers.model import IntegerModel
 from bestguess.integers.sampler import PADDING, Sampler, make_sampler
 from bestguess.integers.table import PHASES, table_of
-from bestguess.train.problem import Problem
+from bestguess.train.problem import Problem, Turn
 
 
 class Setting(eqx.Module):
@@ -52,9 +52,9 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
         """Return an untrained model."""
         return IntegerModel(self.config.model, self.config.task.length, key=key)
 
-    def draw(self, task: Setting, key: Key[Array, ""], progress: Float[Array, ""]) -> Drawn:
+    def draw(self, task: Setting, turn: Turn) -> Drawn:
         """Return a row's place under the curriculum's mixture, and how much of it is shown."""
-        return self._draw(self.sampler, key, progress)
+        return self._draw(self.sampler, turn.key, turn.progress)
 
     def _draw(self, sampler: Sampler, key: Key[Array, ""], progress: Float[Array, ""]) -> Drawn:
         config = self.config

@@ -71,7 +71,7 @@ class IntegerWorkings(Workings[IntegersConfig, IntegerTask, Predictor, IntegerEv
         if (folder / page.LESSON).exists():
             raise UserError(f"--resume {folder}: a distilled model; run bestguess integers distill again")
 
-    def predictor(self, model: IntegerModel) -> Predictor:
+    def predictor(self, model: IntegerModel, task: IntegerTask) -> Predictor:
         """Return a model's logits."""
         return predictor(model)
 

@@ -67,12 +67,12 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, step: int, loss: float, name: str = "", value: float = math.nan) -> None:
-        """Show that `step` steps are done, the loss then, and a validation figure by its name, if there is one."""
+    def update(self, step: int, loss: float, name: str = "", value: float = math.nan, more: str = "") -> None:
+        """Show that `step` steps are done, the loss then, a validation figure by its name, and what more there is."""
         self._measure(step)
         # On 80 columns the bar needs the room that the longer words take.
         short = self._bar is not None and self._console.width < 100
-        figures = "  ".join(self._figures(loss, name, value, short))
+        figures = "  ".join([*self._figures(loss, name, value, short), *([more] if more else [])])
         if self._bar is not None:
             self._bar.update(self._task, completed=step, figures=figures)
         elif step >= self._total or (step - self._printed) * 10 >= self._total:
@@ -127,7 +127,13 @@ class PartsProgress:
         self._progress = None
 
     def update(
-        self, part: range, step: int, loss: Iterable[float], name: str = "", values: Iterable[float] = ()
+        self,
+        part: range,
+        step: int,
+        loss: Iterable[float],
+        name: str = "",
+        values: Iterable[float] = (),
+        more: str = "",
     ) -> None:
         """Show what the runs of `part` have reached: the loss, and a validation figure by its name; one value each."""
         if part != self._part:
@@ -138,7 +144,7 @@ class PartsProgress:
             self._progress.__enter__()
             self._part = part
         assert self._progress is not None
-        self._progress.update(step, _mean(loss), name, _mean(values))
+        self._progress.update(step, _mean(loss), name, _mean(values), more)
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -17,6 +17,8 @@ from bestguess.sweep.draw import draw, grid
 from bestguess.sweep.keys import RATE, SEED, VALIDATION, check_keys, family_of
 from bestguess.sweep.spec import Spec, nest
 
+UNTUNED = "has one learning rate, which nobody tuned"
+"""What `lacks` says of a sweep that does not vary the rate."""
 OWN_KEYS = ("family",)
 """Keys of a sweep that are none of a run's config."""
 
@@ -153,7 +155,7 @@ def lacks(spec: Spec, round_: Round) -> list[str]:
     for run in round_.runs:
         cells.setdefault(run.cell, []).append(run)
     found = []
-    for key, text in ((SEED, "has one seed"), (RATE, "has one learning rate, which nobody tuned")):
+    for key, text in ((SEED, "has one seed"), (RATE, UNTUNED)):
         poor = [cell for cell, runs in cells.items() if len({run.config.get(key) for run in runs}) < 2]
         if poor:
             found.append(f"{_count(len(poor), len(cells))} {text}: give {key} at least two values")

@@ -104,8 +104,8 @@ def figures_of(training: Training, i: int, curve: list[dict[str, Any]]) -> dict[
     """Return a trained run's figures on test data, as the ledger keeps them; its task's self-test comes first."""
     evaluator = training.evaluator(i)
     found = evaluator(training.predictor(i))
-    levels = levels_of(training.family, curve)
-    return {**training.works.record(found), **levels, "self_test": evaluator.missed}
+    figures = training.works.record(found) | training.works.trained_record(training, i, curve, found)
+    return {**figures, **levels_of(training.family, curve), "self_test": evaluator.missed}
 
 
 def explain(error: Exception) -> tuple[str, str]:

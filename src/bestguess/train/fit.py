@@ -51,6 +51,8 @@ class Fitted:
     """The step at which a run's loss was no longer finite, or −1."""
     stopped: np.ndarray
     """Whether a run ended before its last step, by a fault or for want of progress."""
+    kept: PyTree = ()
+    """What the problem kept of its notes."""
     seconds: float = 0.0
     """Seconds of training in this process: compilation and what an earlier process did are no part of it."""
     run_steps: int = 0
@@ -121,7 +123,7 @@ def load_fitted(problem: Problem, config: TrainConfig, members: Member, folder: 
 def _fitted(states: list[State], seconds: float = 0.0, run_steps: int = 0) -> Fitted:
     """The runs of all parts, one after the other."""
     stack = lambda *leaves: np.concatenate(leaves)  # noqa: E731
-    names = ("model", "best", "best_score", "best_step", "fault_step", "stopped")
+    names = ("model", "best", "best_score", "best_step", "fault_step", "stopped", "kept")
     learnt = {name: jax.tree.map(stack, *(getattr(state, name) for state in states)) for name in names}
     return Fitted(**learnt, seconds=seconds, run_steps=run_steps)
 
@@ -187,9 +189,9 @@ def fit_to_memory(
             return width, program, memory
         if fixed or width == 1:
             need = "1 run needs" if width == 1 else f"{width} runs need"
+            flag, remedies = problem.remedies(config)
             raise UserError(
-                f"--batch-size {config.batch_size}: {need} {gigabytes(memory.needed)}, "
-                f"the device has {gigabytes(memory.available)}; lower --batch-size or raise --accumulate"
+                f"{flag}: {need} {gigabytes(memory.needed)}, the device has {gigabytes(memory.available)}; {remedies}"
             )
         # Activations dominate and grow with the runs, so the share that fits is a good first guess.
         width = min(width - 1, max(1, math.floor(width * memory.available / memory.needed)))

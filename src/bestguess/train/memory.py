@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -30,8 +30,12 @@ def gigabytes(count: int | float) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-def program_memory(compiled) -> int:
-    """Return the bytes a compiled program needs on each device, by XLA's own account."""
+def program_memory(programs: list[Any]) -> int:
+    """Return the bytes that compiled programs need on each device, one at a time, by XLA's own account."""
+    return max(_memory_of(compiled) for compiled in programs)
+
+
+def _memory_of(compiled) -> int:
     analysis = compiled.memory_analysis()
     # Donated arguments come back as outputs in the same place: count them once.
     return (

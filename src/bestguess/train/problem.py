@@ -8,15 +8,31 @@ from __future__ import annotations
 
 import abc
 import enum
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from bestguess.train.config import TrainConfig
+
 TaskT = TypeVar("TaskT")
 ModelT = TypeVar("ModelT")
+
+
+class Turn(NamedTuple):
+    """The turn of one sequence in the course of a training: what `Problem.draw` draws it by."""
+
+    key: Key[Array, ""]
+    """Its random key, a function of seed and number."""
+    progress: Float[Array, ""]
+    """The step over all steps, from 0 to 1."""
+    number: Int[Array, ""]
+    """How many sequences were drawn before it: step · batch + place in the batch."""
+    fed: Any = None
+    """What the host read for it, of a problem that is fed."""
 
 
 class Problem(eqx.Module, Generic[TaskT, ModelT]):
@@ -31,22 +47,55 @@ class Problem(eqx.Module, Generic[TaskT, ModelT]):
     products, which saves operations. Where arrays are large, unpacking them costs more than it saves. The gradient's
     norm is then summed in another order."""
 
+    judged_at_start: ClassVar[bool] = False
+    """Whether the initial weights may be the best: where an untrained model is a good predictor already."""
+
     @abc.abstractmethod
     def init(self, task: TaskT, key: Key[Array, ""]) -> ModelT:
         """Return the initial model of one run."""
 
-    def draw(self, task: TaskT, key: Key[Array, ""], progress: Float[Array, ""]) -> Any:
+    def draw(self, task: TaskT, turn: Turn) -> Any:
         """Return what `loss` is given of one sequence: by default the key, for `loss` to draw the sequence itself.
 
         A chunk's sequences are drawn before its steps, all at once: so this is the place for small things that
         take many random numbers, such as a row's place in a table, and for what depends on the training's
-        progress (the step over all steps, from 0 to 1), such as a curriculum. Large sequences belong in `loss`.
+        progress, such as a curriculum. Large sequences belong in `loss`.
         """
-        return key
+        return turn.key
+
+    def feed(self, seeds: Sequence[int], first: int, count: int) -> PyTree | None:
+        """Return what the host reads for sequences `first` to `first + count` of every run, or None: nothing.
+
+        NumPy arrays [run, count, …], a function of seed and number alone. This is the place for data that do not fit
+        into the device's memory. While the device computes, the host reads for the steps that follow.
+        """
+        return None
+
+    fed_bytes: ClassVar[int] = 0
+    """Bytes that `feed` returns for a sequence, or 0: this problem is not fed."""
 
     @abc.abstractmethod
-    def loss(self, model: ModelT, task: TaskT, drawn: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Return the summed loss of one sequence and its count of targets; `drawn` is what `draw` returned."""
+    def loss(self, model: ModelT, task: TaskT, drawn: Any) -> tuple[Any, ...]:
+        """Return the summed loss of one sequence and its count of targets; `drawn` is what `draw` returned.
+
+        A third value, a pytree of what is to be summed over the batch, is handed to `note`.
+        """
+
+    def keep(self, task: TaskT) -> PyTree:
+        """Return what a run keeps of what `loss` notes, before the first step. It is part of every checkpoint."""
+        return ()
+
+    def note(self, kept: PyTree, noted: PyTree) -> PyTree:
+        """Return what a run keeps after a step, from the sums over the step's batch."""
+        return kept
+
+    def kept_measures(self, kept: PyTree) -> dict[str, Float[Array, ""]]:
+        """Return the measures of what is kept that are logged with every validation."""
+        return {}
+
+    def remedies(self, config: TrainConfig) -> tuple[str, str]:
+        """Return the flag that makes a program large, with its value, and how to make one small, in words."""
+        return f"--batch-size {config.batch_size}", "lower --batch-size or raise --accumulate"
 
     @abc.abstractmethod
     def validate(self, model: ModelT, task: TaskT, key: Key[Array, " n"]) -> dict[str, Float[Array, ""]]:
@@ -74,6 +123,8 @@ class State(eqx.Module):
     stopped: Bool[Array, "*run"]
     fault_step: Int[Array, "*run"]
     """The step whose loss or gradient was not finite, or −1."""
+    kept: PyTree = ()
+    """What the problem keeps of its notes, such as the evidence gathered so far."""
 
 
 class Purpose(enum.IntEnum):

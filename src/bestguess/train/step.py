@@ -26,8 +26,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from bestguess.train.optimizer import Optimizer, learning_rate
 from bestguess.train.problem import Member, Problem, Purpose, State, member_key
 
-Loss = Callable[[PyTree, PyTree, PyTree], tuple[Float[Array, ""], Float[Array, ""]]]
-"""(model, task, what was drawn of the sequences of a micro-batch) → (Σ ℓᵢ, Σ nᵢ)."""
+Sums = tuple[Float[Array, ""], Float[Array, ""], PyTree]
+"""Σ ℓᵢ, Σ nᵢ, and the sums of what the problem notes (nothing: an empty pytree)."""
+Loss = Callable[[PyTree, PyTree, PyTree], Sums]
+"""(model, task, what was drawn of the sequences of a micro-batch) → their sums."""
 
 
 class Taken(NamedTuple):
@@ -50,6 +52,7 @@ def start(problem: Problem, optimizer: Optimizer, member: Member) -> State:
         stale=jnp.asarray(0),
         stopped=jnp.asarray(False),
         fault_step=jnp.asarray(-1),
+        kept=problem.keep(member.task),
     )
 
 
@@ -61,13 +64,15 @@ def step(
     t: Int[Array, ""],
     micro: PyTree,
     over_devices: Callable[[PyTree], PyTree] = lambda sums: sums,
+    note: Callable[[PyTree, PyTree], PyTree] = lambda kept, noted: kept,
 ) -> tuple[State, Taken]:
     """Return the run's state after step t, and what is told of the step.
 
     micro: what was drawn of the batch; leaves [micro-batch, sequence, ...].
     over_devices: adds up the sums of the devices that hold a part of the batch each.
+    note: makes of what the run keeps, and of the sums of the problem's notes, what it keeps after the step.
     """
-    gradient, summed, count = over_devices(batch_sums(loss, state.model, member.task, micro))
+    gradient, summed, count, noted = over_devices(batch_sums(loss, state.model, member.task, micro))
     # Divided once, by all targets of the batch: a mean of micro-batches' means would weigh them wrongly.
     scale = 1 / count
     mean, norm = summed * scale, optax.tree.norm(gradient) * scale
@@ -89,30 +94,38 @@ def step(
         optimizer=seen,
         stopped=state.stopped | fault,
         fault_step=jnp.where(fault, t, state.fault_step),
+        # What was noted comes of the weights before the step, so a run that does not take it may keep it no less.
+        kept=jax.tree.map(lambda new, old: jnp.where(live, new, old), note(state.kept, noted), state.kept),
     )
     return after, Taken(mean, norm, live)
 
 
 def batch_sums(
     loss: Loss, model: PyTree, task: PyTree, micro: PyTree
-) -> tuple[PyTree, Float[Array, ""], Float[Array, ""]]:
-    """Return (∇ Σ ℓᵢ, Σ ℓᵢ, Σ nᵢ) of a batch, whose micro-batches pass through the model one after the other."""
+) -> tuple[PyTree, Float[Array, ""], Float[Array, ""], PyTree]:
+    """Return (∇ Σ ℓᵢ, Σ ℓᵢ, Σ nᵢ, notes) of a batch, whose micro-batches pass through the model one by one."""
 
-    def add(sums, drawn):
-        (summed, count), gradient = jax.value_and_grad(loss, has_aux=True)(model, task, drawn)
-        return jax.tree.map(jnp.add, sums, (gradient, summed, count)), None
+    def sums_of(drawn):
+        def with_aux(model):
+            summed, count, noted = loss(model, task, drawn)
+            return summed, (count, noted)
 
-    sums = (jax.tree.map(jnp.zeros_like, model), jnp.zeros(()), jnp.zeros(()))
+        (summed, (count, noted)), gradient = jax.value_and_grad(with_aux, has_aux=True)(model)
+        return gradient, summed, count, noted
+
+    first = jax.tree.map(lambda leaf: leaf[0], micro)
     if jax.tree.leaves(micro)[0].shape[0] == 1:
-        return add(sums, jax.tree.map(lambda leaf: leaf[0], micro))[0]
-    return jax.lax.scan(add, sums, micro)[0]
+        return sums_of(first)
+    none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(sums_of, first))
+    add = lambda sums, drawn: (jax.tree.map(jnp.add, sums, sums_of(drawn)), None)  # noqa: E731
+    return jax.lax.scan(add, none, micro)[0]
 
 
 def loss_of(problem: Problem) -> Loss:
     """Return the loss of a micro-batch: the problem's, of one sequence, summed over sequences."""
 
     def loss(model, task, drawn):
-        losses, counts = jax.vmap(lambda each: problem.loss(model, task, each))(drawn)
-        return jnp.sum(losses), jnp.sum(counts)
+        losses, counts, *noted = jax.vmap(lambda each: problem.loss(model, task, each))(drawn)
+        return jnp.sum(losses), jnp.sum(counts), jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), noted)
 
     return loss

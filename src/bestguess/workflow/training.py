@@ -69,7 +69,7 @@ class Training:
 
     def predictor(self, i: int) -> Any:
         """Return run i as a predictor."""
-        return self.works.predictor(self.model(i))
+        return self.works.predictor(self.model(i), self.tasks[i])
 
     def evaluator(self, i: int) -> Evaluator:
         """Return the evaluator of run i's task; the first to ask for it waits for its self-test."""
@@ -208,7 +208,9 @@ def fit_runs(
                 values = {name: float(metrics[name][i]) for name in metrics if name not in NOT_LOGGED}
                 trackers.log(step, run, {"sequences": step * config.batch_size, **values})
             if distributed.is_first():
-                progress.update(part, step, metrics["train_loss"], shown, metrics[shown])
+                first = {name: float(metrics[name][0]) for name in metrics}
+                more = training.works.told(runs[part.start].config, first)
+                progress.update(part, step, metrics["train_loss"], shown, metrics[shown], more)
 
         folder = training.folder / CHECKPOINTS
         fitted = fit(training.problem, config, training.members, folder, on_chunk=on_chunk, say=say)
