@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from bestguess.nn.config import AttentionKernel, DecoderConfig
+from bestguess.command import UserError
+from bestguess.nn.config import AttentionKernel, DecoderConfig, SelectedKernel
 from bestguess.nn.init import scaled_normal
+from bestguess.nn.kernels import has_triton
 from bestguess.nn.linear import affine
 
 
@@ -91,19 +93,19 @@ class Attention(eqx.Module):
         self.kernel = config.attention
 
     def __call__(
-        self, x_TD: Float[Array, "T D"], cache: KVCache | None = None
+        self, x_TD: Float[Array, "T D"], cache: KVCache | None = None, gain_D: Float[Array, "D"] | None = None
     ) -> tuple[Float[Array, "T D"], KVCache | None]:
-        """Return what the T tokens read from themselves, the tokens before them and the cache.
+        """Return what the T tokens, times the gain, read from themselves, the tokens before them and the cache.
 
         With a cache, the tokens stand at positions `cache.length` onward, and the returned cache
         holds them too. Tokens beyond the cache's size S are an error of the caller: `DecoderCache`
         is made for a known number of tokens.
         """
         T, D = x_TD.shape
-        q, k, v, cache = self._project(x_TD, cache)
         if cache is None:
-            read_THK = attend(q, k, v, self.kernel)
+            read_THK = attend(self._packed(x_TD, gain_D), self.rope_base, self.kernel)
         else:
+            q, k, v, cache = self._project(x_TD, cache, gain_D)
             position_T = cache.length - T + jnp.arange(T)
             allowed_TS = jnp.arange(k.shape[0])[None] <= position_T[:, None]
             read_THK = jax.nn.dot_product_attention(q, k, v, mask=allowed_TS[None], implementation="xla")
@@ -121,12 +123,14 @@ class Attention(eqx.Module):
         shape = (size, self.heads, self.out.shape[0] // self.heads)
         return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((), jnp.int32))
 
-    def _project(self, x_TD, cache):
-        """Return queries, keys, values (of cache and tokens) and the cache that now holds the tokens."""
+    def _packed(self, x_TD, gain_D) -> Float[Array, "T 3 H K"]:
         T, D = x_TD.shape
-        start = 0 if cache is None else cache.length
-        qkv_T3HK = affine(x_TD, self.qkv, self.qkv_bias).reshape(T, 3, self.heads, D // self.heads)
-        q, k, v = unpack(qkv_T3HK, start + jnp.arange(T), self.rope_base)
+        return affine(x_TD, self.qkv, self.qkv_bias, gain_D).reshape(T, 3, self.heads, D // self.heads)
+
+    def _project(self, x_TD, cache, gain_D=None):
+        """Return queries, keys, values (of cache and tokens) and the cache that now holds the tokens."""
+        T, start = x_TD.shape[0], 0 if cache is None else cache.length
+        q, k, v = unpack(self._packed(x_TD, gain_D), start + jnp.arange(T), self.rope_base)
         if cache is None:
             return q, k, v, None
         k = jax.lax.dynamic_update_slice_in_dim(cache.key, k, start, axis=0)
@@ -134,9 +138,39 @@ class Attention(eqx.Module):
         return q, k, v, KVCache(k, v, start + T)
 
 
-def attend(q_THK, k_THK, v_THK, kernel: AttentionKernel) -> Float[Array, "T H K"]:
-    """Return softmax(q kᵀ / √K) v under a causal mask, by the kernel named."""
-    if kernel == "auto":
-        fits = q_THK.dtype == jnp.bfloat16 and q_THK.shape[-1] % 8 == 0
-        kernel = "cudnn" if fits and jax.default_backend() == "gpu" else "xla"
-    return jax.nn.dot_product_attention(q_THK, k_THK, v_THK, is_causal=True, implementation=kernel)
+def attend(qkv_T3HK: Float[Array, "T 3 H K"], base: float | None, kernel: AttentionKernel) -> Float[Array, "T H K"]:
+    """Return softmax(q kᵀ / √K) v of turned queries and keys under a causal mask, by the kernel named.
+
+    Raises UserError where the fused kernel is named and cannot be had.
+    """
+    T, _, _, K = qkv_T3HK.shape
+    selected = select_kernel(kernel, qkv_T3HK.dtype, T, K)
+    if selected == "fused":
+        from bestguess.nn.kernels.attention import attention  # takes a tenth of a second to import
+
+        return attention(qkv_T3HK, base)
+    q, k, v = unpack(qkv_T3HK, jnp.arange(T), base)
+    return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation=selected)
+
+
+def select_kernel(kernel: AttentionKernel, dtype: jnp.dtype, tokens: int, head_dim: int) -> SelectedKernel:
+    """Return the kernel named, or the one that auto stands for.
+
+    The fused kernel holds all scores of a row and all gradients of a head at once. Up to 128 tokens and a head size
+    of 64, that is what a program's registers hold; beyond, the compiler keeps up to 2 KB a thread in memory. Raises
+    UserError where the fused kernel is named and the device or JAX has none, or the sequence is too long.
+    """
+    gpu = jax.default_backend() == "gpu"
+    if kernel == "fused":
+        if not gpu:
+            raise UserError("--attention fused: needs a GPU; choose auto")
+        if not has_triton():
+            raise UserError(f"--attention fused: JAX {jax.__version__} has no Pallas for Triton; choose auto")
+        if tokens > 256:
+            raise UserError(f"--attention fused: takes up to 256 tokens, not {tokens}; choose auto")
+        return "fused"
+    if kernel != "auto":
+        return kernel
+    if not (gpu and dtype == jnp.bfloat16 and head_dim % 8 == 0):
+        return "xla"
+    return "fused" if tokens <= 128 and head_dim in (16, 32, 48, 64) and has_triton() else "cudnn"

@@ -12,7 +12,7 @@ from bestguess.nn.config import Activation, DecoderConfig, NormPlace
 from bestguess.nn.dropout import dropout
 from bestguess.nn.init import scaled_normal
 from bestguess.nn.linear import affine
-from bestguess.nn.normalisation import FeatureNorm, NoNorm, make_norm
+from bestguess.nn.normalisation import FeatureNorm, NoNorm, RMSNorm, make_norm
 
 # Backwards from the input alone: left to itself, differentiation keeps three arrays of the hidden layer's size
 # for a gelu, and reading and writing them costs a GPU more than computing them again.
@@ -51,13 +51,13 @@ class FeedForward(eqx.Module):
         self.down_bias = jnp.zeros(d) if config.bias else None
         self.activation = config.activation
 
-    def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
-        """Return the layer's output for each token on its own."""
-        hidden_TF = affine(x_TD, self.up, self.up_bias)
+    def __call__(self, x_TD: Float[Array, "T D"], gain_D: Float[Array, "D"] | None = None) -> Float[Array, "T D"]:
+        """Return the layer's output for each token, times the gain, on its own."""
+        hidden_TF = affine(x_TD, self.up, self.up_bias, gain_D)
         if self.gate is None:
             hidden_TF = _ACTIVATIONS[self.activation](hidden_TF)
         else:
-            hidden_TF = _gated(affine(x_TD, self.gate, self.gate_bias), hidden_TF)
+            hidden_TF = _gated(affine(x_TD, self.gate, self.gate_bias, gain_D), hidden_TF)
         return affine(hidden_TF, self.down, self.down_bias)
 
 
@@ -87,19 +87,47 @@ class Block(eqx.Module):
         self, x_TD: Float[Array, "T D"], cache: KVCache | None = None, key: Key[Array, ""] | None = None
     ) -> tuple[Float[Array, "T D"], KVCache | None]:
         """Return the stream after this block, and the cache that now holds these tokens. key: for dropout."""
+        x_TD, branch_TD, cache = self.advance(x_TD, None, cache, key)
+        return x_TD if branch_TD is None else x_TD + branch_TD, cache
+
+    def advance(
+        self,
+        x_TD: Float[Array, "T D"],
+        branch_TD: Float[Array, "T D"] | None,
+        cache: KVCache | None = None,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "T D"], Float[Array, "T D"] | None, KVCache | None]:
+        """Return the stream after this block, what is yet to be added to it, and the cache; `branch_TD` likewise.
+
+        A pre-norm block leaves its last addition to the next one, which adds and normalises in one pass.
+        """
         keys = (None, None) if key is None else jax.random.split(key)
-        read_TD, cache = self.attention(self.attention_input(x_TD), cache)
-        x_TD = self._add(x_TD, read_TD, self.attention_norm, keys[0])
-        inner_TD = self.feed_forward_norm(x_TD) if self.norm_place == "pre" else x_TD
-        return self._add(x_TD, self.feed_forward(inner_TD), self.feed_forward_norm, keys[1]), cache
+        fold = cache is None  # for the few tokens of a cached call, scaling weights would take longer than the product
+        x_TD, inner_TD, gain_D = self._enter(x_TD, branch_TD, self.attention_norm, fold)
+        read_TD, cache = self.attention(inner_TD, cache, gain_D)
+        x_TD, branch_TD = self._leave(x_TD, read_TD, self.attention_norm, keys[0])
+        x_TD, inner_TD, gain_D = self._enter(x_TD, branch_TD, self.feed_forward_norm, fold)
+        x_TD, branch_TD = self._leave(x_TD, self.feed_forward(inner_TD, gain_D), self.feed_forward_norm, keys[1])
+        return x_TD, branch_TD, cache
 
     def attention_input(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
         """Return what attention reads of the stream."""
         return self.attention_norm(x_TD) if self.norm_place == "pre" else x_TD
 
-    def _add(self, x_TD, branch_TD, norm: FeatureNorm, key):
-        x_TD = x_TD + dropout(branch_TD, self.dropout, key)
-        return norm(x_TD) if self.norm_place == "post" else x_TD
+    def _enter(self, x_TD, branch_TD, norm: FeatureNorm, fold: bool):
+        """Return the stream with the branch added, what a sub-layer reads of it, and the gain yet to be applied."""
+        if self.norm_place == "pre" and isinstance(norm, RMSNorm) and fold:
+            return *norm.add(x_TD, branch_TD), norm.gain
+        x_TD = x_TD if branch_TD is None else x_TD + branch_TD
+        return x_TD, norm(x_TD) if self.norm_place == "pre" else x_TD, None
+
+    def _leave(self, x_TD, branch_TD, norm: FeatureNorm, key):
+        """Return the stream and what is yet to be added to it, after a sub-layer."""
+        branch_TD = dropout(branch_TD, self.dropout, key)
+        if self.norm_place == "pre":
+            return x_TD, branch_TD
+        x_TD = x_TD + branch_TD
+        return norm(x_TD) if self.norm_place == "post" else x_TD, None
 
 
 def _norm(config: DecoderConfig) -> FeatureNorm:

@@ -9,7 +9,8 @@ from bestguess.command import UserError
 
 Activation = Literal["gelu", "relu", "silu", "swiglu"]
 Dtype = Literal["float32", "bfloat16"]
-AttentionKernel = Literal["auto", "xla", "cudnn"]
+AttentionKernel = Literal["auto", "xla", "cudnn", "fused"]
+SelectedKernel = Literal["xla", "cudnn", "fused"]
 Norm = Literal["rms", "layer"]
 NormPlace = Literal["pre", "post", "none"]
 Positions = Literal["rope", "learned", "none"]
@@ -39,7 +40,8 @@ has three matrices instead of two."""
     dtype: Dtype = "float32"
     """Compute dtype of the blocks. Parameters, optimiser state, outputs and loss are float32."""
     attention: AttentionKernel = "auto"
-    """Attention kernel; auto selects cudnn on a GPU in bfloat16, and xla otherwise."""
+    """Attention kernel. On a GPU in bfloat16, auto selects fused for up to 128 tokens and head sizes up to 64, else \
+cudnn; elsewhere xla."""
 
     @property
     def norm(self) -> Norm:
@@ -101,6 +103,8 @@ has three matrices instead of two."""
             )
         if self.attention == "cudnn" and (self.dtype != "bfloat16" or self.head_dim % 8):
             raise UserError("--attention cudnn: needs --dtype bfloat16 and a head size that is a multiple of 8")
+        if self.attention == "fused" and (self.dtype != "bfloat16" or self.head_dim not in range(16, 129, 16)):
+            raise UserError("--attention fused: needs --dtype bfloat16 and a head size of 16, 32, 48, … 128")
         if not 0 <= self.dropout < 1:
             raise UserError(f"--dropout {self.dropout:g}: a fraction of features, at least 0 and below 1")
 

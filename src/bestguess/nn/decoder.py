@@ -51,10 +51,12 @@ class Decoder(eqx.Module):
         keys = [None] * (len(self.blocks) + 1) if key is None else list(jax.random.split(key, len(self.blocks) + 1))
         x_TD = dropout(self.enter(x_TD, cache), self.dropout, keys[-1])
         caches: list[KVCache] = []
+        branch_TD = None
         for i, block in enumerate(self.blocks):
-            x_TD, block_cache = block(x_TD, None if cache is None else cache[i], keys[i])
+            x_TD, branch_TD, block_cache = block.advance(x_TD, branch_TD, None if cache is None else cache[i], keys[i])
             if block_cache is not None:
                 caches.append(block_cache)
+        x_TD = x_TD if branch_TD is None else x_TD + branch_TD
         return self.norm(x_TD), None if cache is None else tuple(caches)
 
     def empty_cache(self, size: int) -> DecoderCache:

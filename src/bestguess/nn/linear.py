@@ -20,9 +20,17 @@ def linear(x_TD: Float[Array, "T D"], w_DF: Float[Array, "D F"]) -> Float[Array,
     return _rows_p.bind(x_TD, w_DF.astype(x_TD.dtype))
 
 
-def affine(x_TD: Float[Array, "T D"], w_DF: Float[Array, "D F"], b_F: Float[Array, "F"] | None) -> Float[Array, "T F"]:
-    """Return x w + b in the dtype of `x_TD`; without a bias, x w."""
-    y_TF = linear(x_TD, w_DF)
+def affine(
+    x_TD: Float[Array, "T D"],
+    w_DF: Float[Array, "D F"],
+    b_F: Float[Array, "F"] | None,
+    gain_D: Float[Array, "D"] | None = None,
+) -> Float[Array, "T F"]:
+    """Return (x · gain) w + b in the dtype of `x_TD`; without a gain or a bias, without it.
+
+    The gain multiplies the rows of w, which are fewer than tokens: its gradient is then no sum over tokens.
+    """
+    y_TF = linear(x_TD, w_DF if gain_D is None else gain_D[:, None] * w_DF)
     return y_TF if b_F is None else y_TF + b_F.astype(y_TF.dtype)[None]
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from bestguess.nn.config import Norm
+from bestguess.nn.kernels import has_triton
 
 
 class RMSNorm(eqx.Module):
@@ -22,9 +23,22 @@ class RMSNorm(eqx.Module):
 
     def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
         """Return x / rms(x) · gain, computed in float32 and returned in the dtype of `x_TD`."""
+        return (self._scaled(x_TD) * self.gain[None]).astype(x_TD.dtype)
+
+    def add(
+        self, x_TD: Float[Array, "T D"], branch_TD: Float[Array, "T D"] | None
+    ) -> tuple[Float[Array, "T D"], Float[Array, "T D"]]:
+        """Return y = x + branch, or x without one, and y / rms(y): the gain is left to the product that follows."""
+        if fuses(x_TD):
+            from bestguess.nn.kernels.residual import add_norm  # takes a tenth of a second to import
+
+            return add_norm(x_TD, branch_TD, self.eps)
+        y_TD = x_TD if branch_TD is None else x_TD + branch_TD
+        return y_TD, self._scaled(y_TD).astype(y_TD.dtype)
+
+    def _scaled(self, x_TD) -> Float[Array, "T D"]:
         x = x_TD.astype(jnp.float32)
-        scale = 1 / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + self.eps)
-        return (x * scale * self.gain[None]).astype(x_TD.dtype)
+        return x * (1 / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + self.eps))
 
 
 class LayerNorm(eqx.Module):
@@ -56,6 +70,15 @@ class NoNorm(eqx.Module):
     def __call__(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
         """Return x."""
         return x_TD
+
+
+def fuses(x_TD: Float[Array, "T D"]) -> bool:
+    """Return whether an addition and its norm are one kernel: wide streams in bfloat16 on a GPU.
+
+    What stands around a narrow one, XLA takes into the products themselves.
+    """
+    wide = x_TD.dtype == jnp.bfloat16 and x_TD.shape[-1] >= 256
+    return wide and jax.default_backend() == "gpu" and has_triton()
 
 
 FeatureNorm = RMSNorm | LayerNorm | NoNorm
