@@ -19,31 +19,35 @@ from bestguess.rolls.sources import SOURCES, dice, source_of
 from bestguess.rolls.sources.base import measured
 from bestguess.rolls.sources.chains import Hmm, Markov
 from bestguess.rolls.sources.chance import Deck, Halves, Iid, NoisyParity, Repeat
-from bestguess.rolls.sources.congruential import Lcg, Pcg, jump, pcg32
+from bestguess.rolls.sources.congruential import Lcg, Pcg, jump, pcg_set_up, xsh_rr
 from bestguess.rolls.sources.cycles import Periodic, Renewal
 from bestguess.rolls.sources.dice import DiceHmac
-from bestguess.rolls.sources.linear import Lfsr, Mt19937, Span, Xorshift
+from bestguess.rolls.sources.drifting import Drift
+from bestguess.rolls.sources.linear import Lfsr, Span, Xorshift
 from bestguess.rolls.sources.sha256 import Hmac
 from bestguess.rolls.sources.tables import Table, dirichlet
+from bestguess.rolls.sources.twister import Mt19937
 
 SMALL = {
     "iid": Iid(seed=1, alphabet=5, law="dirichlet"),
     "repeat": Repeat(seed=1, alphabet=5, lag=3, fraction=0.4),
     "halves": Halves(seed=1, alphabet=6, epsilon=-0.3),
     "deck": Deck(seed=1, alphabet=3, copies=2),
+    "drift": Drift(seed=1, alphabet=6, amount=0.4, period=90),
     "noisy-parity": NoisyParity(seed=1, alphabet=8, span=3, noise=0.1),
     "markov": Markov(seed=1, alphabet=3, order=2, concentration=0.7),
     "hmm": Hmm(seed=1, alphabet=5, states=3, stay=0.7),
     "renewal": Renewal(seed=1, alphabet=3, longest=5),
     "periodic": Periodic(seed=1, alphabet=5, period=7, noise=0.2),
     "lcg": Lcg(seed=1, modulus=1 << 10, multiplier=21, increment=7, drop=7),
+    "pcg": Pcg(seed=1, state_bits=10, bits=3),
     "lfsr": Lfsr(seed=1, degree=5, tap=3, bits=3),
     "xorshift": Xorshift(seed=1, bits=5),
     "mt19937": Mt19937(seed=1, bits=3),
     "dice-hmac": DiceHmac(seed=1),
 }
 every_source = pytest.mark.parametrize("name", list(SOURCES))
-with_oracle = pytest.mark.parametrize("name", [name for name in SMALL if SOURCES[name].has_oracle()])
+with_oracle = pytest.mark.parametrize("name", [name for name in SMALL if SMALL[name].has_oracle])
 
 
 def values_of(source, n: int) -> np.ndarray:
@@ -96,8 +100,8 @@ def test_an_oracle_is_a_distribution_and_sees_no_future(name):
 @pytest.mark.parametrize(
     "source",
     [
-        SMALL["repeat"], SMALL["halves"], SMALL["noisy-parity"], SMALL["markov"], SMALL["renewal"], SMALL["deck"],
-        Iid(seed=2, alphabet=9, law="zipf"), Hmm(seed=3, alphabet=9, states=3, stay=0.9),
+        SMALL["repeat"], SMALL["halves"], SMALL["drift"], SMALL["noisy-parity"], SMALL["markov"], SMALL["renewal"],
+        SMALL["deck"], Iid(seed=2, alphabet=9, law="zipf"), Hmm(seed=3, alphabet=9, states=3, stay=0.9),
         Periodic(seed=2, alphabet=5, period=7, noise=0.3), Repeat(seed=1, alphabet=977), DiceHmac(seed=4),
     ],
     ids=lambda source: source.name,
@@ -222,6 +226,24 @@ def test_periodic_beside_all_phases():
         assert np.exp(log_likelihood(source, values)[-1]) == pytest.approx(total, rel=1e-9)
 
 
+def test_drift_beside_its_definition():
+    source = Drift(seed=3, alphabet=6, amount=0.3, period=8)
+    upper = [0.2, 0.35, 0.5, 0.65, 0.8, 0.65, 0.5, 0.35]
+    for index in (0, 5, 803):
+        p = np.exp(source.predict(np.zeros(9, np.uint16), index))
+        for t in range(9):
+            assert p[t] == pytest.approx(np.repeat([1 - upper[(index + t) % 8], upper[(index + t) % 8]], 3) / 3)
+    often = (values_of(source, 80_000).reshape(-1, 8) >= 3).mean(axis=0)
+    np.testing.assert_allclose(often, upper, atol=5 * (0.25 / 10_000) ** 0.5)
+    binary = -np.mean([p * math.log2(p) + (1 - p) * math.log2(1 - p) for p in upper])
+    floor = source.floor()
+    assert floor.bits == pytest.approx(math.log2(3) + binary, abs=1e-8)
+    high = np.mean([max(p, 1 - p) for p in upper])
+    assert floor.top == pytest.approx({1: high / 3, 3: high, 5: high + (1 - high) * 2 / 3})
+    # A period longer than the floor's grid comes to the same as one on it.
+    assert Drift(period=1 << 30).floor().bits == pytest.approx(Drift(period=1 << 16).floor().bits, abs=1e-6)
+
+
 def test_repeat_and_halves_beside_their_definitions():
     source = SMALL["repeat"]
     p = np.exp(source.predict(np.array([0, 1, 2, 3, 1], np.uint16)))
@@ -274,18 +296,19 @@ def test_lfsr_beside_all_registers():
     index=st.sampled_from([0, 7, 95, 9_990, 99_995, 10**9 - 3, 123_456_789]),
     seed=st.integers(0, 3),
     server=st.sampled_from(["", "s", "s" * 65]),
+    client=st.sampled_from(["", "a client", "c" * 45, "c" * 54, "c" * 200]),
 )
 @settings(deadline=None, max_examples=20)
-def test_dice_beside_the_standard_library(index, seed, server):
-    source = DiceHmac(seed=seed, client_seed="a client", server_seed=server)
+def test_dice_beside_the_standard_library(index, seed, server, client):
+    source = DiceHmac(seed=seed, client_seed=client, server_seed=server)
     expected = []
     for nonce in range(index, index + 20):
-        digest = hmac.new(source.server_seed.encode(), f"a client:{nonce}:0".encode(), hashlib.sha256).digest()
+        digest = hmac.new(source.server_seed.encode(), f"{client}:{nonce}:0".encode(), hashlib.sha256).digest()
         u = sum(byte / 256 ** (k + 1) for k, byte in enumerate(digest[:4]))
         expected.append(math.floor(u * 10_001))
     assert source.at(index, 20).tolist() == expected
     hmac_of = Hmac(source.server_seed.encode())
-    together = [source.together(hmac_of, *ends) for ends in dice._stretches(index, index + 20)]
+    together = [source.together(hmac_of, *ends) for ends in dice.stretches(index, index + 20)]
     assert np.concatenate(together).tolist() == expected
 
 
@@ -297,37 +320,64 @@ def test_dice_are_the_same_from_hashlib_and_from_arrays(faster, monkeypatch):
     assert hashlib.sha256(found.tobytes()).hexdigest()[:12] == "3172816d97f7"
 
 
-@given(key=st.binary(max_size=100), message=st.binary(min_size=1, max_size=Hmac.LONGEST))
+@given(key=st.binary(max_size=100), message=st.binary(min_size=1, max_size=200), data=st.data())
 @settings(deadline=None, max_examples=30)
-def test_any_key_and_message(key, message):
-    columns = [*message[:-1], np.array([message[-1], 0], np.uint8)]
+def test_any_key_and_message(key, message, data):
+    differs = data.draw(st.integers(0, len(message) - 1))
+    columns = [*message[:differs], np.array([message[differs], 0], np.uint8), *message[differs + 1 :]]
     digest = hmac.new(key, message, hashlib.sha256).digest()
     assert int(Hmac(key).first_words(columns)[0]) == int.from_bytes(digest[:4], "big")
 
 
 def test_the_dice_s_floor():
     source = DiceHmac()
-    words_of = np.rint(source.probabilities() * 2**32).astype(int)
+    words_of = np.rint(source.law_p * 2**32).astype(int)
     assert set(words_of.tolist()) == {429_453, 429_454}
     assert words_of.sum() == 2**32
     assert math.log2(10_001) - source.floor().bits == pytest.approx(6.6e-13, abs=4e-13)
     assert round(source.floor().bits, 6) == 13.287857
-    with pytest.raises(UserError, match="--client-seed"):
-        DiceHmac(client_seed="x" * 33)
     assert DiceHmac(server_seed="known").at(0, 9).tolist() != source.at(0, 9).tolist()
 
 
 def test_pcg_is_the_reference_s_demo():
     """The first outputs that `pcg32-demo` prints for state 42 and stream 54."""
     expected = [0xA15C02B7, 0x7B47F409, 0xBA1D3330, 0x83D2F293, 0xBFA4784B, 0xCBED606E]
-    assert pcg32(42, 54, 0, 6).tolist() == expected
-    assert pcg32(42, 54, 4, 2).tolist() == expected[4:]
+    state, increment = pcg_set_up(42, 54, 64)
+    states = [state]
+    for _ in range(5):
+        states.append((6364136223846793005 * states[-1] + increment) % 2**64)
+    assert xsh_rr(np.array(states, np.uint64), 64).tolist() == expected
+    source = Pcg(seed=3)
+    assert source.at(0, 6).tolist() == source.shown(source.after(np.array([source.first()], np.uint64), 0)).tolist() + [
+        int(source.shown(source.after(np.array([source.first()], np.uint64), steps))[0]) for steps in range(1, 6)
+    ]
+
+
+@pytest.mark.parametrize(("bits", "shift", "drop", "turn"), [(16, 5, 5, 13), (32, 10, 12, 28), (64, 18, 27, 59)])
+def test_small_pcgs_have_the_published_shifts(bits, shift, drop, turn):
+    """`pcg_rotr_8(((state >> 5u) ^ state) >> 5u, state >> 13u)` and so on, in the reference's header."""
+    half, mask = bits // 2, (1 << bits // 2) - 1
+    states = np.random.default_rng(1).integers(0, 1 << bits, 300, np.uint64, endpoint=False)
+    for state, output in zip(states.tolist(), xsh_rr(states, bits).tolist()):
+        mixed, by = ((state >> shift ^ state) >> drop) & mask, state >> turn
+        assert output == (mixed >> by | mixed << (-by % half)) & mask
+
+
+def test_a_small_pcg_visits_all_states():
+    for bits in (8, 10, 16):
+        source = Pcg(seed=2, state_bits=bits, bits=1)
+        states, x = set(), np.array([source.first()], np.uint64)
+        for _ in range(1 << min(bits, 10)):
+            states.add(int(x[0]))
+            x = source.after(x)
+        assert len(states) == 1 << min(bits, 10)
+        assert int(source.after(x, (1 << bits) - len(states))[0]) == source.first()
 
 
 def test_lcgs_step_by_step():
     for source in (Lcg(seed=3), Lcg(seed=3, modulus=2**31 - 1, multiplier=48_271, increment=0, drop=23),
                    Lcg(seed=3, modulus=2**32, multiplier=1_664_525, increment=1_013_904_223, drop=16)):  # fmt: skip
-        x, expected = source._first(), []
+        x, expected = source.first(), []
         for _ in range(300):
             expected.append(x >> source.drop)
             x = (source.multiplier * x + source.increment) % source.modulus
@@ -446,5 +496,5 @@ def test_a_parameter_that_a_source_does_not_have():
         source_of("hm", 0, {})
     with pytest.raises(ValueError, match="GiB"):
         Iid(alphabet=65_536).predict(np.zeros(1 << 12, np.uint16))
-    with pytest.raises(NotImplementedError, match="no oracle"):
+    with pytest.raises(ValueError, match="more than 2\\^24"):
         Pcg().predict(np.zeros(3, np.uint16))

@@ -21,6 +21,8 @@ State = dict[str, Any]
 """Position in a source, as JSON values."""
 _LARGEST = 1 << 27
 """Most numbers in a prediction: 1 GiB."""
+_PIECE = 1 << 20
+"""Fewest values in a piece of `log_p`."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,65 @@ class Source(abc.ABC):
         """Return ln p of every value given those before it, float64 [n, classes]; −∞ for impossible values.
 
         values: consecutive values of the source, uint16 [n]. index: of the first; the values before it are unknown.
+        What follows a value that is impossible is unspecified, here and in the methods below.
         """
         raise NotImplementedError(f"{self.name}: no oracle is computable")
 
-    @classmethod
-    def has_oracle(cls) -> bool:
-        """Return whether the source has an oracle."""
-        return cls.predict is not Source.predict
+    def predict_windows(self, windows: np.ndarray, indexes: np.ndarray) -> np.ndarray:
+        """Return `predict` of each window, float64 [n, T, classes]; it may be read-only. ValueError above 1 GiB.
+
+        windows: consecutive values, uint16 [n, T]. indexes: of the windows' first values, int64 [n]; the values
+        before a window are unknown, also if another window has them.
+        """
+        n, length = windows.shape
+        check_size(self, n * length)
+        check_values(self, windows)
+        if indexes.shape != (n,):
+            raise ValueError(f"{n} windows have {n} first indexes, not an array of shape {indexes.shape}")
+        return self._predict_windows(windows, indexes)
+
+    def _predict_windows(self, windows: np.ndarray, indexes: np.ndarray) -> np.ndarray:
+        n, length = windows.shape
+        found = np.empty((n, length, self.classes))
+        for i, (window, index) in enumerate(zip(windows, indexes.tolist())):
+            found[i] = self.predict(window, index)
+        return found
+
+    @property
+    def has_oracle(self) -> bool:
+        """Whether `predict`, `predict_windows` and `log_p` can be computed."""
+        return type(self).predict is not Source.predict
+
+    @property
+    def reach(self) -> int:
+        """Number of earlier values that determine the law of a value as well as all of them do."""
+        raise NotImplementedError(f"{self.name}: no oracle is computable")
+
+    def memory(self, index: int) -> int:
+        """Return how many of the values before `index` `log_p` needs."""
+        return min(index, self.reach)
+
+    def log_p(self, values: np.ndarray, index: int, before: np.ndarray) -> np.ndarray:
+        """Return ln p of each value itself given all values before it in the file, float64 [n]; −∞ if impossible.
+
+        values: uint16 [n]. index: of the first. before: the values before it, `memory(index)` of them or more, uint16
+        [m]; ValueError for fewer.
+        """
+        wanted, n = self.memory(index), len(values)
+        if not wanted <= len(before) <= index:
+            raise ValueError(f"{self.name}: {wanted} to {index} values before index {index} are needed")
+        line = np.concatenate([before[len(before) - wanted :], values])
+        check_values(self, line)
+        size, found = max(_PIECE, wanted), np.empty(n)
+        for first in range(0, n, size):
+            past = self.memory(index + first)
+            part = line[wanted + first - past : wanted + first + size]
+            found[first : first + size] = self.log_p_within(part, index + first - past)[past:]
+        return found
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return `predict`'s ln p of each value itself, float64 [n], without that of the other values."""
+        raise NotImplementedError(f"{self.name}: no oracle is computable")
 
     def parameters(self) -> dict[str, Any]:
         """Return the fields by name, without the seed."""
@@ -101,20 +155,69 @@ class IndexedSource(Source):
         return self.at(state["index"], count), {"index": state["index"] + count}
 
 
-def log_p_of(source: Source, n: int, fill: float = -np.inf) -> np.ndarray:
-    """Return an array for a prediction, float64 [n, classes]. ValueError above 1 GiB."""
+class WindowedSource(Source):
+    """A source whose oracle handles many windows at once; `predict` is that of one window."""
+
+    def predict(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of every value given those before it, float64 [n, classes]."""
+        return self.predict_windows(values[None], np.array([index]))[0]
+
+    @abc.abstractmethod
+    def _predict_windows(self, windows: np.ndarray, indexes: np.ndarray) -> np.ndarray: ...
+
+
+class IndependentSource(WindowedSource, IndexedSource):
+    """A source of independent values of one law."""
+
+    @property
+    @abc.abstractmethod
+    def law_p(self) -> np.ndarray:
+        """Probability of each value, float64 [classes]."""
+
+    @property
+    def reach(self) -> int:
+        """0: the past does not help."""
+        return 0
+
+    def _predict_windows(self, windows: np.ndarray, indexes: np.ndarray) -> np.ndarray:
+        """Return a read-only view of one row."""
+        return np.broadcast_to(log_of(self.law_p), (*windows.shape, self.classes))
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of each value itself, float64 [n]."""
+        return log_of(self.law_p)[values]
+
+
+def check_size(source: Source, n: int) -> None:
+    """Raise ValueError if `n` predictions take more than 1 GiB."""
     if n * source.classes > _LARGEST:
         raise ValueError(
             f"{n} predictions of {source.classes} classes take {n * source.classes / 2**27:.1f} GiB; ask for fewer"
         )
+
+
+def check_values(source: Source, values: np.ndarray) -> None:
+    """Raise ValueError if the source has no such values."""
+    if values.size and values.max() >= source.classes:
+        raise ValueError(f"{source.name}: has values 0 to {source.classes - 1}, not {values.max()}")
+
+
+def log_p_of(source: Source, n: int, fill: float = -np.inf) -> np.ndarray:
+    """Return an array for a prediction, float64 [n, classes]. ValueError above 1 GiB."""
+    check_size(source, n)
     return np.full((n, source.classes), fill)
 
 
-def uniform_log_p(source: Source, n: int, row: np.ndarray) -> np.ndarray:
-    """Return the same prediction `n` times, float64 [n, classes]."""
-    found = log_p_of(source, n)
-    found[:] = row
-    return found
+def overlapping(values: np.ndarray, reach: int, length: int) -> np.ndarray:
+    """Return windows of `reach + length` values that begin every `length` values; the last is padded with zeros."""
+    count = max(1, -(-(len(values) - reach) // length))
+    line = np.concatenate([values, np.zeros(max(0, reach + count * length - len(values)), values.dtype)])
+    return np.lib.stride_tricks.sliding_window_view(line, reach + length)[::length][:count]
+
+
+def joined(windows: np.ndarray, reach: int, n: int) -> np.ndarray:
+    """Return the first `n` numbers of the line that `overlapping` cut, without the first `reach` of later windows."""
+    return np.concatenate([windows[0, :reach], windows[:, reach:].ravel()])[:n]
 
 
 def log_of(p: np.ndarray | float) -> np.ndarray:

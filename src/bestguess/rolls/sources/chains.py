@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -12,23 +14,28 @@ import numpy as np
 from bestguess.rolls.counter import words
 from bestguess.rolls.sources.base import (
     Floor,
-    Source,
     State,
+    WindowedSource,
     check,
     check_alphabet,
+    joined,
     log_of,
-    log_p_of,
     measured,
+    overlapping,
 )
 from bestguess.rolls.sources.tables import Table, dirichlet, scaled
 
 _LARGEST_TABLE = 1 << 24
 _SIMULATED = 1 << 16
 """Number of values for the floor of a hidden Markov chain."""
+_LONGEST = 1 << 20
+"""Most values for which the filter of a hidden Markov chain runs before its first prediction."""
+_NATS = 40.0
+"""The filter's first law is forgotten when its effect on ln p is below e^−40."""
 
 
 @dataclass(frozen=True)
-class Markov(Source):
+class Markov(WindowedSource):
     """A stationary Markov chain whose rows are drawn once from a Dirichlet."""
 
     name: ClassVar[str] = "markov"
@@ -109,25 +116,52 @@ class Markov(Source):
         top = {k: float(self.stationary @ ordered[:, :k].sum(axis=1)) for k in (1, 3, 5)}
         return Floor(float(self.stationary @ entropy), says="the chain's entropy rate", top=top)
 
-    def predict(self, values: np.ndarray, index: int = 0) -> np.ndarray:
-        """Return the context's row, or the mean over possible contexts for the first `order` values, [n, classes]."""
-        found, law = log_p_of(self, len(values)), self.stationary
-        first = values[: self.order]
-        for i, value in enumerate(first):
-            joint = law[:, None] * self.table.p
-            found[i] = log_of(joint.sum(axis=0))
-            joint[:, np.arange(self.alphabet) != value] = 0
-            law = self._step(joint)
-            law /= law.sum()
-        context = np.zeros(max(0, len(values) - self.order), np.int64)
-        for lag in range(self.order, 0, -1):
-            context = context * self.alphabet + values[self.order - lag : len(values) - lag]
-        found[len(first) :] = log_of(self.table.p)[context]
+    def _rows_after(self, known: int) -> np.ndarray:
+        """Return the law of the next value given the last `known` values, `order` at most, [alphabet^known, alphabet].
+
+        With fewer than `order` known, the stationary law of `known + 1` consecutive values gives it.
+        """
+        if known == self.order:
+            return self.table.p
+        joint = self.stationary.reshape(-1, self.alphabet**known, self.alphabet).sum(axis=0)
+        total = joint.sum(axis=1, keepdims=True)
+        return np.divide(joint, total, out=np.full(joint.shape, 1 / self.alphabet), where=total > 0)
+
+    def _context(self, windows: np.ndarray, known: int) -> np.ndarray:
+        """Return the row of `_rows_after` for each value that has `known` values before it, int64 [n, T − known]."""
+        length = windows.shape[1]
+        context = np.zeros((len(windows), max(0, length - known)), np.int64)
+        if length <= known:
+            return context
+        for lag in range(known, 0, -1):
+            context = context * self.alphabet + windows[:, known - lag : length - lag]
+        return context
+
+    def _predict_windows(self, windows: np.ndarray, indexes: np.ndarray) -> np.ndarray:
+        """Return the context's row; for the first `order` values that of the shorter context."""
+        n, length = windows.shape
+        found = np.empty((n, length, self.alphabet))
+        for t in range(min(self.order, length)):
+            found[:, t] = log_of(self._rows_after(t))[self._context(windows, t)[:, 0]]
+        found[:, self.order :] = log_of(self.table.p)[self._context(windows, self.order)]
+        return found
+
+    @property
+    def reach(self) -> int:
+        """The order."""
+        return self.order
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of each value itself, float64 [n]."""
+        found = np.empty(len(values))
+        for t in range(min(self.order, len(values))):
+            found[t] = log_of(self._rows_after(t)[self._context(values[None, : t + 1], t)[0, 0], values[t]])
+        found[self.order :] = log_of(self.table.p[self._context(values[None], self.order)[0], values[self.order :]])
         return found
 
 
 @dataclass(frozen=True)
-class Hmm(Source):
+class Hmm(WindowedSource):
     """A hidden Markov chain: the state stays or jumps to any other state; each state has a law of values."""
 
     name: ClassVar[str] = "hmm"
@@ -177,16 +211,51 @@ class Hmm(Source):
             found.bits, found.standard_error, f"mean loss of the forward filter over {size:,} values", None, found.top
         )
 
-    def predict(self, values: np.ndarray, index: int = 0) -> np.ndarray:
-        """Return the forward filter's prediction, float64 [n, classes]."""
-        found, p = log_p_of(self, len(values)), self.table.p
-        law = np.full(self.states, 1 / self.states)
-        laws = np.empty((len(values), self.states))
-        leave = (1 - self.stay) / (self.states - 1)
-        for i, value in enumerate(values):
-            laws[i] = law
-            law = law * p[:, value]
-            law = law / law.sum()
-            law = leave + (self.stay - leave) * law
-        found[:] = log_of(laws @ p)
-        return found
+    def _filter(self, windows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield by position: the law of the hidden state given the values before, [n, states], and P(value), [n]."""
+        by_value = np.ascontiguousarray(self.table.p.T)
+        law = np.full((len(windows), self.states), 1 / self.states)
+        for values in windows.T:
+            joint = law * by_value[values]
+            total = joint.sum(axis=1)
+            yield law, total
+            if not total.all():  # impossible values: begin again after them
+                joint[total == 0], total = 1.0, np.where(total > 0, total, self.states)
+            law = self._leave + (self.stay - self._leave) * (joint / total[:, None])
+
+    @property
+    def _leave(self) -> float:
+        """Probability of a jump to each other state."""
+        return (1 - self.stay) / (self.states - 1)
+
+    def _predict_windows(self, windows: np.ndarray, indexes: np.ndarray) -> np.ndarray:
+        """Return the forward filter's prediction."""
+        found, p = np.empty((*windows.shape, self.alphabet)), self.table.p
+        for t, (law, _) in enumerate(self._filter(windows)):
+            found[:, t] = law @ p
+        with np.errstate(divide="ignore"):
+            return np.log(found, out=found)
+
+    @property
+    def reach(self) -> int:
+        """Number of values after which the filter has forgotten its first law, at most 2^20; numerically exact.
+
+        A step of the chain contracts Hilbert's distance of two laws by tanh(Δ/4) (Birkhoff), with e^Δ the square of
+        the ratio of `stay` to the probability of a jump to a given state; an observation leaves it as it is.
+        """
+        contraction = abs(self.stay - self._leave) / (self.stay + self._leave)
+        if contraction < 1e-12:
+            return 1
+        if contraction > 1 - 1e-12:
+            return _LONGEST
+        return min(_LONGEST, 2 + math.ceil((_NATS + 4) / -math.log(contraction)))
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of each value itself, float64 [n], from parallel filters that begin `reach` values earlier."""
+        reach = min(self.reach, len(values))
+        parts = max(1, min(64, len(values) // (4 * self.reach)))
+        windows = overlapping(values, reach, max(1, -(-(len(values) - reach) // parts)))
+        found = np.empty(windows.shape)
+        for t, (_, total) in enumerate(self._filter(windows)):
+            found[:, t] = total
+        return log_of(joined(found, reach, len(values)))

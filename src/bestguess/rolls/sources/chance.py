@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import cached_property
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from scipy.special import gammaln
@@ -11,28 +12,31 @@ from scipy.special import gammaln
 from bestguess.rolls.counter import words
 from bestguess.rolls.sources.base import (
     Floor,
+    IndependentSource,
     IndexedSource,
     Source,
     State,
+    WindowedSource,
     check,
     check_alphabet,
     log_of,
     log_p_of,
     top_masses,
-    uniform_log_p,
 )
 from bestguess.rolls.sources.tables import Table, dirichlet, scaled
 
 _LARGEST_DECK = 1 << 20
+_Law = Literal["uniform", "zipf", "dirichlet"]
+LAWS: tuple[str, ...] = get_args(_Law)
 
 
 @dataclass(frozen=True)
-class Iid(IndexedSource):
+class Iid(IndependentSource):
     """Independent values of one law. The past does not help."""
 
     name: ClassVar[str] = "iid"
     alphabet: int = 64
-    law: Literal["uniform", "zipf", "dirichlet"] = "uniform"
+    law: _Law = "uniform"
     exponent: float = 1.0
     """Exponent of zipf: p(u) ∝ (u + 1)^−exponent."""
     concentration: float = 0.3
@@ -49,8 +53,9 @@ class Iid(IndexedSource):
         """The alphabet."""
         return self.alphabet
 
+    @cached_property
     def table(self) -> Table:
-        """Return the law, one row."""
+        """The law, one row."""
         match self.law:
             case "uniform":
                 return Table(np.ones((1, self.alphabet)))
@@ -60,17 +65,18 @@ class Iid(IndexedSource):
 
     def at(self, index: int, count: int) -> np.ndarray:
         """Return `count` values from `index` on, uint16."""
-        return self.table().draw(words(self.seed, 0, index, count))
+        return self.table.draw(words(self.seed, 0, index, count))
 
     def floor(self) -> Floor:
         """Return the law's entropy."""
-        p = self.table().p
+        p = self.table.p
         positive = p[p > 0]
         return Floor(-float(positive @ np.log2(positive)) + 0.0, says="the entropy of one value", top=top_masses(p))
 
-    def predict(self, values: np.ndarray, index: int = 0) -> np.ndarray:
-        """Return the law for every value, float64 [n, classes]."""
-        return uniform_log_p(self, len(values), log_of(self.table().p[0]))
+    @property
+    def law_p(self) -> np.ndarray:
+        """Probability of each value, float64 [classes]."""
+        return self.table.p[0]
 
 
 @dataclass(frozen=True)
@@ -127,10 +133,27 @@ class Repeat(Source):
     def predict(self, values: np.ndarray, index: int = 0) -> np.ndarray:
         """Return (1 − ρ)/K for each value, and ρ more for that of `lag` steps before, float64 [n, classes]."""
         n = len(values)
-        found = log_p_of(self, n, fill=float(log_of(np.array((1 - self.fraction) / self.alphabet))))
+        found = log_p_of(self, n, fill=float(self._levels[0]))
         found[: self.lag] = -np.log(self.alphabet)
         t = np.arange(self.lag, n)
-        found[t, values[: max(0, n - self.lag)]] = np.log(self.fraction + (1 - self.fraction) / self.alphabet + 1e-300)
+        found[t, values[: max(0, n - self.lag)]] = self._levels[1]
+        return found
+
+    @property
+    def _levels(self) -> np.ndarray:
+        """Return ln p of a value other than that of `lag` steps before, and of that value."""
+        other = (1 - self.fraction) / self.alphabet
+        return log_of(np.array([other, self.fraction + other]))
+
+    @property
+    def reach(self) -> int:
+        """The lag."""
+        return self.lag
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of each value itself, float64 [n]."""
+        found = np.full(len(values), -np.log(self.alphabet))
+        found[self.lag :] = self._levels[(values[self.lag :] == values[: -self.lag]).astype(int)]
         return found
 
 
@@ -183,9 +206,20 @@ class Halves(Source):
         found[1:] = log_of(self._rows())[values[:-1] // (self.alphabet // 2)]
         return found
 
+    @property
+    def reach(self) -> int:
+        """1."""
+        return 1
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of each value itself, float64 [n]."""
+        found = np.full(len(values), -np.log(self.alphabet))
+        found[1:] = log_of(self._rows())[values[:-1] // (self.alphabet // 2), values[1:]]
+        return found
+
 
 @dataclass(frozen=True)
-class Deck(IndexedSource):
+class Deck(WindowedSource, IndexedSource):
     """A shuffled deck dealt to its end, then shuffled again: predictable towards the end of each deck."""
 
     name: ClassVar[str] = "deck"
@@ -226,19 +260,42 @@ class Deck(IndexedSource):
             top = {k: float(np.mean(np.minimum(1, k / left))) for k in (1, 3, 5)}
         return Floor(float(nats / np.log(2) / self.cards), says="log2 of a deck's number of orders, per card", top=top)
 
-    def predict(self, values: np.ndarray, index: int = 0) -> np.ndarray:
-        """Return the fraction of each value among the unseen cards, float64 [n, classes].
+    def _predict_windows(self, windows: np.ndarray, indexes: np.ndarray) -> np.ndarray:
+        """Return the fraction of each value among the unseen cards.
 
-        Cards dealt before `index` count as unseen: the order of a deck is exchangeable.
+        Cards dealt before a window count as unseen: the order of a deck is exchangeable.
         """
-        found = log_p_of(self, len(values))
-        left = np.full(self.alphabet, float(self.copies))
-        for i, value in enumerate(values):
-            if (index + i) % self.cards == 0:
-                left[:] = self.copies
-            found[i] = log_of(left / left.sum())
-            left[value] -= 1
+        n, length = windows.shape
+        found = np.empty((n, length, self.alphabet))
+        left = np.full((n, self.alphabet), float(self.copies))
+        for t in range(length):
+            left[(indexes + t) % self.cards == 0] = self.copies
+            found[:, t] = log_of(np.maximum(left, 0) / left.sum(axis=1, keepdims=True))
+            left[np.arange(n), windows[:, t]] -= 1
         return found
+
+    @property
+    def reach(self) -> int:
+        """One card less than a deck."""
+        return self.cards - 1
+
+    def memory(self, index: int) -> int:
+        """Return the number of cards dealt from the deck of `index` before it."""
+        return index % self.cards
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of each card itself, float64 [n]."""
+        place = index + np.arange(len(values))
+        deck = place // self.cards
+        # Cards of one deck and value stand together, in the order dealt: the number of earlier ones is a difference.
+        together = np.lexsort((values, deck))
+        new = np.ones(len(values), bool)
+        new[1:] = (np.diff(deck[together]) != 0) | (np.diff(values[together].astype(np.int64)) != 0)
+        rank = np.arange(len(values))
+        dealt = np.empty(len(values), np.int64)
+        dealt[together] = rank - np.maximum.accumulate(np.where(new, rank, 0))
+        unseen = self.cards - (place - np.maximum(deck * self.cards, index))
+        return log_of(np.maximum(self.copies - dealt, 0) / unseen)
 
 
 @dataclass(frozen=True)
@@ -299,4 +356,18 @@ class NoisyParity(Source):
         if len(values) > self.span:
             parity = self._parity(values.astype(np.int64) >> 1 & 1)[: len(values) - self.span]
             found[self.span :] = levels[(np.arange(self.alphabet) & 1) ^ parity[:, None]]
+        return found
+
+    @property
+    def reach(self) -> int:
+        """The span."""
+        return self.span
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of each value itself, float64 [n]."""
+        found = np.full(len(values), -np.log(self.alphabet))
+        if len(values) > self.span:
+            parity = self._parity(values.astype(np.int64) >> 1 & 1)[: len(values) - self.span]
+            levels = log_of(np.array([1 - self.noise, self.noise]) / (self.alphabet / 2))
+            found[self.span :] = levels[(values[self.span :] & 1) ^ parity]
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -14,6 +15,7 @@ from bestguess.rolls.sources.base import (
     IndexedSource,
     Source,
     State,
+    WindowedSource,
     check,
     check_alphabet,
     log_of,
@@ -21,6 +23,13 @@ from bestguess.rolls.sources.base import (
     top_masses,
 )
 from bestguess.rolls.sources.tables import scaled
+
+_NATS = 60.0
+"""Phases whose likelihood is e^−60 of the largest are dropped."""
+_BLOCK = 1 << 18
+"""Numbers in a block of phases by time."""
+_LONGEST = 1 << 24
+"""Most values that `log_p` needs to know the phase."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +104,23 @@ class Renewal(Source):
         found[first + 1 :] = log_of(self._rows(t - 1 - last))
         return found
 
+    @property
+    def reach(self) -> int:
+        """The longest gap."""
+        return self.longest
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of each value itself, float64 [n]."""
+        t = np.arange(len(values))
+        last = np.maximum.accumulate(np.concatenate([[-1], np.where(values > 0, t, -1)]))[:-1]
+        # Values since the last renewal, or since the first value: as in `predict`.
+        age = np.minimum(t - 1 - last, self.longest - 1)
+        due = np.where(last >= 0, 1 / (self.longest - age), 2 / (self.longest - age + 1))
+        return log_of(np.where(values > 0, due / (self.alphabet - 1), 1 - due))
+
 
 @dataclass(frozen=True)
-class Periodic(IndexedSource):
+class Periodic(WindowedSource, IndexedSource):
     """A repeated pattern of uniform values with a random phase; noise replaces a value by a uniform one."""
 
     name: ClassVar[str] = "periodic"
@@ -145,14 +168,65 @@ class Periodic(IndexedSource):
             top=top_masses(p),
         )
 
-    def predict(self, values: np.ndarray, index: int = 0) -> np.ndarray:
-        """Return the prediction of a Bayes filter over all phases, float64 [n, classes]."""
-        found = log_p_of(self, len(values))
-        weight = np.full(self.period, 1 / self.period)  # by the index in the pattern of the next value
-        chance = self.noise / self.alphabet
-        for i, value in enumerate(values):
-            mass = np.bincount(self.pattern, weight, self.alphabet)
-            found[i] = log_of(chance + (1 - self.noise) * mass)
-            weight = weight * (chance + (1 - self.noise) * (self.pattern == value))
-            weight = np.roll(weight / weight.sum(), 1)
+    @property
+    def _chances(self) -> tuple[float, float]:
+        """P(value) at a given phase: of a value other than the pattern's, and of the pattern's."""
+        return self.noise / self.alphabet, self.noise / self.alphabet + 1 - self.noise
+
+    def _predict_windows(self, windows: np.ndarray, indexes: np.ndarray) -> np.ndarray:
+        """Return the prediction of a Bayes filter over the phases, without those that are e^−60 as likely as the rest.
+
+        After a few values few pairs of a window and a phase are left, so they are kept as three lists.
+        """
+        n, length = windows.shape
+        miss, hit = self._chances
+        found = np.full((n, length, self.alphabet), float(log_of(miss)))
+        row, phase = (one.ravel() for one in np.indices((n, self.period)))
+        weight = np.full(n * self.period, 1 / self.period)
+        for t in range(length):
+            shown = self.pattern[(phase + t) % self.period]
+            place, which = np.unique(row * self.alphabet + shown, return_inverse=True)
+            mass = np.bincount(which, weight, len(place))
+            found[place // self.alphabet, t, place % self.alphabet] = log_of(miss + (hit - miss) * mass)
+            weight *= np.where(shown == windows[row, t], hit, miss)
+            weight /= np.maximum(np.bincount(row, weight, n), 1e-300)[row]
+            kept = weight > math.exp(-_NATS)
+            row, phase, weight = row[kept], phase[kept], weight[kept]
+        return found
+
+    @property
+    def reach(self) -> int:
+        """Number of values that tell the phase, at most 2^24: a period without noise.
+
+        With noise, four times those that give 60 nats and the log of the number of phases, if the pattern at one
+        phase is as unlike that at another as a new pattern would be.
+        """
+        if not self.noise or self.period == 1:
+            return self.period
+        if self.noise == 1:
+            return 0
+        miss, hit = self._chances
+        nats = (1 - 1 / self.alphabet) * (hit - miss) * math.log(hit / miss)
+        wanted = 4 * (_NATS + math.log(self.period))
+        return math.ceil(wanted / nats) if nats * _LONGEST > wanted else _LONGEST
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of each value itself, float64 [n]: p is a ratio of two likelihoods summed over phases."""
+        found = np.full(len(values), -np.inf)
+        phases, weight = np.arange(self.period), np.full(self.period, -math.log(self.period))
+        logs, done = log_of(np.array(self._chances)), 0
+        while done < len(values) and len(phases):
+            part = values[done : done + max(1, _BLOCK // len(phases))]
+            place = (phases + done + np.arange(len(part))[:, None]) % self.period
+            likelihood = weight + np.cumsum(logs[(self.pattern[place] == part[:, None]).astype(int)], axis=0)
+            most = likelihood.max(axis=1)
+            possible = int((most > -np.inf).sum())  # those before the first impossible value
+            most, likelihood = most[:possible], likelihood[:possible]
+            total = most + np.log(np.exp(likelihood - most[:, None]).sum(axis=1))
+            found[done : done + possible] = np.diff(total, prepend=0.0)
+            if possible < len(part):
+                break
+            weight = likelihood[-1] - total[-1]
+            kept = weight > weight.max() - _NATS
+            phases, weight, done = phases[kept], weight[kept], done + len(part)
         return found

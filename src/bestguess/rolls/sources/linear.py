@@ -1,4 +1,4 @@
-"""Generators that are linear over GF(2): xorshift128, a linear feedback shift register, MT19937.
+"""Generators that are linear over GF(2): xorshift128, a linear feedback shift register; MT19937 is in `twister`.
 
 Each output bit is a sum, modulo 2, of bits of the first state. Elimination gives the number of new bits of an output,
 the bits that are sums of earlier ones, and the number of outputs that determine the state.
@@ -7,8 +7,7 @@ the bits that are sums of earlier ones, and the number of outputs that determine
 from __future__ import annotations
 
 import abc
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -16,42 +15,59 @@ from typing import ClassVar
 import numpy as np
 
 from bestguess.rolls.counter import words
-from bestguess.rolls.sources.base import Floor, IndexedSource, Source, State, check, log_p_of
+from bestguess.rolls.sources.base import Floor, IndexedSource, WindowedSource, check, joined, overlapping
 
 Form = int
 """A sum of state bits: bit i is set if state bit i is a term."""
 
 
 class Span:
-    """The span of linear forms with their values: the knowledge of a state."""
+    """The span of linear forms with a label each; the label of a sum is the sum of labels.
+
+    A label is an integer whose bits are summed modulo 2: the form's value, or a bit that names the form.
+    """
 
     def __init__(self, width: int) -> None:
         self._by_top: dict[int, int] = {}
-        self._value = 1 << width  # one more bit, for the value
+        self._width = width  # the label is in the bits above
 
     def __len__(self) -> int:
         return len(self._by_top)
 
-    def reduce(self, form: Form, value: int = 0) -> tuple[Form, int]:
-        """Return the form reduced by the span, and its value. The form is 0 if the span determines `form`."""
-        row = form | self._value * value
-        mask = self._value - 1
+    def reduce(self, form: Form, label: int = 0) -> tuple[Form, int]:
+        """Return the form reduced by the span, and its label. The form is 0 if the span determines `form`."""
+        row = form | label << self._width
+        mask = (1 << self._width) - 1
         while row & mask:
             basis = self._by_top.get((row & mask).bit_length())
             if basis is None:
                 break
             row ^= basis
-        return row & mask, row // self._value & 1
+        return row & mask, row >> self._width
 
-    def learn(self, form: Form, value: int = 0) -> bool:
-        """Add a form and its value; return whether it was new."""
-        rest, bit = self.reduce(form, value)
+    def learn(self, form: Form, label: int = 0) -> bool:
+        """Add a form and its label; return whether it was new."""
+        return bool(self.reduced(form, label)[0])
+
+    def reduced(self, form: Form, label: int = 0) -> tuple[Form, int]:
+        """Return the form and label reduced by the span, and add them if new."""
+        rest, label = self.reduce(form, label)
         if rest:
-            self._by_top[rest.bit_length()] = rest | self._value * bit
-        return bool(rest)
+            self._by_top[rest.bit_length()] = rest | label << self._width
+        return rest, label
 
 
-class LinearSource(Source):
+@dataclass(frozen=True)
+class Relations:
+    """What the bits of the values before tell of a value."""
+
+    new: int
+    """Number of bits of the value that they do not determine."""
+    sums: list[np.ndarray]
+    """Sets of bits that sum to 0 modulo 2: int64, bit `shown·i + j` is the j-th highest of value i. The last is new."""
+
+
+class LinearSource(WindowedSource):
     """A source whose values are bits of a GF(2)-linear generator; the first is an output's highest bit."""
 
     @property
@@ -97,35 +113,63 @@ class LinearSource(Source):
             known_after=len(new),
         )
 
-    def predict(self, values: np.ndarray, index: int = 0) -> np.ndarray:
-        """Return equal probabilities for all values consistent with those before, float64 [n, classes]."""
-        found, span = log_p_of(self, len(values)), Span(self.width)
-        for i, (value, bits) in enumerate(zip(values.tolist(), self.forms())):
-            allowed, new = self._allowed(span, bits)
-            found[i, allowed] = -new * np.log(2)
-            for place, form in enumerate(bits):
-                span.learn(form, value >> (self.shown - 1 - place) & 1)
+    @cached_property
+    def _elimination(self) -> tuple[Span, Iterator[list[Form]], list[Relations]]:
+        return Span(self.width), self.forms(), []
+
+    def relations(self, count: int) -> list[Relations]:
+        """Return the relations of the first `count` values; those between any consecutive values are the same."""
+        span, forms, found = self._elimination
+        while len(found) < count:
+            first, new, sums = len(found) * self.shown, 0, []
+            for bit, form in enumerate(next(forms), first):
+                rest, label = span.reduced(form, 1 << bit)
+                new += bool(rest)
+                if not rest:
+                    label_bytes = np.frombuffer(label.to_bytes(bit // 8 + 1, "little"), np.uint8)
+                    sums.append(np.flatnonzero(np.unpackbits(label_bytes, bitorder="little")))
+            found.append(Relations(new, sums))
+        return found[:count]
+
+    def _bits(self, windows: np.ndarray) -> np.ndarray:
+        """Return the bits of windows [n, T], packed along windows, uint8 [T·shown, ⌈n/8⌉]."""
+        places = np.arange(self.shown - 1, -1, -1, dtype=np.uint16)
+        bits = windows.T[:, None] >> places[:, None] & 1
+        return np.packbits(bits.astype(np.uint8).reshape(windows.shape[1] * self.shown, len(windows)), axis=1)
+
+    def _predict_windows(self, windows: np.ndarray, indexes: np.ndarray) -> np.ndarray:
+        """Return equal probabilities for all values consistent with those before."""
+        n, length = windows.shape
+        found, bits = np.empty((n, length, self.classes)), self._bits(windows)
+        value = np.arange(self.classes)
+        for t, known in enumerate(self.relations(length)):
+            # A value is possible if its own bits in each sum add up to the sum's earlier bits: one code for all sums.
+            code, wanted = np.zeros(self.classes, np.int32), np.zeros(n, np.int32)
+            for k, places in enumerate(known.sums):
+                earlier, own = places[places < t * self.shown], places[places >= t * self.shown] - t * self.shown
+                mask = sum(1 << self.shown - 1 - int(place) for place in own)
+                code |= (np.bitwise_count(value & mask) & 1).astype(np.int32) << k
+                total = np.bitwise_xor.reduce(bits[earlier], axis=0)
+                wanted |= np.unpackbits(total, count=n).astype(np.int32) << k
+            found[:, t] = np.where(code == wanted[:, None], -known.new * np.log(2), -np.inf)
         return found
 
-    def _allowed(self, span: Span, bits: list[Form]) -> tuple[np.ndarray, int]:
-        """Return which values are consistent with the span, bool [classes], and the number of new bits."""
-        value = np.arange(self.classes)
-        allowed = np.ones(self.classes, bool)
-        own: dict[
-            int, tuple[Form, int]
-        ] = {}  # new forms of this value by their top bit, and the bits of it in their sum
-        for place, form in enumerate(bits):
-            rest, known = span.reduce(form)
-            sums = 1 << (self.shown - 1 - place)
-            while rest:
-                met = own.get(rest.bit_length())
-                if met is None:
-                    own[rest.bit_length()] = rest, sums | known << self.shown
-                    break
-                rest, sums, known = rest ^ met[0], sums ^ (met[1] & self.classes - 1), known ^ (met[1] >> self.shown)
-            else:
-                allowed &= np.bitwise_count(value & sums) % 2 == known
-        return allowed, len(own)
+    @cached_property
+    def reach(self) -> int:
+        """Number of values that determine the state."""
+        return len(self.new_bits())
+
+    def log_p_within(self, values: np.ndarray, index: int = 0) -> np.ndarray:
+        """Return ln p of each value itself, float64 [n]: by windows, each with the `reach` values before it."""
+        reach = min(self.reach, len(values))
+        windows = overlapping(values, reach, max(1, min(max(64, reach), len(values) - reach)))
+        bits, found = self._bits(windows), np.empty(windows.shape)
+        for t, known in enumerate(self.relations(windows.shape[1])):
+            wrong = np.zeros(bits.shape[1], np.uint8)
+            for places in known.sums:
+                wrong |= np.bitwise_xor.reduce(bits[places], axis=0)
+            found[:, t] = np.where(np.unpackbits(wrong, count=len(windows)), -np.inf, -known.new * np.log(2))
+        return joined(found, reach, len(values))
 
 
 class LanedSource(LinearSource, IndexedSource):
@@ -312,82 +356,3 @@ class Lfsr(LanedSource):
                 line.append(line[-self.degree] ^ line[-self.tap])
             yield line[-self.bits :]
             line = line[-max(self.degree, self.bits) :]
-
-
-@dataclass(frozen=True)
-class Mt19937(LinearSource):
-    """The Mersenne Twister (Matsumoto & Nishimura, 1998), NumPy's own: a value is an output's upper `bits` bits."""
-
-    name: ClassVar[str] = "mt19937"
-    bits: int = 16
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(1 <= self.bits <= 16, "bits", self.bits, "must be 1 to 16")
-
-    @property
-    def width(self) -> int:
-        """19,937 of the 624 words' bits; forms are in all 19,968, of which 31 have no effect."""
-        return 624 * 32
-
-    @property
-    def shown(self) -> int:
-        """Bits per value."""
-        return self.bits
-
-    def start(self) -> State:
-        """Return the generator's words after seeding, before the first output."""
-        # At 624 all words are used: the first output is from the first word of the recurrence. NumPy starts one
-        # word earlier.
-        return self._state(np.random.MT19937(np.random.SeedSequence(self.seed))) | {"pos": 624}
-
-    @staticmethod
-    def _state(generator: np.random.MT19937) -> State:
-        inner = generator.state["state"]
-        return {"key": np.asarray(inner["key"]).tolist(), "pos": int(inner["pos"])}
-
-    def draw(self, state: State, count: int) -> tuple[np.ndarray, State]:
-        """Return the next values, and the generator's words after them."""
-        generator = np.random.MT19937(0)
-        generator.state = {
-            "bit_generator": "MT19937",
-            "state": {"key": np.array(state["key"], np.uint32), "pos": state["pos"]},
-        }
-        values = generator.random_raw(count) >> np.uint64(32 - self.bits)
-        return values.astype(np.uint16), self._state(generator)
-
-    def floor(self) -> Floor:
-        """Return 0: the state determines all later values.
-
-        Known after 19,937 bits at the earliest. By elimination with 16 bits per value, all bits until then are new:
-        1,247 values, computed in a minute.
-        """
-        return Floor(
-            0.0,
-            says="0 once the state is known; every later bit is a sum of earlier ones modulo 2, which a model of "
-            "whole values cannot represent",
-            known_after=math.ceil(19_937 / self.bits),
-        )
-
-    def forms(self) -> Iterator[list[Form]]:
-        """Yield the forms of each output's upper bits; a word is a list of 32 forms, the lowest bit's first."""
-        line = [[1 << (32 * k + i) for i in range(32)] for k in range(624)]
-        while True:
-            # y = upper bit of x_k, the rest of x_{k+1}; x_{k+624} = x_{k+397} ⊕ (y >> 1) ⊕ (lowest bit of y)·a.
-            y = line[1][:31] + line[0][31:]
-            shifted = [*y[1:], 0]
-            twist = [y[0] if 0x9908B0DF >> i & 1 else 0 for i in range(32)]
-            line.append([a ^ b ^ c for a, b, c in zip(line[397], shifted, twist)])
-            del line[0]
-            yield _tempered(line[-1])[::-1][: self.bits]
-
-
-def _tempered(x: list[Form]) -> list[Form]:
-    """Return MT19937's tempering of a word of forms."""
-
-    def masked(by: int, mask: int) -> Callable[[list[Form]], list[Form]]:
-        return lambda y: [y[i] ^ (y[i - by] if i >= by and mask >> i & 1 else 0) for i in range(32)]
-
-    x = [x[i] ^ (x[i + 11] if i + 11 < 32 else 0) for i in range(32)]
-    x = masked(15, 0xEFC60000)(masked(7, 0x9D2C5680)(x))
-    return [x[i] ^ (x[i + 18] if i + 18 < 32 else 0) for i in range(32)]
