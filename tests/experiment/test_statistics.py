@@ -22,10 +22,19 @@ from bestguess.experiment.declare import (
     Hypothesis,
     Mean,
     Measure,
+    Proportion,
     Reading,
     Slope,
 )
-from bestguess.experiment.statistics import MeasureTable, effects_of, estimate_effect, grade, holm, verdicts_of
+from bestguess.experiment.statistics import (
+    MeasureTable,
+    effects_of,
+    estimate_effect,
+    estimate_proportion,
+    grade,
+    holm,
+    verdicts_of,
+)
 
 X = Factor("x", "x", math.log2)
 ARM = Factor("arm", "arm")
@@ -87,6 +96,51 @@ class TestEstimate:
             -1,
             0,
         ]
+
+
+class TestProportion:
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.001, 0.999))
+    def test_is_that_of_scipy(self, ones, bound):
+        k, n = ones
+        found = estimate_proportion(np.arange(n) < k, Proportion(at_most=bound))
+        theirs = scipy.stats.binomtest(k, n).proportion_ci(0.95, "exact")
+        assert (found.effect, found.ones, found.seeds) == (k / n, k, n)
+        assert found.interval == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+        near = min((0.0, bound), key=lambda one: abs(one - k / n))
+        tails = [scipy.stats.binomtest(k, n, near, side).pvalue for side in ("less", "greater")]
+        assert found.p == pytest.approx(min(1, 2 * min(tails)), rel=1e-6)
+
+    def test_of_other_effects_than_0_and_1_is_an_error(self):
+        with pytest.raises(ValueError, match="0 or 1"):
+            estimate_proportion(np.array([0.0, 0.5]), Proportion())
+        assert estimate_proportion(np.array([]), Proportion()) is None
+
+    @pytest.mark.parametrize(
+        ("ones", "seeds", "claim", "word"),
+        [
+            (0, 1000, Proportion(at_most=0.01), "supported"),
+            (3, 1000, Proportion(at_most=0.01), "supported"),
+            (4, 1000, Proportion(at_most=0.01), "inconclusive"),
+            (17, 1000, Proportion(at_most=0.01), "inconclusive"),
+            (18, 1000, Proportion(at_most=0.01), "refuted"),
+            (6, 6, Proportion(at_least=0.5), "supported"),
+            (5, 5, Proportion(at_least=0.5), "inconclusive"),
+            (3, 6, Proportion(at_least=0.5), "inconclusive"),
+            (0, 6, Proportion(at_least=0.5), "refuted"),
+        ],
+    )
+    def test_decides_by_its_exact_interval(self, ones, seeds, claim, word):
+        """Of measures that do not decide, the mean is shown with Student's t."""
+        values = (np.arange(seeds) < ones).astype(float)[None]
+        one = MeasureTable((ARM,), (("plain",),), tuple(range(seeds)), values, values >= 0, values < 0, values < 0)
+        claimed = Hypothesis("H1", "…", {"arm": At("plain")}, "", ("loss",), proportion=claim)
+        whole = Experiment("", "", (ARM,), (measure("loss"), measure("other")), (claimed,), ())
+        (verdict,) = verdicts_of(whole, {"loss": one, "other": one})
+        assert verdict.verdict == word
+        assert verdict.main.estimate.effect == ones / seeds
+        assert f"{ones} of {seeds}" in verdict.main.notes[0]
+        assert (verdict.findings[1].estimate is None) == (ones in (0, seeds))
 
 
 @settings(max_examples=20)  # theirs takes 70 ms

@@ -94,7 +94,7 @@ class ToyWorkings(Workings[ToyConfig, Any, Callable, Found]):
         seeds = tuple(one.train.first_seed for one in configs)
         return members(rates=(0.0,) * len(seeds), seeds=seeds, nan_loss_at=np.stack(poison)).task
 
-    def predictor(self, model: Any) -> Callable:
+    def predictor(self, model: Any, task: Any) -> Callable:
         import numpy as np
 
         first, bias, second = (np.asarray(leaf) for leaf in (model.first, model.bias, model.second))

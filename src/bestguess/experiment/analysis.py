@@ -76,8 +76,13 @@ def analyse(experiment: Experiment, runs: Iterable[Run], records: list[dict[str,
     """
     cells = best_of_cells(records, reported)
     rates = {_cell(cell["config"]): cell["learning_rate"] for cell in cells}
+    configs = [run.config for run in runs]
+    highest: dict[str, Any] = {}
+    for config in configs:
+        highest[_cell(config)] = max(config.get(RATE, 0.0), highest.get(_cell(config), 0.0))
+    at = lambda of: [one for one in records if one["config"].get(RATE, 0.0) == of[_cell(one["config"])]]  # noqa: E731
     chosen = [one for one in records if one["config"].get(RATE) == rates[_cell(one["config"])]]
-    tables = _tables(experiment, [run.config for run in runs], chosen)
+    tables = _tables(experiment, configs, {"selected": chosen, "highest": at(highest)})
     return Analysis(
         experiment,
         records,
@@ -94,8 +99,9 @@ def _cell(config: dict[str, Any]) -> str:
 
 
 def _tables(
-    experiment: Experiment, configs: list[dict[str, Any]], chosen: list[dict[str, Any]]
+    experiment: Experiment, configs: list[dict[str, Any]], chosen: dict[str, list[dict[str, Any]]]
 ) -> dict[str, MeasureTable]:
+    """chosen: the runs whose figures count, by the learning rate that a measure is read at."""
     factors = experiment.factors
     levels = tuple(tuple(dict.fromkeys(config[factor.key] for config in configs)) for factor in factors)
     levels = tuple(
@@ -104,13 +110,13 @@ def _tables(
     seeds = tuple(sorted({config[SEED] for config in configs}))
     shape = (*map(len, levels), len(seeds))
     tables = {}
-    read = [(one, config_of(one["config"])[1]) for one in chosen]
+    made = {one["run"]: config_of(one["config"])[1] for one in itertools.chain(*chosen.values())}
     for measure in experiment.measures:
         values, done = np.full(shape, np.nan), np.zeros(shape, bool)
         low, high = np.zeros(shape, bool), np.zeros(shape, bool)
         recorded = False
-        for record, config in read:
-            reading = measure.read(config, record["metrics"])
+        for record in chosen[measure.rate]:
+            reading = measure.read(made[record["run"]], record["metrics"])
             if reading is None:
                 continue
             recorded = True

@@ -15,7 +15,7 @@ from bestguess.sweep.commands import adopt, open_ledger, sweep
 from bestguess.sweep.config import SweepFlags
 from bestguess.sweep.keys import family_of
 from bestguess.sweep.ledger import Ledger, require_complete
-from bestguess.sweep.plan import config_of
+from bestguess.sweep.plan import UNTUNED, config_of
 from bestguess.sweep.spec import read_spec
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     ledger = open_ledger(given)
     adopt(ledger, given, console)
     tested = _declared(ledger)
-    if lacks := ledger.about["lacks"]:
+    if lacks := [one for one in ledger.about["lacks"] if tested.tuned or UNTUNED not in one]:
         raise UserError(f"{flags.experiment}: no verdict can come of this sweep: {'; '.join(lacks)}")
     from bestguess.experiment.analysis import analyse, check
 

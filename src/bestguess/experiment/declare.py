@@ -24,6 +24,8 @@ class Factor:
     """A level's position on an axis, for slopes and for charts; None: levels have no order."""
     base: Any = None
     """Of levels without order, the one that a chart marks, since the others are changes to it; None: there is none."""
+    label: Callable[[Any], str] = str
+    """A level's name on a chart."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ class Measure:
     """Its position among those of its group, if they form a curve (a horizon)."""
     bounds: tuple[str, str] = ("at the lowest value seen", "at the highest value seen")
     """What a low and a high bound mean."""
+    rate: Literal["selected", "highest"] = "selected"
+    """The learning rate at which it is read, of those of its cell: the one that validation data select, or the highest
+    that the sweep tries: what is about stability under too high a rate."""
 
 
 class _Reducer:
@@ -151,6 +156,18 @@ Contrast: TypeAlias = Mapping[str, _Reducer]
 
 
 @dataclass(frozen=True)
+class Proportion:
+    """Bounds for a proportion: of the seeds, how many have an effect of 1, where effects are 0 or 1.
+
+    Supported if the exact interval (Clopper and Pearson) lies within the bounds, refuted if it lies outside,
+    inconclusive otherwise. No spread is needed: of 1,000 seeds, none is a result.
+    """
+
+    at_least: float = 0.0
+    at_most: float = 1.0
+
+
+@dataclass(frozen=True)
 class Hypothesis:
     """A claim, the contrast that measures it, and the side of 0 that its effect should lie on."""
 
@@ -164,6 +181,10 @@ class Hypothesis:
     direction: Literal[1, -1] = 1
     turned_by: Contrast | None = None
     """A contrast that flips the sign of this hypothesis' effects if its own mean effect is negative."""
+    beyond: float = 0.0
+    """What the effect is compared with, in place of 0: a claim of at least 15 % in a measure in ln has ln 1.15."""
+    proportion: Proportion | None = None
+    """Of a claim about how many seeds: what decides instead of the side of 0. Its contrast picks one cell."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +224,8 @@ class Experiment:
     """Changes (KEY=VALUE,VALUE) to the sweep that make it one for a laptop's CPU."""
     control: Control | None = None
     grading: Grading | None = None
+    tuned: bool = True
+    """Whether the learning rate is tuned in every cell. Of claims about any training whatever, one rate will do."""
     operations: Callable[[Any], tuple[float, int]] | None = None
     """From a run's config, the floating-point operations of one training step, and the number of steps."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from bestguess.experiment.analysis import Analysis, edges
 from bestguess.experiment.declare import Factor, Measure
-from bestguess.experiment.statistics import Finding, MeasureTable, Verdict
+from bestguess.experiment.statistics import EffectEstimate, Finding, MeasureTable, ProportionEstimate, Verdict
 from bestguess.report.charts import Chart, Curve, Dash, Grid, HLine, Line, Picture, Points
 from bestguess.report.look import PALETTE
 
@@ -63,17 +63,17 @@ def figure(analysis: Analysis, told: str | None) -> Picture:
 def effects(analysis: Analysis, told: str | None) -> Picture:
     """Return the effects of every hypothesis in every measure, with their intervals and each seed's effect.
 
-    Where the hypotheses outnumber the colours and one measure decides each, all in one unit: a row for each, with
-    its deciding effect alone.
+    Where the hypotheses outnumber the colours and one measure decides each: a row for each, with its deciding effect
+    alone.
     """
     deciding = [[finding for finding in verdict.findings if finding.decides] for verdict in analysis.verdicts]
     alone = all(len(found) == 1 for found in deciding)
-    if alone and len(deciding) > len(PALETTE) and len({found[0].unit for found in deciding}) == 1:
+    if alone and len(deciding) > len(PALETTE):
         return _forest(analysis, told)
     groups = dict.fromkeys(one.group for one in analysis.experiment.measures if one.name in analysis.tables)
     caption = (
-        "Paired over seeds: mean, 95 % interval (Student's t), and each seed's effect in light grey. What is dark grey "
-        f"is shown but decides nothing. {_capital(told)}"
+        f"Paired over seeds: mean, 95 % interval (Student's t{_exact(analysis)}), and each seed's effect in light "
+        f"grey. What is dark grey is shown but decides nothing. {_capital(told)}"
     ).strip()
     panels = [_effects(analysis, group) for group in groups]
     return Grid(_title("Effects", told), panels, caption, share_x=False, share_y=False)
@@ -136,7 +136,7 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     for place in itertools.product(*(range(len(levels)) for levels in other_levels)):
         values = np.moveaxis(table.values, 0, -2)[place]
         mean, error = _mean(values), _error(values)
-        names = [str(levels[i]) if one.position is None else f"{one.name} {levels[i]}"
+        names = [one.label(levels[i]) if one.position is None else f"{one.name} {levels[i]}"
                  for one, levels, i in zip(others, other_levels, place)]  # fmt: skip
         series.append(
             Line(
@@ -183,7 +183,7 @@ def _by_level(table: MeasureTable, measure: Measure) -> Chart:
         series,
         log_x=measure.log,
         y_range=limits,
-        y_ticks={float(row): str(level) for row, level in zip(rows, levels)},
+        y_ticks={float(row): factor.label(level) for row, level in zip(rows, levels)},
         rows=len(order),
     )
 
@@ -202,13 +202,33 @@ def _look(others: list[Factor], table: MeasureTable, place: tuple[int, ...]) -> 
     return look
 
 
-def _forest(analysis: Analysis, told: str | None) -> Chart:
-    """A row for each hypothesis, the first at the top: the effect in the measure that decides it, by verdict."""
+def _forest(analysis: Analysis, told: str | None) -> Picture:
+    """A row for each hypothesis, the first at the top: the effect in the measure that decides it, by verdict.
+
+    A panel for each of these measures, or of one unit, one for all.
+    """
     verdicts = analysis.verdicts
+    labels = {measure.name: measure.label for measure in analysis.experiment.measures}
+    names = list(dict.fromkeys(one.main.measure for one in verdicts))
+    left = ", ".join(one.name for one in analysis.experiment.hypotheses if one.direction < 0)
+    but = f" ({left}: to the left)" if left else ""
+    caption = (
+        f"Paired over seeds, in the measure that decides: mean, 95 % interval (Student's t{_exact(analysis)}), and "
+        f"each seed's effect in light grey. A claim holds to the right of 0{but}, or of the bound that it states. "
+        f"{_capital(told)}"
+    ).strip()
+    title = _title("Effects", told)
+    if len({one.main.unit for one in verdicts}) == 1:
+        return _rows(verdicts, title, caption)
+    panels = [_rows([one for one in verdicts if one.main.measure == name], _capital(labels[name])) for name in names]
+    return Grid(title, panels, caption, columns=1, share_x=False, share_y=False)
+
+
+def _rows(verdicts: list[Verdict], title: str, caption: str = "") -> Chart:
     rows = dict(zip((one.hypothesis for one in verdicts), range(len(verdicts) - 1, -1, -1)))
     limits = (-0.7, len(rows) - 0.3)
     # Seeds lie a little below their mean, so that they hide no interval.
-    seeds = [(value, rows[one.hypothesis] - 0.25) for one in verdicts for value in one.main.by_seed.values()]
+    seeds = [(value, rows[one.hypothesis] - 0.25) for one in verdicts for value in _of_seeds(one.main)]
     series: list[Points | Curve] = [
         Curve([0.0, 0.0], limits),
         Points([x for x, _ in seeds], [y for _, y in seeds], name="one seed", role="guide"),
@@ -217,17 +237,10 @@ def _forest(analysis: Analysis, told: str | None) -> Chart:
         found = [(one.main.estimate, rows[one.hypothesis]) for one in verdicts if one.verdict == word]
         judged = [(estimate, row) for estimate, row in found if estimate is not None]
         if judged:
-            means = [estimate.effect for estimate, _ in judged]
-            halves = [estimate.interval[1] - estimate.effect for estimate, _ in judged]
+            means, halves = _bars([estimate for estimate, _ in judged])
             series.append(Points(means, [row for _, row in judged], x_error=halves, name=word, **look))
-    left = ", ".join(one.name for one in analysis.experiment.hypotheses if one.direction < 0)
-    but = f" ({left}: to the left)" if left else ""
-    caption = (
-        "Paired over seeds, in the measure that decides: mean, 95 % interval (Student's t), and each seed's effect in "
-        f"light grey. A claim holds to the right of 0{but}. {_capital(told)}"
-    ).strip()
     return Chart(
-        _title("Effects", told),
+        title,
         f"effect ({verdicts[0].main.unit})",
         "",
         series,
@@ -257,9 +270,8 @@ def _effects(analysis: Analysis, group: str) -> Chart:
             if not found:
                 continue
             at = [names.index(measure.name) + shift for measure, _ in found]
-            means = [finding.estimate.effect for _, finding in found if finding.estimate]
-            halves = [f.estimate.interval[1] - f.estimate.effect for _, f in found if f.estimate]
-            seeds = [(x - 0.3 * width, value) for x, (_, one) in zip(at, found) for value in one.by_seed.values()]
+            means, halves = _bars([finding.estimate for _, finding in found if finding.estimate])
+            seeds = [(x - 0.3 * width, value) for x, (_, one) in zip(at, found) for value in _of_seeds(one)]
             series.append(Points([x for x, _ in seeds], [y for _, y in seeds], name="one seed", role="guide"))
             look: dict[str, Any] = {"colour": order.index(hypothesis)} if deciding else {"role": "baseline"}
             series.append(Points(at, means, halves, name=hypothesis if deciding else "not deciding", **look))
@@ -277,6 +289,23 @@ def _effects(analysis: Analysis, group: str) -> Chart:
         x_ticks=dict(zip(map(float, range(len(names))), labels)),
         hlines=(HLine(0.0, "", "guide"),),
     )
+
+
+def _bars(estimates: list[EffectEstimate]) -> tuple[list[float], list[float]]:
+    """The effects, or of proportions the middles of their intervals, and what the intervals reach beyond them."""
+    middles = [sum(one.interval) / 2 if isinstance(one, ProportionEstimate) else one.effect for one in estimates]
+    return middles, [one.interval[1] - middle for one, middle in zip(estimates, middles)]
+
+
+def _exact(analysis: Analysis) -> str:
+    """What a caption says of proportions, where there are any."""
+    proportions = any(one.proportion for one in analysis.experiment.hypotheses)
+    return "; of proportions the exact one, marked at its middle" if proportions else ""
+
+
+def _of_seeds(finding: Finding) -> list[float]:
+    """Every seed's effect; nothing for a proportion, of which they are 0 and 1."""
+    return [] if isinstance(finding.estimate, ProportionEstimate) else list(finding.by_seed.values())
 
 
 def _common(labels: list[str]) -> str:

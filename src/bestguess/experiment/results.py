@@ -148,8 +148,9 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
     page.heading("Effects in every measure")
     page.text(
         "The rule of the verdicts stands in the sweep's own file, below. Effects are paired: each seed is trained in "
-        "every cell and gives one effect; the interval is Student's t over seeds. A hypothesis that several measures "
-        "decide has the verdict that all of them share, and is inconclusive where they differ."
+        "every cell and gives one effect; the interval is Student's t over seeds, of a proportion the exact one. A "
+        "hypothesis that several measures decide has the verdict that all of them share, and is inconclusive where "
+        "they differ."
     )
     page.table(*_effect_table(analysis))
     page.heading("Learning rates")

@@ -15,7 +15,16 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import special
 
-from bestguess.experiment.declare import Contrast, Control, Experiment, Factor, Hypothesis, Measure, decides
+from bestguess.experiment.declare import (
+    Contrast,
+    Control,
+    Experiment,
+    Factor,
+    Hypothesis,
+    Measure,
+    Proportion,
+    decides,
+)
 
 Word: TypeAlias = Literal["supported", "refuted", "inconclusive"]
 LEVEL = 0.95
@@ -33,9 +42,9 @@ class EffectEstimate:
     p: float
     seeds: int
 
-    def side(self) -> int:
-        """Return the side of 0 that the interval lies on: 1 above, −1 below, 0 on both."""
-        return int(self.interval[0] > 0) - int(self.interval[1] < 0)
+    def side(self, of: float = 0.0) -> int:
+        """Return the side of 0, or of another value, that the interval lies on: 1 above, −1 below, 0 on both."""
+        return int(self.interval[0] > of) - int(self.interval[1] < of)
 
 
 def estimate_effect(effects: Float[np.ndarray, " seeds"], level: float = LEVEL) -> EffectEstimate | None:
@@ -55,6 +64,37 @@ def estimate_effect(effects: Float[np.ndarray, " seeds"], level: float = LEVEL) 
     half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * error
     p = 2 * float(special.stdtr(n - 1, -abs(mean) / error))
     return EffectEstimate(mean, (mean - half, mean + half), p, n)
+
+
+@dataclass(frozen=True)
+class ProportionEstimate(EffectEstimate):
+    """The fraction of seeds whose effect is 1, with its exact interval.
+
+    The p-value is that of the bound that lies nearer to the fraction, two-sided.
+    """
+
+    ones: int = 0
+
+
+def estimate_proportion(
+    effects: Float[np.ndarray, " seeds"], claim: Proportion, level: float = LEVEL
+) -> ProportionEstimate | None:
+    """Return the fraction of ones with its interval by Clopper and Pearson; None without seeds.
+
+    "The use of confidence or fiducial limits illustrated in the case of the binomial" (Biometrika, 1934).
+    """
+    effects = np.asarray(effects, float)
+    if not np.isin(effects, (0.0, 1.0)).all():
+        raise ValueError("a proportion is one of effects that are 0 or 1")
+    n, k = len(effects), int(effects.sum())
+    if not n:
+        return None
+    tail = (1 - level) / 2
+    low = 0.0 if k == 0 else float(special.betaincinv(k, n - k + 1, tail))
+    high = 1.0 if k == n else float(special.betaincinv(k + 1, n - k, 1 - tail))
+    bound = min((claim.at_least, claim.at_most), key=lambda one: abs(one - k / n))
+    at_most_k, at_least_k = special.bdtr(k, n, bound), 1.0 if k == 0 else special.bdtrc(k - 1, n, bound)
+    return ProportionEstimate(k / n, (low, high), min(1.0, 2 * float(min(at_most_k, at_least_k))), n, k)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -204,11 +244,10 @@ def _hypothesis(one: Hypothesis, measures: list[Measure], tables: Mapping[str, M
                 sign = -1
                 notes.append("the effect whose size is compared is negative, so the sign is turned")
         values = sign * found.values
-        result = estimate_effect(values)
-        verdict: Word | None = None
-        if result is not None:
-            verdict = {1: "supported", -1: "refuted", 0: "inconclusive"}[result.side() * one.direction]  # type: ignore[assignment]
+        result, verdict = _judged(one, measure, values)
         notes += _why_none(found) if result is None else []
+        if isinstance(result, ProportionEstimate):
+            notes.append(f"{result.ones} of {result.seeds} seeds; exact interval (Clopper and Pearson)")
         by_seed = dict(zip(found.seeds, map(float, values)))
         findings.append(Finding(measure.name, unit, decides(one, measure), verdict, result, by_seed, tuple(notes)))
     words = {one.verdict for one in findings if one.decides and one.verdict is not None}
@@ -223,6 +262,24 @@ def _hypothesis(one: Hypothesis, measures: list[Measure], tables: Mapping[str, M
     return Verdict(
         one.name, one.claim, words.pop() if len(words) == 1 else "inconclusive", tuple(findings), tuple(notes)
     )
+
+
+def _judged(
+    one: Hypothesis, measure: Measure, values: Float[np.ndarray, " seeds"]
+) -> tuple[EffectEstimate | None, Word | None]:
+    if one.proportion is not None and decides(one, measure):
+        share = estimate_proportion(values, one.proportion)
+        if share is None:
+            return None, None
+        (low, high), claim = share.interval, one.proportion
+        if claim.at_least <= low and high <= claim.at_most:
+            return share, "supported"
+        return share, "refuted" if high < claim.at_least or low > claim.at_most else "inconclusive"
+    result = estimate_effect(values)
+    if result is None:
+        return None, None
+    words: dict[int, Word] = {1: "supported", -1: "refuted", 0: "inconclusive"}
+    return result, words[result.side(one.beyond) * one.direction]
 
 
 def _control(
