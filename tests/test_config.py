@@ -15,6 +15,7 @@ from bestguess.config import (
     arrays,
     axes_of,
     axis,
+    changed,
     from_dict,
     nested,
     only_run,
@@ -280,3 +281,27 @@ def test_a_config_of_several_runs_is_none_of_a_single_one(changes, key):
 def test_there_and_back():
     assert from_dict(DiceConfig, to_dict(MANY)) == MANY
     assert "lambda" in to_dict(MANY)["task"]
+
+
+# ------------------------------------------------------------------------------------------ changes of a sweep
+
+
+@pytest.mark.parametrize(
+    ("given", "becomes"),
+    [
+        ({"change": "nothing"}, {}),
+        ({"change": "a.b=1"}, {"a": {"b": 1}}),
+        ({"a": {"b": 0, "c": 2}, "change": "a.b=1 d=x"}, {"a": {"b": 1, "c": 2}, "d": "x"}),
+        ({"change": "a.b='two words=3' a.c=4"}, {"a": {"b": "two words=3", "c": 4}}),
+        ({"then": "a.b=2", "change": "a.b=1 a.c=1"}, {"a": {"b": 2, "c": 1}}),
+    ],
+)
+def test_changes_are_applied_in_their_order(given, becomes):
+    assert changed(given) == becomes
+
+
+@pytest.mark.parametrize("change", ["a", "a.b", "a='b", "family.b=1", "a.b=[1, 2]"])
+def test_a_change_that_is_none_is_one_line(change):
+    with pytest.raises(UserError, match=r"^change: ") as error:
+        changed({"family": "x", "change": change})
+    assert "\n" not in str(error.value)

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "": {"judging"},  # bestguess/__init__.py, at the first use
     "command": set(),
     "files": {"command"},
-    "config": {"command"},
+    "config": {"command", "files"},
     "task": {"command"},
     "family": {"command", "config", *DECLARATION},
     "sampled": {"command", "config", "family", "task", "train", "report"},

@@ -20,6 +20,7 @@ from bestguess.cli import commands, main
 from bestguess.command import Failure, UserError, make_console
 from bestguess.family import Family, families
 from bestguess.report.trackers import Trackers
+from bestguess.sweep.train import figures_of
 from bestguess.task import Gaussian
 from bestguess.workflow import commands as workflow
 from bestguess.workflow.evaluation import Evaluator
@@ -35,6 +36,10 @@ TINY: dict[str, list[str]] = {
         *("--test-sequences", "8", "--context", "8", "--horizons", "2", "4", "--rollouts", "8"),
     ],
     "integers": ["--layers", "1", "--d-model", "8", "--heads", "2", "--length", "3", "--phases", "1"],
+    "rolls": [
+        *("--source", "hmm alphabet=8", "--n", "4000", "--window", "8", "--outputs", "2", "--test-samples", "160"),
+        *("--layers", "1", "--d-model", "8", "--heads", "2"),
+    ],
 }
 """What makes a family's own config so small that it trains in a moment; without an entry, its default is taken."""
 
@@ -262,6 +267,9 @@ def test_a_sweep_scores_as_evaluate_does(family, trained, tmp_path, capsys, monk
     for i, record in enumerate(own):
         found = training.evaluator(i)(training.predictor(i))
         assert record["metrics"][family.reported] == pytest.approx(family.works.reported(found), rel=1e-5)
+        again = figures_of(training, i, training.curves()[i])
+        assert set(record["metrics"]) == {"validation_loss", "best_step", *again}
+        assert again[family.reported] == pytest.approx(family.works.reported(found), rel=1e-5)
 
 
 @breakages

@@ -300,10 +300,12 @@ def test_every_parameter_of_every_source_is_a_flag():
     assert every == taken
 
 
-def test_the_command_prints_json_and_needs_no_jax(out):
+@pytest.mark.parametrize("source", ["hmm", "dice-hmac"])
+def test_the_command_prints_json_and_needs_no_jax(out, source):
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['jax', 'jaxlib', 'equinox', 'optax', 'jaxtyping']))\n"
-        f"from bestguess.cli import main; main(['rolls', 'make', '--n', '1e3', '--out', {str(out)!r}, '--json'])"
+        f"from bestguess.cli import main; main(['rolls', 'make', '--n', '1e3', '--source', '{source}', "
+        f"'--out', {str(out)!r}, '--json'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

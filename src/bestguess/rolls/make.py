@@ -24,6 +24,7 @@ from bestguess.rolls.flags import MakeFlags
 from bestguess.rolls.progress import Bar
 from bestguess.rolls.sources import source_of
 from bestguess.rolls.sources.base import IndexedSource, Source, State
+from bestguess.rolls.sources.dice import DiceHmac
 
 _CHUNK = 1 << 19
 """Values drawn at a time."""
@@ -37,7 +38,7 @@ def make(flags: MakeFlags, console: Console) -> dict[str, Any]:
     """Write the file and its side file; return a summary of them."""
     start = time.perf_counter()
     source = source_of(flags.source, flags.seed, flags.parameters())
-    _check(flags)
+    _check(flags, source)
     recipe = {
         "source": source.name,
         "parameters": source.parameters(),
@@ -72,11 +73,17 @@ def make(flags: MakeFlags, console: Console) -> dict[str, Any]:
     }
 
 
-def _check(flags: MakeFlags) -> None:
+def _check(flags: MakeFlags, source: Source) -> None:
     if flags.n < 1:
         raise UserError(f"--n {flags.n}: must be 1 or more")
     if flags.processes < 1:
         raise UserError(f"--processes {flags.processes}: must be 1 or more")
+    if flags.device == "gpu":
+        if not isinstance(source, DiceHmac):
+            raise UserError(f"--device gpu: {source.name} is made on the CPU alone; drop the flag")
+        from bestguess.rolls.sources import dice_jax
+
+        dice_jax.require_gpu()
     folder, part = flags.out.parent, _Target(flags.out).part
     with files.boundary(f"--out {flags.out}", "written"):
         if not folder.is_dir():
@@ -179,7 +186,9 @@ def _resumed(file: files.GrowingFile, note: dict[str, Any] | None, source: Sourc
 @contextlib.contextmanager
 def _pieces(source: Source, state: State, done: int, flags: MakeFlags) -> Iterator[Iterator[tuple[np.ndarray, State]]]:
     """Give the values from `done` on in pieces, each with the state after it; in parallel if that is faster."""
-    if isinstance(source, IndexedSource) and flags.processes > 1 and flags.n - done >= _WORTH_A_PROCESS:
+    if flags.device == "gpu" and isinstance(source, DiceHmac):
+        yield _on_the_gpu(source, done, flags.n)
+    elif isinstance(source, IndexedSource) and flags.processes > 1 and flags.n - done >= _WORTH_A_PROCESS:
         pool = ProcessPoolExecutor(
             flags.processes,
             multiprocessing.get_context("spawn"),
@@ -200,6 +209,15 @@ def _one_by_one(source: Source, state: State, done: int, n: int) -> Iterator[tup
         values, state = source.draw(state, min(_CHUNK, n - done))
         done += len(values)
         yield values, state
+
+
+def _on_the_gpu(source: DiceHmac, done: int, n: int) -> Iterator[tuple[np.ndarray, State]]:
+    """Yield pieces in order; the device makes the next ones while the caller writes."""
+    from bestguess.rolls.sources import dice_jax
+
+    for values in dice_jax.batches(source, done, n, dice_jax.BATCH):
+        done += len(values)
+        yield values, {"index": done}
 
 
 def _side_by_side(

@@ -107,7 +107,7 @@ class Decayed(Predictor):
             yield from _weighed((gains[:, k] + _PRIOR) / mass, (remaining[:, k] / chunk.left + _PRIOR) / mass)
 
 
-_LONGEST = 1024
+_LONGEST = 2112
 _POWERS = np.array(DECAYS)[:, None] ** np.arange(_LONGEST)
 """g^t by decay, float64 [decays, t]."""
 

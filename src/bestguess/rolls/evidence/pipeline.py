@@ -141,7 +141,7 @@ def answer(
             mine = run_part(plan, order.PARTS[1], marginal.counts, lambda values: progress(both * values))
             done = [other(), mine]
     log_e = together([path for path, _ in done])
-    log_uniform, log_drifting = _other_questions(file, plan, marginal, alphabet)
+    log_uniform, log_drifting = other_questions(plan.reader(file), plan.parts, marginal, alphabet)
     return Answers(
         order=max(0.0, float(log_e.max())),
         uniform=log_uniform,
@@ -220,16 +220,20 @@ def run_part(plan: Plan, families: tuple[str, ...], counts: np.ndarray, progress
     return joined(paths), part.strongest()
 
 
-def _other_questions(file: RollsFile, plan: Plan, marginal: Marginal, alphabet: int | None) -> tuple[float, float]:
-    """Return the largest ln E against uniform values, and for drift, from one pass."""
+def other_questions(
+    read: Read, parts: list[tuple[int, int]], marginal: Marginal, alphabet: int | None
+) -> tuple[float, float]:
+    """Return the largest ln E against uniform values, and for drift, from one pass over some parts.
+
+    marginal: of the values in these parts. alphabet: number of possible values, from 0 up; None: the range seen.
+    """
     total = int(marginal.counts.sum())
     present = np.flatnonzero(marginal.counts)
     lowest, highest = (0, alphabet - 1) if alphabet else (int(present[0]), int(present[-1]))
     uniform = Uniform(lowest, highest, total, told=alphabet is not None)
     bins, size = marginal.bins(64), max(LEAST_SEGMENT, -(-total // SEGMENTS))
     segments, done = np.zeros((-(-total // size), len(bins)), np.int64), 0
-    read = plan.reader(file)
-    for start, stop in plan.parts:
+    for start, stop in parts:
         while start < stop:
             # Frequent evaluations at first, fewer later: each costs as much as some thousand values.
             values = read(start, min(stop, start + min(_PIECE, max(BLOCK, done // 8))))
