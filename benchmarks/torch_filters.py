@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 AttentionName = Literal["default", "flash", "cudnn", "explicit"]
-_BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION}
+BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION}
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Loss(Weights):
             future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
             read = torch.matmul(torch.softmax(score.masked_fill(future, -torch.inf), dim=-1), v)
         else:
-            backend = _BACKENDS.get(self.attention)
+            backend = BACKENDS.get(self.attention)
             with nullcontext() if backend is None else sdpa_kernel(backend):
                 read = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return torch.matmul(read.transpose(1, 2).reshape(B, T, D), out)
