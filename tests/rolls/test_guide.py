@@ -11,6 +11,7 @@ import pytest
 
 from bestguess import cli
 from bestguess.command import UserError
+from bestguess.rolls import values
 from bestguess.rolls.config import RollsConfig
 from bestguess.rolls.family import FAMILY
 from bestguess.rolls.sources import source_from
@@ -260,10 +261,9 @@ def test_more_workers_read_a_file_that_the_host_feeds_and_say_so_where_there_is_
     assert note not in FAMILY.works.notes(fed)
     assert note not in FAMILY.works.notes(config_of())
     asked = []
-    import bestguess.rolls.problem as problem
-
-    pool = problem.ThreadPoolExecutor
-    monkeypatch.setattr(problem, "ThreadPoolExecutor", lambda workers: asked.append(workers) or pool(workers))
+    pool = values.ThreadPoolExecutor
+    monkeypatch.setattr(values, "ThreadPoolExecutor", lambda workers: asked.append(workers) or pool(workers))
+    values._readers.cache_clear()  # threads of an earlier test would be taken
     made(fed).problem.feed([0], 0, 40)
     assert asked == [8]
 

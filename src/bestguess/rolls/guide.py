@@ -9,7 +9,7 @@ from typing import Any
 
 from bestguess.command import UserError
 from bestguess.rolls.config import BY_EPOCHS, RollsConfig, gated_width
-from bestguess.rolls.values import rolls_of, split_of, split_of_file
+from bestguess.rolls.values import rolls_of, split_of, split_of_file, windows_in
 
 EPOCHS, WARMUP, ACCUMULATION = 2.0, 0.1, 4
 """What is taken with a file, where nothing is said."""
@@ -52,7 +52,7 @@ def _completed(config: RollsConfig, flags: Any, base: RollsConfig) -> RollsConfi
     task.check()
     model.check()
     split = split_of(task.n, config) if task.u16_path is None else split_of_file(task, config)
-    windows = (split.training[1] - split.training[0] - 1) // task.window
+    windows = windows_in(split.training, task.window)
     train = _batches(train, flags, windows, large=base.train.steps == BY_EPOCHS)
     epochs = EPOCHS if flags.epochs is None and train.steps == BY_EPOCHS else flags.epochs
     if epochs is not None:

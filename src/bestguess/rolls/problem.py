@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import equinox as eqx
@@ -126,10 +125,9 @@ class RollsProblem(Problem[Own, RollsModel]):
         """Return the same windows, read from the file, uint16 [run, count, T + 1]."""
         if self.rolls is None:
             return None
-        T = self.config.task.window
-        with ThreadPoolExecutor(self.config.task.workers) as pool:
-            own = [self.rolls.windows(T * order(seed, self.windows, first, count), T + 1, pool) for seed in seeds]
-        return np.stack(own)
+        T, workers = self.config.task.window, self.config.task.workers
+        read = [self.rolls.windows(T * order(seed, self.windows, first, count), T + 1, workers) for seed in seeds]
+        return np.stack(read)
 
     def loss(self, model: RollsModel, task: Own, drawn: Drawn) -> tuple[Float[Array, ""], Float[Array, ""], Noted]:
         """Return the summed loss of a window's targets, all heads', their number, and what the first pass notes."""

@@ -13,7 +13,7 @@ from jaxtyping import Array, Integer, Key, UInt16
 
 from bestguess.rolls.config import RollsConfig, RollsTaskConfig
 from bestguess.rolls.tokens import Tokens, fit_tokens
-from bestguess.rolls.values import Rolls, Split, rolls_of, split_of
+from bestguess.rolls.values import Rolls, Split, rolls_of, split_of, windows_in
 from bestguess.task import Categorical, OracleTask, Task
 
 
@@ -33,7 +33,7 @@ class About:
 
     def windows(self, part: tuple[int, int]) -> int:
         """Return how many disjoint windows a part holds; each predicts `window` values, from the second on."""
-        return (part[1] - part[0] - 1) // self.window
+        return windows_in(part, self.window)
 
     def starts(self, part: tuple[int, int], most: int) -> np.ndarray:
         """Return where the first windows of a part start, at most so many, int64."""

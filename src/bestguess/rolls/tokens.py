@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bestguess.rolls.config import RAW, RollsTaskConfig
+from bestguess.rolls.evidence.windows import quantile_of
 
 Kind = Literal["raw", "adaptive", "uniform", "bits", "digits"]
 _NEVER = -60.0
@@ -98,8 +99,7 @@ def fit_tokens(counts: np.ndarray, config: RollsTaskConfig) -> Tokens:
 
 def _quantiles(counts: np.ndarray, most: int) -> np.ndarray:
     """Return bins of about equal mass; a value's bin is that of the midpoint of its mass, int64 [K]."""
-    middle = np.cumsum(counts) - counts / 2
-    raw = np.minimum((middle * (most / counts.sum())).astype(np.int64), most - 1)
+    raw = quantile_of(counts, most)
     present = np.flatnonzero(counts)
     # A value that training lacks joins the bin of the nearest one below.
     below = np.maximum(np.searchsorted(present, np.arange(len(counts)), side="right") - 1, 0)

@@ -34,6 +34,11 @@ class Split:
     test: tuple[int, int]
 
 
+def windows_in(part: tuple[int, int], window: int) -> int:
+    """Return how many disjoint windows a part holds; each predicts `window` values, from the second on."""
+    return (part[1] - part[0] - 1) // window
+
+
 def split_of(n: int, config: RollsConfig) -> Split:
     """Return the parts; UserError where one of them holds no window."""
     task = config.task
@@ -101,8 +106,8 @@ class Rolls:
         """Return the values, shuffled within blocks of `size` from `origin` on: no order is left, and no source."""
         return dataclasses.replace(self, source=None, shuffle=(origin, size, seed))
 
-    def windows(self, starts: np.ndarray, length: int, pool: ThreadPoolExecutor | None = None) -> np.ndarray:
-        """Return the `length` values from each of the `starts`, uint16 [n, length]; threads of the pool share them."""
+    def windows(self, starts: np.ndarray, length: int, workers: int = 1) -> np.ndarray:
+        """Return the `length` values from each of the `starts`, uint16 [n, length]; several threads share a file's."""
         if self.shuffle is not None:
             return np.stack([self.read(int(start), int(start) + length) for start in starts])
         if self.drawn is not None:
@@ -113,12 +118,18 @@ class Rolls:
             for i in part:
                 self.file.read_into(int(starts[i]), out[i])
 
-        if pool is None:
+        if workers == 1:
             fill(range(len(starts)))
         else:
-            edges = np.linspace(0, len(starts), 4 * pool._max_workers + 1).astype(int)
-            list(pool.map(fill, [range(a, b) for a, b in itertools.pairwise(edges.tolist())]))
+            edges = np.linspace(0, len(starts), 4 * workers + 1).astype(int)
+            list(_readers(workers).map(fill, [range(a, b) for a, b in itertools.pairwise(edges.tolist())]))
         return out.astype(np.uint16, copy=False)
+
+
+@functools.cache
+def _readers(workers: int) -> ThreadPoolExecutor:
+    """Return threads that read; they are kept, since a training asks for windows several times a second."""
+    return ThreadPoolExecutor(workers)
 
 
 @functools.lru_cache(maxsize=16)

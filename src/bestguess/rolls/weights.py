@@ -20,7 +20,7 @@ from bestguess.command import UserError
 from bestguess.config import from_dict, runs, to_dict
 from bestguess.family import Family
 from bestguess.rolls.config import RollsConfig
-from bestguess.train.checkpoint import named_leaves
+from bestguess.train.checkpoint import digest, fill, named_leaves
 from bestguess.train.fit import Fitted
 from bestguess.workflow.training import Training, make_training, slice_of
 
@@ -45,7 +45,7 @@ def save_weights(path: Path, training: Training, shown: int) -> Path:
         "best_score": repr(float(training.learnt.best_score[shown])),
         "best_step": str(int(training.learnt.best_step[shown])),
     }
-    header["sha256"] = _digest(header, arrays)
+    header["sha256"] = digest(header, arrays)
     with files.boundary(f"--ckpt {path}", "written"):
         return files.write_safetensors(path, arrays, header)
 
@@ -62,7 +62,7 @@ def load_weights(family: Family, path: Path, changes: Mapping[str, Any], use_amp
         raise UserError(f"{name}: {error.reason}; give a file that rolls train --ckpt wrote") from error
     if header.get("format") != _FORMAT:
         raise UserError(f"{name}: not written by rolls train --ckpt; give one of its files, or a run's folder")
-    if header.pop("sha256", None) != _digest(header, arrays):
+    if header.pop("sha256", None) != digest(header, arrays):
         raise UserError(f"{name}: damaged (its contents do not match its checksum); take a copy that is whole")
     config = from_dict(RollsConfig, files.parse_json(header["config"], path), f"{name}: ", complete=True)
     config = changed(config, changes, use_amp)
@@ -74,12 +74,7 @@ def load_weights(family: Family, path: Path, changes: Mapping[str, Any], use_amp
         },
         slice_of(training.members.task, 0),
     )
-    named = named_leaves(like)
-    for leaf_name, leaf in named:
-        found = arrays.get(leaf_name)
-        if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
-            raise UserError(f"{name}: {leaf_name} is missing or of another shape; take a copy that is whole")
-    tree = jax.tree.unflatten(jax.tree.structure(like), [arrays[one][None] for one, _ in named])
+    tree = jax.tree.map(lambda leaf: leaf[None], fill(like, arrays, name))
     learnt = Fitted(
         model=tree["best"],
         best=tree["best"],
@@ -101,11 +96,3 @@ def changed(config: RollsConfig, changes: Mapping[str, Any], use_amp: bool) -> R
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="bfloat16"))
     config.check()
     return config
-
-
-def _digest(header: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()

@@ -32,7 +32,7 @@ from bestguess.rolls.evidence.order import together
 from bestguess.rolls.model import RollsModel, Shape, weights
 from bestguess.rolls.problem import Data, Own, RollsProblem
 from bestguess.rolls.task import About, RollsTask, task_of
-from bestguess.task import MIN_HEADROOM
+from bestguess.task import skill
 from bestguess.train.memory import device_memory
 
 _SHARE = 4
@@ -202,9 +202,9 @@ class RollsWorkings(Workings[RollsConfig, RollsTask, Predictor, Evaluation]):
             assert found.tops is not None
             floor, ceiling = float(found.floor.mean()), float(found.ceiling.mean())
             regret = float(found.regret.mean())
-            some = ceiling - floor >= MIN_HEADROOM * floor and ceiling > floor
+            gained = float(skill(*(jnp.asarray(one) for one in (regret, floor, ceiling))))
             kept |= {"floor_bits": floor, "ceiling_bits": ceiling, "regret": regret}
-            kept["skill"] = 1 - regret / (ceiling - floor) if some else None
+            kept["skill"] = None if math.isnan(gained) else gained
             kept |= {f"ceiling_top{k}": float(found.tops[..., i].mean()) for i, k in enumerate(TOPS)}
         if found.head_bits is not None and found.head_hits is not None:
             bits, hits = np.nanmean(found.head_bits, axis=(0, 1)), np.nanmean(found.head_hits, axis=(0, 1))

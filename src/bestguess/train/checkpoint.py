@@ -29,7 +29,7 @@ def save_checkpoint(folder: Path, step: int, tree: PyTree, about: dict[str, Any]
     """Write the arrays of `tree` and the JSON-able `about`; return the file. Keeps the newest `keep` files."""
     arrays = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in named_leaves(tree)}
     header = {"about": json.dumps(about), "step": str(step)}
-    header["sha256"] = _digest(header, arrays)
+    header["sha256"] = digest(header, arrays)
     path = folder / f"step-{step:08d}.safetensors"
     files.write_safetensors(path, arrays, header)
     for old in checkpoints(folder)[:-keep]:
@@ -54,16 +54,9 @@ def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
         arrays, header = files.read_safetensors(path)
     except files.Unreadable as error:
         raise DamagedCheckpoint(f"{path}: not a whole checkpoint ({error.reason})") from error
-    if header.pop("sha256", None) != _digest(header, arrays):
+    if header.pop("sha256", None) != digest(header, arrays):
         raise DamagedCheckpoint(f"{path}: its contents do not match the checksum that it was written with")
-    named = named_leaves(like)
-    for name, leaf in named:
-        found = arrays.get(name)
-        if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
-            was = "is missing" if found is None else f"is {found.dtype}{list(found.shape)}"
-            raise UserError(f"{path}: {name} {was}, the config asks for {leaf.dtype}{list(leaf.shape)}")
-    leaves = [arrays[name] for name, _ in named]
-    tree = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    tree = fill(like, arrays, str(path))
     return tree, int(header["step"]), files.parse_json(header["about"], path)
 
 
@@ -89,7 +82,19 @@ def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
 
 
-def _digest(header: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
+def fill(like: T, arrays: dict[str, np.ndarray], where: str) -> T:
+    """Return the arrays in the structure of `like`; UserError, which begins with `where`, if one does not fit."""
+    named = named_leaves(like)
+    for name, leaf in named:
+        found = arrays.get(name)
+        if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
+            was = "is missing" if found is None else f"is {found.dtype}{list(found.shape)}"
+            raise UserError(f"{where}: {name} {was}, the config asks for {leaf.dtype}{list(leaf.shape)}")
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name, _ in named])
+
+
+def digest(header: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 of a file's header texts and arrays, in hexadecimal."""
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]

@@ -50,8 +50,7 @@ class Marginal:
 
     def bins(self, most: int) -> Bins:
         """Return at most `most` bins of about equal mass; a value's bin is that of the midpoint of its mass."""
-        middle = np.cumsum(self.counts) - self.counts / 2
-        raw = np.minimum((middle * (most / self.counts.sum())).astype(np.int64), most - 1)
+        raw = quantile_of(self.counts, most)
         present = self.counts > 0
         if self.distinct <= most:  # then every value has a bin
             raw = np.arange(len(raw))
@@ -60,6 +59,12 @@ class Marginal:
         of_value[present] = dense
         mass = np.bincount(dense, self.counts[present], len(used)) / self.counts.sum()
         return Bins(of_value, mass)
+
+
+def quantile_of(counts: np.ndarray, most: int) -> np.ndarray:
+    """Return which of `most` quantiles the midpoint of each value's mass lies in, int64 [values]."""
+    middle = np.cumsum(counts) - counts / 2
+    return np.minimum((middle * (most / counts.sum())).astype(np.int64), most - 1)
 
 
 @dataclass(frozen=True, eq=False)
