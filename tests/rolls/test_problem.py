@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from bestguess.rolls.problem import Drawn, Noted, log_mean, order
+from bestguess.rolls.problem import Drawn, Noted, log_mean
 from bestguess.rolls.sources import source_from
 from bestguess.train.problem import Purpose, Turn, member_key
 from bestguess.train.program import Program
@@ -62,11 +62,17 @@ def test_every_value_of_the_training_part_is_a_target_once_in_an_epoch(path):
     assert training.problem.windows == windows
     assert windows % 4  # a batch straddles the end of the epoch
     epochs = [turns(training, windows * epoch, windows) for epoch in range(3)]
+    assert stop - 1 - windows * T < T  # what is left over is no window
+    shifts = set()
     for epoch, drawn in enumerate(epochs):
-        targets = (drawn.start[:, None] + 1 + np.arange(T)).ravel()
-        assert sorted(targets.tolist()) == list(range(1, 1 + windows * T))
-        assert stop - 1 - windows * T < T  # what is left over is no window
+        *starts, last = sorted(drawn.start.tolist())
+        moved = starts[0]
+        assert 0 <= moved < T and (epoch or moved == 0)
+        assert starts == [moved + T * i for i in range(windows - 1)]
+        assert last == min(moved + T * (windows - 1), stop - T - 1)  # the last window ends with the part
         np.testing.assert_array_equal(drawn.first_pass, epoch == 0)
+        shifts.add(moved)
+    assert len(shifts) > 1
     assert (epochs[0].start != epochs[1].start).any()
     straddling = turns(training, windows - 2, 4)
     np.testing.assert_array_equal(straddling.start, [*epochs[0].start[-2:], *epochs[1].start[:2]])
@@ -90,7 +96,7 @@ def test_the_host_reads_the_windows_that_the_device_draws(path, workers):
         assert (read.shape, read.dtype) == ((2, count, 9), np.uint16)
         start = turns(resident, first, count).start
         np.testing.assert_array_equal(read[0], values[start[:, None] + np.arange(9)])
-        np.testing.assert_array_equal(order(0, windows, first, count) * 8, start)
+        np.testing.assert_array_equal(resident.problem.starts(0, first, count), start)
         assert (read[0] != read[1]).any()
         drawn = turns(fed, first, count, jnp.asarray(read[0]))
         np.testing.assert_array_equal(drawn.window, read[0])
@@ -161,7 +167,7 @@ def test_the_evidence_is_what_the_weights_of_each_step_say(path, resident):
         numbers = np.arange(4 * step, 4 * step + 4)
         first = numbers < problem.windows
         keys = jax.random.split(jax.random.fold_in(member_key(jnp.asarray(0), Purpose.TRAIN), step), 4)
-        start = jnp.asarray(8 * order(0, problem.windows, 4 * step, 4), jnp.int32)
+        start = jnp.asarray(problem.starts(0, 4 * step, 4), jnp.int32)
         found = jax.device_get(noted(slice_of(state.model, 0), start, keys))
         log_e += found.log_f[first].astype(float).sum(axis=0)
         nats += found.nats[first].astype(float).sum()

@@ -37,6 +37,14 @@ def order_key(seed: Any, epoch: Any) -> Any:
     return _mixed(_mixed(seed + np.uint32(0x9E3779B9)) ^ (epoch * np.uint32(0x85EBCA6B) + np.uint32(1)))
 
 
+def shift(key: Any, epoch: Any, window: int) -> Any:
+    """Return by how many values an epoch's windows are moved, uint32 [1]: below `window`, and 0 in the first epoch.
+
+    key: of `order_key`; epoch: a uint32 scalar.
+    """
+    return (epoch[None] > np.uint32(0)) * (_mixed(key ^ np.uint32(0x27D4EB2F)) % np.uint32(window))
+
+
 def _swapped(x: Any, n: int, key: Any, r: Any) -> Any:
     """Return the places of the integers `x` after round r, uint32. Its key is made here: 48 for each x are many."""
     own = _mixed(_mixed(key + (r + np.uint32(1)) * np.uint32(0xC2B2AE35)))

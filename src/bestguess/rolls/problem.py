@@ -17,7 +17,7 @@ from bestguess.rolls.config import RollsConfig
 from bestguess.rolls.evidence.counts import WEIGHTS
 from bestguess.rolls.evidence.lift import log_factors
 from bestguess.rolls.model import RollsModel, Shape
-from bestguess.rolls.permutation import order_key, permuted
+from bestguess.rolls.permutation import order_key, permuted, shift
 from bestguess.rolls.values import Rolls
 from bestguess.train.config import TrainConfig
 from bestguess.train.problem import Problem, Turn
@@ -84,7 +84,11 @@ class Kept(eqx.Module):
 
 
 class RollsProblem(Problem[Own, RollsModel]):
-    """Cross-entropy of the next 1 … k tokens at every position of disjoint windows, in a new order every epoch."""
+    """Cross-entropy of the next 1 … k tokens at every position of disjoint windows, in a new order every epoch.
+
+    The first epoch predicts every value once, and gathers the evidence. Later ones cut the windows at other places, or
+    a value would stand at the same place of the same window each time, and a model learns those by heart.
+    """
 
     data: Data | None
     """Of all runs, where they share their values; else in their tasks."""
@@ -92,6 +96,8 @@ class RollsProblem(Problem[Own, RollsModel]):
     shape: Shape = eqx.field(static=True)
     windows: int = eqx.field(static=True)
     """Windows of the training part."""
+    last: int = eqx.field(static=True)
+    """The last place of the training part where a window may start."""
     rolls: Rolls | None = eqx.field(static=True)
     """The open file that the host reads windows from, where they do not live on the device."""
 
@@ -113,21 +119,36 @@ class RollsProblem(Problem[Own, RollsModel]):
         return data
 
     def draw(self, task: Own, turn: Turn) -> Drawn:
-        """Return the window of this turn: each once in an epoch, in an order that seed and epoch determine."""
+        """Return the window of this turn: each once in an epoch, in an order that seed and epoch determine.
+
+        Of a window that the host has read, the start is not computed again: it is −1.
+        """
         epoch, place = turn.number // self.windows, turn.number % self.windows
-        if turn.fed is None:
-            key = order_key(jnp.asarray(task.seed).astype(jnp.uint32), epoch.astype(jnp.uint32))
-            place = permuted(place.astype(jnp.uint32)[None], self.windows, key)[0].astype(jnp.int32)
-        start = place * self.config.task.window
-        return Drawn(start, turn.fed, epoch == 0, turn.key)
+        if turn.fed is not None:
+            return Drawn(jnp.asarray(-1), turn.fed, epoch == 0, turn.key)
+        T, epoch32 = self.config.task.window, epoch.astype(jnp.uint32)
+        key = order_key(jnp.asarray(task.seed).astype(jnp.uint32), epoch32)
+        place = permuted(place.astype(jnp.uint32)[None], self.windows, key)[0].astype(jnp.int32)
+        moved = shift(key, epoch32, T)[0].astype(jnp.int32)
+        return Drawn(jnp.minimum(place * T + moved, self.last), None, epoch == 0, turn.key)
 
     def feed(self, seeds: Sequence[int], first: int, count: int) -> np.ndarray | None:
         """Return the same windows, read from the file, uint16 [run, count, T + 1]."""
         if self.rolls is None:
             return None
         T, workers = self.config.task.window, self.config.task.workers
-        read = [self.rolls.windows(T * order(seed, self.windows, first, count), T + 1, workers) for seed in seeds]
-        return np.stack(read)
+        return np.stack([self.rolls.windows(self.starts(seed, first, count), T + 1, workers) for seed in seeds])
+
+    def starts(self, seed: int, first: int, count: int) -> np.ndarray:
+        """Return where the windows of turns `first` to `first + count` of a run with this seed start, int64 [count]."""
+        number, T = np.arange(first, first + count), self.config.task.window
+        found = np.empty(count, np.int64)
+        for epoch in range(first // self.windows, (first + count - 1) // self.windows + 1):
+            own, epoch32 = number // self.windows == epoch, np.asarray(epoch, np.uint32)
+            key = order_key(np.asarray(seed, np.uint32), epoch32)
+            place = permuted((number[own] % self.windows).astype(np.uint32), self.windows, key).astype(np.int64)
+            found[own] = np.minimum(place * T + shift(key, epoch32, T).astype(np.int64), self.last)
+        return found
 
     def loss(self, model: RollsModel, task: Own, drawn: Drawn) -> tuple[Float[Array, ""], Float[Array, ""], Noted]:
         """Return the summed loss of a window's targets, all heads', their number, and what the first pass notes."""
@@ -238,14 +259,3 @@ def targets(token: Int[Array, "L"], outputs: int) -> tuple[Int[Array, "T k"], Bo
     T = token.shape[0] - 1
     place = jnp.arange(T)[:, None] + jnp.arange(1, outputs + 1)[None]
     return token[jnp.minimum(place, T)], place <= T
-
-
-def order(seed: int, windows: int, first: int, count: int) -> np.ndarray:
-    """Return the windows of turns `first` to `first + count` of a run with this seed, int64 [count]."""
-    number = np.arange(first, first + count)
-    found = np.empty(count, np.int64)
-    for epoch in range(first // windows, (first + count - 1) // windows + 1):
-        own = number // windows == epoch
-        key = order_key(np.asarray(seed, np.uint32), np.asarray(epoch, np.uint32))
-        found[own] = permuted((number[own] % windows).astype(np.uint32), windows, key)
-    return found

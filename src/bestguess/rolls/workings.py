@@ -68,6 +68,7 @@ class RollsWorkings(Workings[RollsConfig, RollsTask, Predictor, Evaluation]):
             config=config,
             shape=shapes.pop(),
             windows=about.windows(about.split.training),
+            last=about.split.training[1] - config.task.window - 1,
             rolls=about.rolls if fed else None,
         )
 
