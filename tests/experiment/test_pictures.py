@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bestguess.experiment.analysis import analyse
-from bestguess.experiment.pictures import effects, figure
+from bestguess.experiment.pictures import _thinned, effects, figure
 from bestguess.integers.experiments import EXPERIMENTS
 from bestguess.report.charts import Grid, Points
 from tests.experiment.planted import integer_figures, planted
@@ -59,8 +59,19 @@ def test_many_hypotheses_have_a_row_each_with_the_deciding_effect_by_verdict(tmp
         place = list(drawn[verdict.verdict].y).index(row)
         low, high = verdict.main.estimate.interval
         assert drawn[verdict.verdict].x[place] == verdict.main.estimate.effect
-        assert drawn[verdict.verdict].x_error[place] == pytest.approx((high - low) / 2)
+        estimate = verdict.main.estimate.effect
+        assert drawn[verdict.verdict].x_error[:, place] == pytest.approx([estimate - low, high - estimate])
     assert next(v for v in analysis.verdicts if v.hypothesis == "H2a").verdict == "supported"
     assert next(v for v in analysis.verdicts if v.hypothesis == "H1").verdict == "refuted"
     assert len(drawn["one seed"].x) == 14 * 5
     assert "to the right of 0 (H9: to the left)" in chart.caption
+
+
+def test_of_many_seeds_order_statistics_are_drawn():
+    values = np.random.default_rng(0).normal(size=(3, 1000))
+    drawn = _thinned(values)
+    assert drawn.shape == (3, 100)
+    np.testing.assert_array_equal(drawn[:, [0, -1]], np.stack([values.min(axis=1), values.max(axis=1)], axis=1))
+    np.testing.assert_allclose(np.median(drawn, axis=1), np.median(values, axis=1), atol=0.02)
+    assert _thinned(values[:, :200]) is not drawn
+    np.testing.assert_array_equal(_thinned(values[:, :200]), values[:, :200])

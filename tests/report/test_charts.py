@@ -239,6 +239,16 @@ def test_points_have_bars_across():
     assert ends == [[0.5, 1.5], [1.75, 2.25]]
 
 
+def test_bars_reach_farther_on_one_side():
+    points = Points([1, 2], [3, 4], x_error=[[0.5, 0.0], [0.25, 1.0]], name="a")
+    trace, _ = of(Chart("t", "x", "y", [points]), "a")
+    assert [list(trace.error_x.arrayminus), list(trace.error_x.array)] == [[0.5, 0.0], [0.25, 1.0]]
+    assert trace.error_x.symmetric is False
+    axes = to_matplotlib(Chart("t", "x", "y", [points])).axes[0]
+    ends = [segment[:, 0].tolist() for lines in axes.collections for segment in lines.get_segments()]
+    assert ends == [[0.5, 1.25], [2.0, 3.0]]
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_panels_share_ticks_where_they_share_an_axis(shared):
     """A panel of its own scale may even be linear, and below zero."""

@@ -82,6 +82,7 @@ def test_files_of_a_null_are_exactly_that_and_the_guide_s_can_be_learnt():
 def figures(**more):
     return {
         "values": 1000, "alarm": 0.0, "log10_m": 0.0, "bits_per_value": 8.0, "marginal_bits": 8.0, "regret": 0.5,
+        "first_pass_bits": 8.0, "first_pass_marginal_bits": 8.0,
         "top1": 0.25, "ceiling_top1": 0.5, "gap_bits": 0.1, "loss_spike": 0.0, "validation_loss": 8.0, **more,
     }  # fmt: skip
 
@@ -91,7 +92,7 @@ def test_measures():
         (one,) = (one for one in EXPERIMENTS[name].measures if one.name == measure)
         return one.read(RollsConfig(), figures(**more)).value
 
-    assert read("rolls_false_alarms", "over", bits_per_value=9.5) == pytest.approx(1.5)
+    assert read("rolls_false_alarms", "over", first_pass_bits=9.5) == pytest.approx(1.5)
     assert read("rolls_power", "reached", top1=0.494, ceiling_top1=0.5) == 0
     assert read("rolls_power", "reached", top1=0.496, ceiling_top1=0.5) == 1
     assert math.isnan(read("rolls_power", "reached", regret=None))
@@ -145,7 +146,7 @@ def test_false_alarms(alarms, word):
 def test_an_overconfident_model_that_is_not_wrong_is_told():
     def law(config):
         wrong = config["change"] == OVERCONFIDENT and config["task.source"] != NULLS["E"][1]
-        return {"bits_per_value": 7.9 + wrong + 0.01 * rng_of(config).normal()}
+        return {"first_pass_bits": 7.9 + wrong + 0.01 * rng_of(config).normal()}
 
     found = words("rolls_false_alarms", law, ("train.first_seed=0,1,2,3",))
     assert [found[f"H3{one}"] for one in "abcde"] == [*4 * ["supported"], "refuted"]
@@ -189,7 +190,7 @@ def test_the_guide_with_planted_effects():
             "regret": math.exp(own - gain + 0.02 * rng.normal() - 3 * (rate == 0.001)),
             "top1": 0.2 * math.exp(gain * 0.5 + 0.01 * rng.normal()),
             "gap_bits": 0.1 - 0.05 * (config["change"] == ALL) + 0.001 * rng.normal(),
-            "loss_spike": 0.5 - 0.4 * (steady and rate == 0.009) + 0.01 * rng.random(),
+            "loss_spike": 0.5 - 0.4 * (steady and rate == 0.027) + 0.01 * rng.random(),
         }
 
     found = words("rolls_guide", law)

@@ -67,7 +67,7 @@ def test_every_value_of_the_training_part_is_a_target_once_in_an_epoch(path):
     for epoch, drawn in enumerate(epochs):
         *starts, last = sorted(drawn.start.tolist())
         moved = starts[0]
-        assert 0 <= moved < T and (epoch or moved == 0)
+        assert 0 <= moved < (T if epoch else 1)
         assert starts == [moved + T * i for i in range(windows - 1)]
         assert last == min(moved + T * (windows - 1), stop - T - 1)  # the last window ends with the part
         np.testing.assert_array_equal(drawn.first_pass, epoch == 0)

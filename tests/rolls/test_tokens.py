@@ -146,3 +146,10 @@ def test_max_samples_is_all_that_tokens_see():
     assert about.split.training == (0, 201)
     whole = task_of(dataclasses.replace(config, task=dataclasses.replace(config.task, max_samples=None))).about
     assert whole.split.test == about.split.test
+
+
+def test_the_marginal_s_bits_on_counted_values():
+    tokens = fit_tokens(np.array([5, 0, 3, 1]), RollsTaskConfig(tokens="raw"))
+    p = (np.array([5, 0, 3, 1]) + 0.5) / 11
+    expected = -(2 * np.log2(p[0]) + np.log2(p[1])) / 3
+    assert tokens.marginal_bits(np.array([2, 1, 0, 0])) == pytest.approx(expected)

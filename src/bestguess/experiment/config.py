@@ -26,7 +26,7 @@ class ExperimentFlags:
     """
 
     experiment: tyro.conf.Positional[str]
-    """Bundled experiment (eigenvalue, structure, patching, observed, integer_design), sweep YAML, ID or folder."""
+    """Bundled experiment, such as eigenvalue, integer_design or rolls_power; or a sweep YAML, ID or folder."""
     preset: Literal["default", "small"] = "default"
     """Size: as in the YAML, or a small version that runs in minutes on a laptop CPU."""
     set_: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()

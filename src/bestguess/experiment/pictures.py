@@ -15,6 +15,9 @@ from bestguess.experiment.statistics import EffectEstimate, Finding, MeasureTabl
 from bestguess.report.charts import Chart, Curve, Dash, Grid, HLine, Line, Picture, Points
 from bestguess.report.look import PALETTE
 
+_SEED = "one seed"
+_SEEDS = 100
+"""Seeds that are drawn, where there are more than twice as many."""
 _DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
 # Supported and refuted never meet as red and green.
 _WORDS: dict[str, dict[str, Any]] = {
@@ -168,13 +171,18 @@ def _by_level(table: MeasureTable, measure: Measure) -> Chart:
     for i, place in enumerate(places):
         values = np.moveaxis(table.values, 0, -2)[place][order]
         mean = measure.show(_mean(values))
-        names = [f"{one.name} {own[at]}" for one, own, at in zip(others, other_levels, place)]
+        names = [f"{one.name} {one.label(own[at])}" for one, own, at in zip(others, other_levels, place)]
         base = float(mean[levels.index(factor.base)]) if factor.base in levels else np.nan
         if np.isfinite(base):
-            name = ", ".join([*names, f"mean of “{factor.base}”"])
+            name = ", ".join([*names, f"mean of “{factor.label(factor.base)}”"])
             series.append(Curve([base, base], limits, name=name, role=None, colour=i, dash="dot"))
-        x, y = measure.show(values).ravel(), np.repeat(rows, values.shape[-1])
-        series.append(Points(x, y, name="one seed", role="guide"))
+        seeds = _thinned(values)
+        x, y = measure.show(seeds).ravel(), np.repeat(rows, seeds.shape[-1])
+        series.append(
+            Points(
+                x, y, name=_SEED if seeds is values else f"{_SEED}, of every {values.shape[-1] // _SEEDS}", role="guide"
+            )
+        )
         series.append(Points(mean, rows, name=", ".join([*names, "mean"]), colour=i))
     return Chart(
         _capital(measure.axis),
@@ -231,7 +239,7 @@ def _rows(verdicts: list[Verdict], title: str, caption: str = "") -> Chart:
     seeds = [(value, rows[one.hypothesis] - 0.25) for one in verdicts for value in _of_seeds(one.main)]
     series: list[Points | Curve] = [
         Curve([0.0, 0.0], limits),
-        Points([x for x, _ in seeds], [y for _, y in seeds], name="one seed", role="guide"),
+        Points([x for x, _ in seeds], [y for _, y in seeds], name=_SEED, role="guide"),
     ]
     for word, look in _WORDS.items():
         found = [(one.main.estimate, rows[one.hypothesis]) for one in verdicts if one.verdict == word]
@@ -272,7 +280,7 @@ def _effects(analysis: Analysis, group: str) -> Chart:
             at = [names.index(measure.name) + shift for measure, _ in found]
             means, halves = _bars([finding.estimate for _, finding in found if finding.estimate])
             seeds = [(x - 0.3 * width, value) for x, (_, one) in zip(at, found) for value in _of_seeds(one)]
-            series.append(Points([x for x, _ in seeds], [y for _, y in seeds], name="one seed", role="guide"))
+            series.append(Points([x for x, _ in seeds], [y for _, y in seeds], name=_SEED, role="guide"))
             look: dict[str, Any] = {"colour": order.index(hypothesis)} if deciding else {"role": "baseline"}
             series.append(Points(at, means, halves, name=hypothesis if deciding else "not deciding", **look))
     measures = {measure.name: measure for _, measure, _ in own}
@@ -291,21 +299,32 @@ def _effects(analysis: Analysis, group: str) -> Chart:
     )
 
 
-def _bars(estimates: list[EffectEstimate]) -> tuple[list[float], list[float]]:
-    """The effects, or of proportions the middles of their intervals, and what the intervals reach beyond them."""
-    middles = [sum(one.interval) / 2 if isinstance(one, ProportionEstimate) else one.effect for one in estimates]
-    return middles, [one.interval[1] - middle for one, middle in zip(estimates, middles)]
+def _bars(estimates: list[EffectEstimate]) -> tuple[list[float], np.ndarray]:
+    """The effects, and how far the intervals reach below and above them, [2, n]."""
+    effects = [one.effect for one in estimates]
+    reach = [[one.effect - one.interval[0], one.interval[1] - one.effect] for one in estimates]
+    return effects, np.array(reach).T
 
 
 def _exact(analysis: Analysis) -> str:
     """What a caption says of proportions, where there are any."""
     proportions = any(one.proportion for one in analysis.experiment.hypotheses)
-    return "; of proportions the exact one, marked at its middle" if proportions else ""
+    return "; of proportions the exact one" if proportions else ""
 
 
 def _of_seeds(finding: Finding) -> list[float]:
     """Every seed's effect; nothing for a proportion, of which they are 0 and 1."""
-    return [] if isinstance(finding.estimate, ProportionEstimate) else list(finding.by_seed.values())
+    if isinstance(finding.estimate, ProportionEstimate):
+        return []
+    return _thinned(np.array(list(finding.by_seed.values()))).tolist()
+
+
+def _thinned(values: np.ndarray) -> np.ndarray:
+    """The values of all seeds, along the last axis; of many, order statistics evenly spaced, the extremes included."""
+    count = values.shape[-1]
+    if count <= 2 * _SEEDS:
+        return values
+    return np.sort(values, axis=-1)[..., np.linspace(0, count - 1, _SEEDS).round().astype(int)]
 
 
 def _common(labels: list[str]) -> str:

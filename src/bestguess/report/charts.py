@@ -50,7 +50,10 @@ class Line(_Series):
 
 @dataclass(frozen=True, eq=False)
 class Points(_Series):
-    """Points at (x, y), both [n], with bars of ± `error` [n] in y or `x_error` [n] in x; `connect` joins them."""
+    """Points at (x, y), both [n], with bars in y (`error`) or in x (`x_error`); `connect` joins them.
+
+    A bar is ± its length [n], or reaches as far below and above as the rows of [2, n] say.
+    """
 
     x: ArrayLike
     y: ArrayLike
@@ -59,7 +62,13 @@ class Points(_Series):
     x_error: ArrayLike | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        _same_length(self, "x", "y", "error", "x_error")
+        _same_length(self, "x", "y")
+        for name in ("error", "x_error"):
+            given = getattr(self, name)
+            if given is not None and np.shape(given) not in (np.shape(self.x), (2, *np.shape(self.x))):
+                raise ValueError(
+                    f"Points {self.name!r}: {name} needs one length a point, or two, got {np.shape(given)}"
+                )
 
 
 @dataclass(frozen=True, eq=False)

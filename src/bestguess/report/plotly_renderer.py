@@ -154,7 +154,15 @@ def _traces(chart: Chart, series: Any, style: Style) -> list[Any]:
 def _error(error: Any, colour: str) -> dict[str, Any] | None:
     if error is None:
         return None
-    return {"type": "data", "array": drawable(error), "color": colour, "thickness": 1.4, "width": 3}
+    lengths = drawable(error)
+    below = {"arrayminus": lengths[0], "symmetric": False} if lengths.ndim == 2 else {}
+    return {
+        "type": "data",
+        "array": lengths[-1] if below else lengths,
+        "color": colour,
+        "thickness": 1.4,
+        "width": 3,
+    } | below
 
 
 def _heatmap(series: Heatmap) -> Any:

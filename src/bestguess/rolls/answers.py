@@ -34,8 +34,7 @@ def marginal_bits(about: About, starts: np.ndarray) -> float:
     counts = np.zeros(about.rolls.classes, np.int64)
     for start in starts:
         counts += np.bincount(about.rolls.read(int(start) + 1, int(start) + 1 + about.window), minlength=len(counts))
-    there = counts > 0
-    return -float(counts[there] @ about.tokens.log_marginal[there]) / (counts.sum() * math.log(2))
+    return about.tokens.marginal_bits(counts)
 
 
 def first_pass(learnt: Any, runs: Sequence[int], window: int) -> FirstPass:

@@ -35,7 +35,7 @@ def _evidence(config: RollsConfig, figures: Mapping[str, Any]) -> Reading:
 
 def _over_marginal(config: RollsConfig, figures: Mapping[str, Any]) -> Reading:
     """Of the live weights: those that validation selects may be the untrained ones, which are the marginal."""
-    return Reading(figures["first_pass_bits"] - figures["marginal_bits"])
+    return Reading(figures["first_pass_bits"] - figures["first_pass_marginal_bits"])
 
 
 def _reached(config: RollsConfig, figures: Mapping[str, Any]) -> Reading:
@@ -129,7 +129,8 @@ NULLS = {
 """Files whose past does not help, by the letter of their hypotheses."""
 OVERCONFIDENT = "train.learning_rate=1 train.warmup_steps=0 train.schedule=constant"
 
-SOURCE = Factor("task.source", "source")
+_FILES = {source: what for what, source in NULLS.values()}
+SOURCE = Factor("task.source", "file of", label=lambda level: _FILES.get(level, level))
 TRAINED = Factor(
     "change", "training", base="nothing", label=lambda level: "as usual" if level == "nothing" else "overconfident"
 )
@@ -203,9 +204,29 @@ ALL = (
 SWIGLU = "model.activation=swiglu model.d_ff=168"
 """With as many parameters as the base."""
 CAPACITY = "model.d_model=192 model.d_ff=768"
-IMPROVEMENT = Factor(
-    "change", "change", base="nothing", label=lambda level: "all of them" if level == ALL else str(level)
-)
+_CHANGES = {
+    "nothing": "the base",
+    "model.positions=rope": "RoPE",
+    "model.positions=none": "no positions",
+    SWIGLU: "SwiGLU",
+    "model.activation=gelu": "GELU",
+    "model.norm_place=pre": "pre-norm",
+    "model.norm_place=none": "no norm",
+    "train.warmup_steps=150": "warm-up",
+    "train.schedule=cosine": "cosine",
+    _BOTH: "cosine with warm-up",
+    "task.tokens=adaptive": "adaptive bins",
+    "objective.noise=0.05": "noise",
+    "objective.masking=0.1": "masking",
+    "objective.label_smoothing=0.1": "label smoothing",
+    "train.patience=5": "early stopping",
+    CAPACITY: "nine times the weights",
+    "train.batch_size=128 train.accumulate=4": "batch × 4",
+    ALL: "all of them",
+}
+IMPROVEMENT = Factor("change", "change", base="nothing", label=lambda level: _CHANGES.get(level, level))
+_LEARNABLE = dict(zip(LEARNABLE, ("Markov", "hidden Markov", "LCG", "halves")))
+IN_WHAT = Factor("task.source", "file:", label=lambda level: _LEARNABLE.get(level, level))
 
 
 def _over_sources(change: str, than: str = "nothing") -> Contrast:
@@ -296,7 +317,7 @@ EXPERIMENTS = {
         title="The training guide, one improvement at a time",
         question="By how much does each improvement of the training guide help alone, on files in which something can "
         "be learnt?",
-        factors=(IMPROVEMENT, SOURCE),
+        factors=(IMPROVEMENT, IN_WHAT),
         measures=(REGRET, TOP1, GAP, REGRET_HIGH, SPIKE),
         hypotheses=(
             _lower("H1a", "RoPE helps: less regret than learned positions.", "model.positions=rope", "regret"),

@@ -45,6 +45,11 @@ class Tokens:
         """ln of the probability of each value in training, float64 [K]: the best constant prediction."""
         return self.log_p0[self.of_value] + self.log_within
 
+    def marginal_bits(self, counts: np.ndarray) -> float:
+        """Return the training marginal's bits per value on values of these counts, int64 [K]."""
+        there = counts > 0
+        return -float(counts[there] @ self.log_marginal[there]) / (counts.sum() * math.log(2))
+
     @property
     def best_in_bin(self) -> np.ndarray:
         """The most probable value of each bin, int32 [V]; 0 for a bin without values."""

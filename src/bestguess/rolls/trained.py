@@ -35,6 +35,7 @@ def record(
         "first_pass_log10_e": first.log_e / math.log(10),
         "first_pass_log10_e_largest": first.largest / math.log(10),
         "first_pass_bits": float(kept.nats[i]) / (int(kept.windows[i]) * about.window * math.log(2)),
+        "first_pass_marginal_bits": about.tokens.marginal_bits(about.rolls.counts),
         "log10_m": log_m / math.log(10),
         "alarm": float(log_m >= -math.log(level)),
         "above_ceiling_log10_e": None if above is None else above / math.log(10),
