@@ -17,9 +17,9 @@ from bestguess.rolls.config import RollsConfig
 from bestguess.rolls.evidence.counts import WEIGHTS
 from bestguess.rolls.evidence.lift import log_factors
 from bestguess.rolls.model import RollsModel, Shape
-from bestguess.rolls.permutation import order_key, permuted, shift
 from bestguess.rolls.values import Rolls
 from bestguess.train.config import TrainConfig
+from bestguess.train.permutation import order_key, permuted, shift
 from bestguess.train.problem import Problem, Turn
 
 _BATCH = 128

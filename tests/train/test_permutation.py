@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bestguess.rolls.permutation import MOST, order_key, permuted
+from bestguess.train.permutation import MOST, order_key, permuted
 
 seeds = st.integers(0, 2**32 - 1)
 
