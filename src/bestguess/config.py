@@ -48,6 +48,11 @@ def arrays(default: Any) -> Any:
     return field(default=default, metadata={"arrays": True})
 
 
+def added(default: Any) -> Any:
+    """Return a field that older files lack: its default is what was done before there was such a field."""
+    return field(default=default, metadata={"added": True})
+
+
 # ------------------------------------------------------------------------------------------ runs
 
 
@@ -280,7 +285,8 @@ def from_dict(cls: type[C], data: Any, where: str = "", complete: bool = False) 
     """Return an instance of the nested dataclass `cls` from `data`; UserError on a key or value that is off.
 
     An unknown key is an error that names the nearest known one; a missing key takes its default, or is
-    an error too where the data must be `complete`: a file that was written whole and is not any more.
+    an error too where the data must be `complete`: a file that was written whole and is not any more. There, only
+    a field that was `added` since may be missing.
     """
     if not isinstance(data, dict):
         raise UserError(f"{where.rstrip('.: ') or cls.__name__}: expected a mapping of keys, found {data!r}")
@@ -289,7 +295,7 @@ def from_dict(cls: type[C], data: Any, where: str = "", complete: bool = False) 
     for key in data:
         if key not in fields:
             raise UserError(f"{where}{key}: unknown key{nearest(str(key), fields)}")
-    if complete and (missing := [key for key in fields if key not in data]):
+    if complete and (missing := [k for k, f in fields.items() if k not in data and not f.metadata.get("added")]):
         raise UserError(f"{where}{missing[0]}: this key is missing; the file was cut or is of another version")
     values = {f.name: _value(hints[f.name], data[k], where + k, complete) for k, f in fields.items() if k in data}
     return cls(**values)

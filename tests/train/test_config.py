@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bestguess.command import UserError
-from bestguess.config import flag, from_dict, key_of, to_dict
+from bestguess.config import added, flag, from_dict, key_of, to_dict
 from bestguess.train.config import TrainConfig
 
 
@@ -118,6 +118,21 @@ def test_what_is_off_is_named_in_one_line(data, message):
     assert str(error.value) == message
 
 
+@dataclass(frozen=True)
+class Grown:
+    old: int = 3
+    new: float = added(0.5)
+
+
+def test_only_a_field_that_was_added_since_may_be_missing_from_a_complete_file():
+    assert from_dict(Grown, {"old": 4}, complete=True) == Grown(old=4)
+    with pytest.raises(UserError, match=r"^old: this key is missing; the file was cut or is of another version$"):
+        from_dict(Grown, {"new": 0.1}, complete=True)
+    before = to_dict(TrainConfig())
+    del before["average"], before["hold"]
+    assert from_dict(TrainConfig, before, complete=True) == TrainConfig()
+
+
 def test_where_leads_the_message():
     with pytest.raises(UserError, match=r"^file\.yaml: inner\.rate: 'x' is not a number$"):
         from_dict(Outer, {"inner": {"rate": "x"}}, "file.yaml: ")
@@ -156,6 +171,10 @@ nan, inf = float("nan"), float("inf")
         ({"learning_rate": (1e-3, 1e-3)}, "--learning-rate 0.001 0.001"),
         ({"beta1": 1.0}, "--beta1"),
         ({"beta2": -0.1}, "--beta2"),
+        *[({"average": value}, f"--average {value}: must lie in [0, 1)") for value in (-0.1, 1.0, nan)],
+        *[({"hold": value}, f"--hold {value}: must lie in [0, 1)") for value in (-0.1, 1.0, nan)],
+        ({"hold": 0.3, "schedule": "constant"}, "--hold 0.3: the constant schedule never decays; drop it, or take"),
+        ({"hold": 0.96, "steps": 10, "warmup_steps": 0}, "--hold 0.96: leaves none of 10 steps to decay in"),
         ({"steps": 10, "warmup_steps": 10}, "--warmup-steps 10"),
         ({"batch_size": 10, "accumulate": 3}, "--accumulate 3"),
         ({"validation_sequences": 1}, "--validation-sequences 1"),
@@ -176,6 +195,8 @@ def test_an_impossible_value_is_named_in_one_line(change, named):
         {"warmup_steps": 0},
         {"steps": 10, "warmup_steps": 9},
         {"final_learning_rate": 1.0},
+        {"hold": 0.94, "steps": 10, "warmup_steps": 0},
+        {"average": 0.9999},
         {"checkpoint_every": 0.0},
         {"batch_size": 12, "accumulate": 12},
         {"first_seed": 2**31 - 1},

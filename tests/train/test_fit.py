@@ -194,9 +194,10 @@ def test_a_signal_checkpoints_and_ends_and_the_rest_is_bit_identical(tmp_path, u
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_then_resumed_is_bit_identical(tmp_path):
+@pytest.mark.parametrize("average", [0.0, 0.95])
+def test_killed_at_random_moments_then_resumed_is_bit_identical(tmp_path, average):
     """kill -9, again and again, at moments that no one chose, until the training is done."""
-    whole = train(tmp_path / "whole")
+    whole = train(tmp_path / "whole", average)
     draw = random.Random()
     kills, folder = 0, tmp_path / "killed"
     # Only the killed processes share compiled programs, so the others prove that compiling anew changes no bit.
@@ -207,7 +208,7 @@ def test_killed_at_random_moments_then_resumed_is_bit_identical(tmp_path):
     }
     for target in (20, 60, 90):
         worker = subprocess.Popen(
-            [sys.executable, "-m", "tests.train.worker", "train", folder],
+            [sys.executable, "-m", "tests.train.worker", "train", folder, str(average)],
             cwd=Path(__file__).parents[2], env=os.environ | cache, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         with contextlib.closing(worker.stdout):
@@ -220,7 +221,7 @@ def test_killed_at_random_moments_then_resumed_is_bit_identical(tmp_path):
         kills += worker.returncode == -signal.SIGKILL
     assert kills == 3
     resumed = []
-    fitted = train(folder, on_resume=lambda runs, step: resumed.append(step))
+    fitted = train(folder, average, on_resume=lambda runs, step: resumed.append(step))
     assert 60 < resumed[0] <= 120
     same(learnt(fitted), learnt(whole))
     assert whole.best_score.shape == (len(runs(TINY)),)

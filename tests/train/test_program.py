@@ -152,6 +152,42 @@ def test_learning_rate_rises_to_its_peak_and_falls_to_its_final_share(steps, war
         np.testing.assert_allclose(rates[-1], share * peak, atol=1e-9)
 
 
+TABLE = {
+    "linear": [0.2, 0.4, 0.4, 0.4, 0.31, 0.22, 0.13, 0.04],
+    "cosine": [0.2, 0.4, 0.4, 0.4, 0.34728, 0.22, 0.09272, 0.04],
+    "exponential": [0.2, 0.4, 0.4, 0.4, 0.224937, 0.126491, 0.0711312, 0.04],
+    "step": [0.2, 0.4, 0.4, 0.4, 0.4, 0.126491, 0.04, 0.04],
+}
+"""Rates of 8 steps by hand: 2 of warm-up, a third of the other 6 held, then from 0.4 to its tenth in 4; 2 drops."""
+
+
+@pytest.mark.parametrize("schedule", TABLE)
+def test_a_rate_is_held_at_its_peak_before_it_decays(schedule):
+    cfg = config(
+        steps=8, warmup_steps=2, schedule=schedule, hold=1 / 3, final_learning_rate=0.1, learning_rate_drops=2
+    )  # fmt: skip
+    cfg.check()
+    assert cfg.decay_begins == 4
+    rates = [float(learning_rate(cfg, jnp.asarray(0.4), jnp.asarray(step))) for step in range(8)]
+    np.testing.assert_allclose(rates, TABLE[schedule], rtol=2e-5)
+
+
+def test_a_linear_decay_without_warm_up_or_hold():
+    cfg = config(steps=5, warmup_steps=0, schedule="linear")
+    rates = [float(learning_rate(cfg, jnp.asarray(2.0), jnp.asarray(step))) for step in range(5)]
+    np.testing.assert_allclose(rates, [2.0, 1.6, 1.2, 0.8, 0.4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("warmup", "final"), [(0, 0.0), (7, 0.0), (7, 0.03)])
+def test_without_a_hold_a_cosine_is_optax_s_own_to_the_bit(warmup, final):
+    cfg = config(steps=53, warmup_steps=warmup, final_learning_rate=final)
+    steps = jnp.arange(53)
+    ours = jax.jit(jax.vmap(lambda step: learning_rate(cfg, jnp.asarray(0.3), step)))(steps)
+    optax_s = optax.schedules.warmup_cosine_decay_schedule(0.0, 1.0, warmup, 53, final)
+    theirs = jax.jit(jax.vmap(lambda step: jnp.asarray(0.3) * optax_s(step + (warmup > 0))))(steps)
+    same(ours, theirs)
+
+
 def test_metrics_tell_the_rate_of_each_run(trained):
     cfg = config()
     for chunk, told in enumerate(trained[1]):

@@ -1,11 +1,12 @@
 """A training in a process of its own, for tests that kill it or give it several devices.
 
-python -m tests.train.worker train FOLDER
+python -m tests.train.worker train FOLDER AVERAGE
 python -m tests.train.worker spread FOLDER
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -36,10 +37,11 @@ TINY = FiltersConfig(
 """Two runs, forty chunks, a checkpoint after each."""
 
 
-def train(folder: Path, on_chunk=lambda runs, step, metrics: None, **more) -> Fitted:
+def train(folder: Path, average: float, on_chunk=lambda runs, step, metrics: None, **more) -> Fitted:
     """Train the tiny batch of runs in `folder`, or go on with it."""
-    training = make_training(FAMILY, folder, runs(TINY))
-    return fit(training.problem, TINY.train, training.members, folder, on_chunk=on_chunk, **more)
+    config = dataclasses.replace(TINY.train, average=average)
+    training = make_training(FAMILY, folder, runs(dataclasses.replace(TINY, train=config)))
+    return fit(training.problem, config, training.members, folder, on_chunk=on_chunk, **more)
 
 
 SPREADS = {
@@ -59,7 +61,7 @@ def spread(folder: Path, devices: list | None = None) -> dict[str, Fitted]:
 if __name__ == "__main__":
     command, folder = sys.argv[1], Path(sys.argv[2])
     if command == "train":
-        train(folder, on_chunk=lambda runs, step, metrics: print(step, flush=True))
+        train(folder, float(sys.argv[3]), on_chunk=lambda runs, step, metrics: print(step, flush=True))
         print("done", flush=True)
     else:
         sizes = [(8, 8), (1, 8), (2, 8), (3, 2), (6, 4), (5, 3)]

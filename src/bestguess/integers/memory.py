@@ -81,10 +81,12 @@ def memory(family: Family, flags: Any, console: Console) -> dict[str, Any]:
         f"{runs} run{'s' * (runs > 1)} of {parameters:,} parameters, batches of {config.train.batch_size} sequences"
     )
     console.print(results_table(["part", "MB"], [[name, f"{count / 1e6:,.3f}"] for name, count in told]))
+    averaged = ", their average" * bool(config.train.average)
     fits = max(measured, runs * paper.total) <= LIMIT
     console.print(
         f"{'fits' if fits else 'does not fit'} into {gigabytes(LIMIT)}; XLA's figure holds the table of sequences "
-        f"({gigabytes(table)}), the best weights so far, the draws and the validation too, which the formula leaves out"
+        f"({gigabytes(table)}), the best weights so far{averaged}, the draws and the validation too, which the formula "
+        "leaves out"
     )
     parts = {name: runs * value for name, value in paper._asdict().items()}
     return plain(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bestguess.command import UserError
-from bestguess.config import arrays, axis, flag
+from bestguess.config import added, arrays, axis, flag
 
 Optimizer = Literal["adamw", "adam", "sgd"]
-Schedule = Literal["cosine", "constant", "step", "exponential"]
+Schedule = Literal["cosine", "constant", "step", "exponential", "linear"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class TrainConfig:
     warmup_steps: int = 500
     """Steps of linear warm-up from 0 to the peak learning rate."""
     schedule: Schedule = "cosine"
-    """Learning-rate schedule after warm-up: half a cosine, constant, a step function, or exponential decay."""
+    """Learning-rate schedule after warm-up: half a cosine, constant, a step function, exponential or linear decay."""
+    hold: float = added(0.0)
+    """Fraction of the steps after warm-up during which the rate stays at its peak before it decays."""
     final_learning_rate: float = 0.0
     """Final learning rate, as a fraction of the peak; ignored by the constant schedule."""
     learning_rate_drops: int = 3
@@ -47,6 +49,10 @@ gradient."""
     """Maximum global norm of the gradient; inf disables clipping by norm."""
     clip_value: float = float("inf")
     """Maximum absolute value of a gradient entry, applied before --clip-norm; inf disables clipping by value."""
+    average: float = added(0.0)
+    """Decay rate of an exponential moving average of the weights, such as 0.998; 0 disables it. The averaged weights \
+are validated, kept as the best and reported, and take as much memory as the model; training goes on with the last \
+weights. After t steps the rate is at most (1 + t) / (10 + t), so that early weights are soon forgotten."""
     accumulate: int = 1
     """Number of micro-batches per batch, to save memory; the gradient is that of the full batch."""
     validate_every: int = 100
@@ -59,6 +65,11 @@ gradient."""
     """Smallest decrease of the validation score that counts as an improvement, as a fraction of the best score."""
     checkpoint_every: float = 60.0
     """Seconds between checkpoints; 0 writes one after every validation. The last step is always saved."""
+
+    @property
+    def decay_begins(self) -> int:
+        """Steps before the rate begins to decay: of the warm-up, and at the peak."""
+        return self.warmup_steps + round(self.hold * (self.steps - self.warmup_steps))
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
@@ -78,7 +89,7 @@ gradient."""
                 raise UserError(f"--learning-rate {rate}: must be positive and finite")
         if len(set(self.learning_rate)) < len(self.learning_rate):
             raise UserError(f"--learning-rate {' '.join(map(str, self.learning_rate))}: a value is given twice")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "average", "hold"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{flag(name)} {getattr(self, name)}: must lie in [0, 1)")
         if self.final_learning_rate > 1:
@@ -92,6 +103,12 @@ gradient."""
             raise UserError(
                 f"--warmup-steps {self.warmup_steps}: must be fewer than --steps {self.steps}; try {self.steps // 10}"
             )
+        if self.hold and self.schedule == "constant":
+            raise UserError(
+                f"--hold {self.hold}: the constant schedule never decays; drop it, or take --schedule linear"
+            )
+        if self.decay_begins >= self.steps:
+            raise UserError(f"--hold {self.hold}: leaves none of {self.steps} steps to decay in; give less")
         if self.batch_size % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate}: does not divide --batch-size {self.batch_size}")
         if self.validation_sequences < 2:

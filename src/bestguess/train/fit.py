@@ -41,9 +41,9 @@ class Fitted:
     """
 
     model: PyTree
-    """The last weights of each run: those before the fault, if it had one."""
+    """The last weights of each run, not averaged: those before the fault, if it had one."""
     best: PyTree
-    """The weights of each run's best validation."""
+    """The weights of each run's best validation; averaged ones, where the training averages."""
     best_score: np.ndarray
     """The score of each run's best validation; ∞ where none was finite."""
     best_step: np.ndarray

@@ -84,13 +84,15 @@ _EPS = 1e-8
 
 
 def learning_rate(config: TrainConfig, peak: Float[Array | np.ndarray, ""], step: Int[Array, ""]) -> Float[Array, ""]:
-    """Return the learning rate at `step`: linear warm-up to `peak`, then the schedule's way to its final share."""
+    """Return the rate at `step`: linear warm-up to `peak`, the hold there, the schedule's way to its final share."""
     step = step + 1 if config.warmup_steps else step
-    final = config.final_learning_rate
+    final, begin = config.final_learning_rate, config.decay_begins
     if config.schedule == "cosine":
-        shape = optax.schedules.warmup_cosine_decay_schedule(0.0, 1.0, config.warmup_steps, config.steps, final)(step)
-        return peak * shape
-    progress = jnp.clip((step - config.warmup_steps) / (config.steps - config.warmup_steps), 0.0, 1.0)
+        cosine = optax.schedules.cosine_decay_schedule(1.0, config.steps - begin, final)
+        rise = optax.schedules.linear_schedule(0.0, 1.0, config.warmup_steps)
+        stages = [rise, lambda step: 1.0, cosine]
+        return peak * optax.schedules.join_schedules(stages, [config.warmup_steps, begin])(step)
+    progress = jnp.clip((step - begin) / (config.steps - begin), 0.0, 1.0)
     match config.schedule:
         case "constant":
             share = jnp.ones(())
@@ -99,6 +101,8 @@ def learning_rate(config: TrainConfig, peak: Float[Array | np.ndarray, ""], step
             share = final ** (jnp.minimum(jnp.floor(progress * (drops + 1)), drops) / drops)
         case "exponential":
             share = final**progress
+        case "linear":
+            share = 1 - (1 - final) * progress
     return jnp.asarray(peak) * jnp.where(step < config.warmup_steps, step / max(1, config.warmup_steps), share)
 
 

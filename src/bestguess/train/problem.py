@@ -125,6 +125,13 @@ class State(eqx.Module):
     """The step whose loss or gradient was not finite, or −1."""
     kept: PyTree = ()
     """What the problem keeps of its notes, such as the evidence gathered so far."""
+    average: PyTree = ()
+    """The moving average of the weights; nothing where there is none."""
+
+    @property
+    def judged(self) -> PyTree:
+        """The weights that are validated, and of which the best are kept: averaged ones where there are any."""
+        return self.average if jax.tree.leaves(self.average) else self.model
 
 
 class Purpose(enum.IntEnum):

@@ -244,7 +244,7 @@ class Program:
         keys = self._shard(keys, PartitionSpec("run", "batch"))
 
         def of_run(state: State, member: Member, keys: Key[Array, " n"]):
-            measures = problem.validate(state.model, member.task, keys)
+            measures = problem.validate(state.judged, member.task, keys)
             return judge(self.config, state, measures["score"], at), measures
 
         if self.mesh.size > 1:

@@ -8,8 +8,9 @@ A batch has sequences i, each with a summed loss ℓᵢ(θ) and a count of targe
     ĝ = g · min(1, c / ‖g‖)     clipped to the norm c (and by value before, where asked)
     s ← update(s, ĝ)            the optimiser's means of ĝ and ĝ²
     θ ← θ − η_t d(s, θ)         along the optimiser's direction d
+    θ̄ ← β_t θ̄ + (1 − β_t) θ     the average of the weights, where asked
 
-Where L or ‖g‖ is not finite, θ and s stay as they were, and the run has stopped at the fault t.
+Where L or ‖g‖ is not finite, θ, s and θ̄ stay as they were, and the run has stopped at the fault t.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def start(problem: Problem, optimizer: Optimizer, member: Member) -> State:
         stopped=jnp.asarray(False),
         fault_step=jnp.asarray(-1),
         kept=problem.keep(member.task),
+        average=model if optimizer.config.average else (),
     )
 
 
@@ -88,16 +90,32 @@ def step(
         direction = optimizer.direction(seen, state.model)
         return jax.tree.map(lambda p, d: p - rate * d, state.model, direction)
 
+    model = jax.lax.cond(live, moved, lambda: state.model)
     after = dataclasses.replace(
         state,
-        model=jax.lax.cond(live, moved, lambda: state.model),
+        model=model,
         optimizer=seen,
         stopped=state.stopped | fault,
         fault_step=jnp.where(fault, t, state.fault_step),
         # What was noted comes of the weights before the step, so a run that does not take it may keep it no less.
         kept=jax.tree.map(lambda new, old: jnp.where(live, new, old), note(state.kept, noted), state.kept),
     )
+    if decay := optimizer.config.average:
+        averaged = lambda: average(state.average, model, decay, t)  # noqa: E731
+        after = dataclasses.replace(after, average=jax.lax.cond(live, averaged, lambda: state.average))
     return after, Taken(mean, norm, live)
+
+
+def average(mean: PyTree, model: PyTree, decay: float, t: Int[Array, ""]) -> PyTree:
+    """Return the moving average of the weights after step t, whose weights are `model`: β_t θ̄ + (1 − β_t) θ.
+
+    β_t = min(β, (1 + t) / (10 + t)), as in TensorFlow's `ExponentialMovingAverage(decay, num_updates)`. At first the
+    average is over about a ninth of the steps so far, so that it has left the initial weights behind after a few dozen
+    steps, and a training shorter than 1 / (1 − β) does not average over its whole course. The usual correction of
+    the bias, a division by 1 − βᵗ (Kingma & Ba, 2015), would weigh all of the first steps alike.
+    """
+    beta = jnp.minimum(decay, (1 + t) / (10 + t))
+    return jax.tree.map(lambda old, new: old + (1 - beta) * (new - old), mean, model)
 
 
 def batch_sums(

@@ -23,7 +23,7 @@ def judge(config: TrainConfig, state: State, score: Float[Array, ""], step: Int[
     bored = (stale >= config.patience) if config.patience else jnp.asarray(False)
     best, best_score, best_step = jax.tree.map(
         lambda new, old: jnp.where(better, new, old),
-        (state.model, score, step),
+        (state.judged, score, step),
         (state.best, state.best_score, state.best_step),
     )
     return dataclasses.replace(
