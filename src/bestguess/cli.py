@@ -195,7 +195,7 @@ def parse(name: str, args: list[str]) -> tuple[Any, bool]:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(f"{_one_line(said.getvalue())} ({prog} --help lists the flags)") from None
+        raise UserError(f"{_one_line(said.getvalue(), args)} ({prog} --help lists the flags)") from None
     values = _fields(given)
     as_json, flags = values.pop("json"), cls(**values)
     if getattr(flags, "resume", None) is not None:
@@ -248,8 +248,11 @@ def _chosen(choices: dict[str, tuple[str, ...]], args: list[str], supposed: Mapp
     return found
 
 
-def _one_line(box: str) -> str:
-    """Return the first paragraph of tyro's boxed message, and the flag that it suggests, as one line."""
+def _one_line(box: str, args: list[str]) -> str:
+    """Return the first paragraph of tyro's boxed message, and the flag that it suggests, as one line.
+
+    What it says of a value that has no such type is said anew: which types it has tried is of no use to anybody.
+    """
     lines = [re.sub(r"[│╭╮╰╯]", "", line).strip() for line in box.splitlines()]
     body = [line for line in lines if line and not re.match(r"─+ .* ─+$", line)]
     if "╭" not in box:  # where the terminal has no frames, the title is a paragraph of its own
@@ -257,11 +260,29 @@ def _one_line(box: str) -> str:
     rule = re.compile(r"[─-]+$")
     first = list(itertools.takewhile(lambda line: not rule.match(line), body))
     message = " ".join(first).rstrip(".") or "bad flags"
+    if off := re.match(r"Error parsing (--[\w-]+): (.*)", message):
+        return _not_of_its_type(off[1], off[2], args)
     if any(line.startswith("Perhaps you meant") for line in body):
         rest = body[next(i for i, line in enumerate(body) if line.startswith("Perhaps")) :]
         hints = list(dict.fromkeys(line.split(" ")[0].rstrip(",") for line in rest if re.match("--[a-z]", line)))
         message += f"; did you mean {' or '.join(hints[:3])}?" if hints else ""
     return message
+
+
+def _not_of_its_type(flag: str, reason: str, args: list[str]) -> str:
+    same = lambda arg: arg.partition("=")[0].replace("_", "-") == flag  # noqa: E731
+    place = next((i for i, arg in enumerate(args) if same(arg)), None)
+    if place is None:
+        return f"{flag}: {reason}"
+    inline = args[place].partition("=")[2:] if "=" in args[place] else ()
+    values = [*inline, *itertools.takewhile(lambda arg: not arg.startswith("--"), args[place + 1 :])]
+    kinds = {"an integer": r"\bINT\b|int\(\)", "a number": r"\bFLOAT\b|float:", "True or False": r"\{True,False\}"}
+    wanted = [kind for kind, sign in kinds.items() if re.search(sign, reason)]
+    if wanted:
+        told = f"not {' or '.join(wanted)}"
+    else:
+        told = "not a value that it takes" if "valid parse" in reason else reason
+    return f"{flag} {' '.join(values)}: {told}"
 
 
 def _overview(family: str | None = None) -> str:
