@@ -70,8 +70,8 @@ class IntegerModelConfig(DesignConfig):
     dropout: float = 0.1
     """Dropout rate of the embedding and of each sub-layer's output. Without it, a model memorises the training rows."""
     positions: Positions = "learned"
-    """Positional encoding: RoPE, one learned vector per position, or none. With RoPE alone a model cannot count: if \
-all terms are equal, every position gives the same output."""
+    """Positional encoding: RoPE, one learned vector per position, sinusoids, or none. With RoPE alone a model cannot \
+count: if all terms are equal, every position gives the same output."""
     embedding: Embedding = "fourier"
     """Embedding of a number: one learned vector per number; sines and cosines of it; residues, divisibility and other \
 number-theoretic features; its 8 bits; or its two digits in base 16."""

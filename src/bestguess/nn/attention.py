@@ -1,4 +1,4 @@
-"""Causal multi-head self-attention with a key-value cache, and rotary positions unless it is told otherwise.
+"""Multi-head self-attention with a key-value cache: causal and with rotary positions, unless it is told otherwise.
 
 Shapes in names: T tokens of this call, S tokens of the cache, D model width, H heads, K head size.
 """
@@ -10,9 +10,10 @@ import functools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from bestguess.command import UserError
+from bestguess.nn import masked
 from bestguess.nn.config import AttentionKernel, DecoderConfig, SelectedKernel
 from bestguess.nn.init import scaled_normal
 from bestguess.nn.kernels import has_triton
@@ -69,7 +70,7 @@ unpack.defvjp(_unpack_forward, _unpack_backward)
 
 
 class Attention(eqx.Module):
-    """Causal multi-head self-attention (Vaswani et al., 2017, §3.2) with packed q, k, v."""
+    """Multi-head self-attention (Vaswani et al., 2017, §3.2) with packed q, k, v; causal where no mask is given."""
 
     qkv: Float[Array, "D E"]
     qkv_bias: Float[Array, "E"] | None
@@ -79,6 +80,8 @@ class Attention(eqx.Module):
     rope_base: float | None = eqx.field(static=True)
     """None: queries and keys are not turned."""
     kernel: AttentionKernel = eqx.field(static=True)
+    dropout: float = eqx.field(static=True)
+    """Fraction of the weights that are set to 0, with a key."""
 
     def __init__(self, config: DecoderConfig, *, key: Key[Array, ""]):
         qkv_key, out_key = jax.random.split(key)
@@ -91,32 +94,48 @@ class Attention(eqx.Module):
         self.heads = config.heads
         self.rope_base = config.rope_base if config.positions == "rope" else None
         self.kernel = config.attention
+        self.dropout = config.attention_dropout
 
     def __call__(
-        self, x_TD: Float[Array, "T D"], cache: KVCache | None = None, gain_D: Float[Array, "D"] | None = None
+        self,
+        x_TD: Float[Array, "T D"],
+        cache: KVCache | None = None,
+        gain_D: Float[Array, "D"] | None = None,
+        *,
+        mask_TS: Bool[Array, "#T S"] | None = None,
+        start: Int[Array, ""] | int | None = None,
+        key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "T D"], KVCache | None]:
         """Return what the T tokens, times the gain, read from themselves, the tokens before them and the cache.
 
-        With a cache, the tokens stand at positions `cache.length` onward, and the returned cache
+        With a cache, the tokens stand in its rows `cache.length` onward, and the returned cache
         holds them too. Tokens beyond the cache's size S are an error of the caller: `DecoderCache`
         is made for a known number of tokens.
+
+        mask_TS: which tokens (rows of the cache, where there is one) each of the T may read; None: none after itself.
+        start: position of the first of them; None: the row of the cache. key: for dropout of the weights.
         """
         T, D = x_TD.shape
-        if cache is None:
-            read_THK = attend(self._packed(x_TD, gain_D), self.rope_base, self.kernel)
+        dropping = key is not None and self.dropout > 0
+        if cache is None and mask_TS is None and not dropping:
+            # Turned by positions from 0 on, wherever they start: only distances matter.
+            read_TD = attend(self._packed(x_TD, gain_D), self.rope_base, self.kernel).reshape(T, D)
+        elif cache is None:
+            q, k, v = self._by_heads(x_TD, gain_D)
+            mask_TS = _causal(T) if mask_TS is None else mask_TS
+            read_TD = masked.read(q, k, v, mask_TS, self.dropout, key)
         else:
-            q, k, v, cache = self._project(x_TD, cache, gain_D)
-            position_T = cache.length - T + jnp.arange(T)
-            allowed_TS = jnp.arange(k.shape[0])[None] <= position_T[:, None]
-            read_THK = jax.nn.dot_product_attention(q, k, v, mask=allowed_TS[None], implementation="xla")
-        return affine(read_THK.reshape(T, D), self.out, self.out_bias), cache
+            q, k, v, cache = self._project(x_TD, cache, gain_D, start)
+            if mask_TS is None:
+                mask_TS = jnp.arange(k.shape[0])[None] <= (cache.length - T + jnp.arange(T))[:, None]
+            mask_1TS = jnp.broadcast_to(mask_TS, (T, k.shape[0]))[None]
+            read_TD = jax.nn.dot_product_attention(q, k, v, mask=mask_1TS, implementation="xla").reshape(T, D)
+        return affine(read_TD, self.out, self.out_bias), cache
 
-    def weights(self, x_TD: Float[Array, "T D"]) -> Float[Array, "H T T"]:
+    def weights(self, x_TD: Float[Array, "T D"], mask_TT: Bool[Array, "#T T"] | None = None) -> Float[Array, "H T T"]:
         """Return the attention weights (rows: queries; each row sums to 1), in float32."""
-        q, k, _, _ = self._project(x_TD, None)
-        score_HTT = jnp.einsum("thk,shk->hts", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-        causal_TT = jnp.tril(jnp.ones(score_HTT.shape[-2:], bool))
-        return jax.nn.softmax(jnp.where(causal_TT[None], score_HTT, -jnp.inf), axis=-1)
+        q, k, _ = self._by_heads(x_TD, None)
+        return masked.weights(q, k, _causal(len(x_TD)) if mask_TT is None else mask_TT)
 
     def empty_cache(self, size: int, dtype: jnp.dtype) -> KVCache:
         """Return a cache for `size` tokens that holds none."""
@@ -127,15 +146,22 @@ class Attention(eqx.Module):
         T, D = x_TD.shape
         return affine(x_TD, self.qkv, self.qkv_bias, gain_D).reshape(T, 3, self.heads, D // self.heads)
 
-    def _project(self, x_TD, cache, gain_D=None):
+    def _by_heads(self, x_TD, gain_D) -> list[Float[Array, "H T K"]]:
+        """Return queries and keys, turned by positions from 0 on, and values, as `masked` reads them."""
+        return masked.project(x_TD, self.qkv, self.qkv_bias, gain_D, self.heads, 2, 0, self.rope_base)
+
+    def _project(self, x_TD, cache, gain_D, start):
         """Return queries, keys, values (of cache and tokens) and the cache that now holds the tokens."""
-        T, start = x_TD.shape[0], 0 if cache is None else cache.length
-        q, k, v = unpack(self._packed(x_TD, gain_D), start + jnp.arange(T), self.rope_base)
-        if cache is None:
-            return q, k, v, None
-        k = jax.lax.dynamic_update_slice_in_dim(cache.key, k, start, axis=0)
-        v = jax.lax.dynamic_update_slice_in_dim(cache.value, v, start, axis=0)
-        return q, k, v, KVCache(k, v, start + T)
+        T, row = x_TD.shape[0], cache.length
+        position_T = (row if start is None else start) + jnp.arange(T)
+        q, k, v = unpack(self._packed(x_TD, gain_D), position_T, self.rope_base)
+        k = jax.lax.dynamic_update_slice_in_dim(cache.key, k, row, axis=0)
+        v = jax.lax.dynamic_update_slice_in_dim(cache.value, v, row, axis=0)
+        return q, k, v, KVCache(k, v, row + T)
+
+
+def _causal(tokens: int) -> Bool[Array, "T T"]:
+    return masked.prefix_mask(tokens, 0)
 
 
 def attend(qkv_T3HK: Float[Array, "T 3 H K"], base: float | None, kernel: AttentionKernel) -> Float[Array, "T H K"]:

@@ -1,14 +1,17 @@
-"""One transformer block: attention, then feed-forward, each added to the stream."""
+"""One transformer block: attention, to a memory too where there is one, then feed-forward, each added to the stream."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from bestguess.nn.attention import Attention, KVCache
 from bestguess.nn.config import Activation, DecoderConfig, NormPlace
+from bestguess.nn.cross_attention import CrossAttention, Memory
 from bestguess.nn.dropout import dropout
 from bestguess.nn.init import scaled_normal
 from bestguess.nn.linear import affine
@@ -69,25 +72,34 @@ class Block(eqx.Module):
 
     attention_norm: FeatureNorm
     attention: Attention
+    cross_norm: FeatureNorm
+    cross: CrossAttention | None
+    """Attention to a memory, between the other two, in a block that has one."""
     feed_forward_norm: FeatureNorm
     feed_forward: FeedForward
     norm_place: NormPlace = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
 
-    def __init__(self, config: DecoderConfig, *, key: Key[Array, ""]):
+    def __init__(self, config: DecoderConfig, *, key: Key[Array, ""], cross: bool = False):
         attention_key, feed_forward_key = jax.random.split(key)
         self.attention_norm = _norm(config)
         self.attention = Attention(config, key=attention_key)
+        self.cross_norm = _norm(config) if cross else NoNorm()
+        self.cross = CrossAttention(config, key=jax.random.fold_in(key, 2)) if cross else None
         self.feed_forward_norm = _norm(config)
         self.feed_forward = FeedForward(config, key=feed_forward_key)
         self.norm_place = config.norm_place
         self.dropout = config.dropout
 
     def __call__(
-        self, x_TD: Float[Array, "T D"], cache: KVCache | None = None, key: Key[Array, ""] | None = None
+        self,
+        x_TD: Float[Array, "T D"],
+        cache: KVCache | None = None,
+        key: Key[Array, ""] | None = None,
+        **reading: Any,
     ) -> tuple[Float[Array, "T D"], KVCache | None]:
-        """Return the stream after this block, and the cache that now holds these tokens. key: for dropout."""
-        x_TD, branch_TD, cache = self.advance(x_TD, None, cache, key)
+        """Return the stream after this block, and the cache that now holds these tokens; arguments as in `advance`."""
+        x_TD, branch_TD, cache = self.advance(x_TD, None, cache, key, **reading)
         return x_TD if branch_TD is None else x_TD + branch_TD, cache
 
     def advance(
@@ -96,23 +108,57 @@ class Block(eqx.Module):
         branch_TD: Float[Array, "T D"] | None,
         cache: KVCache | None = None,
         key: Key[Array, ""] | None = None,
+        *,
+        mask_TS: Bool[Array, "#T S"] | None = None,
+        start: Int[Array, ""] | int | None = None,
+        memory: Memory | None = None,
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"] | None, KVCache | None]:
         """Return the stream after this block, what is yet to be added to it, and the cache; `branch_TD` likewise.
 
         A pre-norm block leaves its last addition to the next one, which adds and normalises in one pass.
+        key: for dropout. mask_TS, start: what attention may read, and where these tokens stand. memory: of this layer.
         """
+        if start is None:
+            start = 0 if cache is None else cache.length
         keys = (None, None) if key is None else jax.random.split(key)
+        more = [None if key is None else jax.random.fold_in(key, i) for i in (2, 3, 4)]
         fold = cache is None  # for the few tokens of a cached call, scaling weights would take longer than the product
         x_TD, inner_TD, gain_D = self._enter(x_TD, branch_TD, self.attention_norm, fold)
-        read_TD, cache = self.attention(inner_TD, cache, gain_D)
+        read_TD, cache = self.attention(inner_TD, cache, gain_D, mask_TS=mask_TS, start=start, key=more[0])
         x_TD, branch_TD = self._leave(x_TD, read_TD, self.attention_norm, keys[0])
+        self._check(memory)
+        if self.cross is not None and memory is not None:
+            x_TD, inner_TD, gain_D = self._enter(x_TD, branch_TD, self.cross_norm, fold)
+            read_TD = self.cross(inner_TD, memory, gain_D, start=start, key=more[1])
+            x_TD, branch_TD = self._leave(x_TD, read_TD, self.cross_norm, more[2])
         x_TD, inner_TD, gain_D = self._enter(x_TD, branch_TD, self.feed_forward_norm, fold)
         x_TD, branch_TD = self._leave(x_TD, self.feed_forward(inner_TD, gain_D), self.feed_forward_norm, keys[1])
         return x_TD, branch_TD, cache
 
+    def weights(
+        self,
+        x_TD: Float[Array, "T D"],
+        mask_TS: Bool[Array, "#T S"] | None = None,
+        start: Int[Array, ""] | int = 0,
+        memory: Memory | None = None,
+    ) -> tuple[Float[Array, "H T T"], Float[Array, "H T M"] | None]:
+        """Return the weights with which the tokens of a stream read each other, and with which they read the memory."""
+        self._check(memory)
+        own_HTT = self.attention.weights(self.attention_input(x_TD), mask_TS)
+        if self.cross is None or memory is None:
+            return own_HTT, None
+        read_TD, _ = self.attention(self.attention_input(x_TD), mask_TS=mask_TS)
+        x_TD, branch_TD = self._leave(x_TD, read_TD, self.attention_norm, None)
+        _, inner_TD, _ = self._enter(x_TD, branch_TD, self.cross_norm, fold=False)
+        return own_HTT, self.cross.weights(inner_TD, memory, start)
+
     def attention_input(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T D"]:
         """Return what attention reads of the stream."""
         return self.attention_norm(x_TD) if self.norm_place == "pre" else x_TD
+
+    def _check(self, memory: Memory | None) -> None:
+        if (memory is None) != (self.cross is None):
+            raise ValueError("a memory is for a block that was made to read one (cross), and such a block needs it")
 
     def _enter(self, x_TD, branch_TD, norm: FeatureNorm, fold: bool):
         """Return the stream with the branch added, what a sub-layer reads of it, and the gain yet to be applied."""

@@ -13,7 +13,7 @@ AttentionKernel = Literal["auto", "xla", "cudnn", "fused"]
 SelectedKernel = Literal["xla", "cudnn", "fused"]
 Norm = Literal["rms", "layer"]
 NormPlace = Literal["pre", "post", "none"]
-Positions = Literal["rope", "learned", "none"]
+Positions = Literal["rope", "learned", "sinusoidal", "none"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class DecoderConfig:
     """The transformer.
 
     A pre-norm decoder with RMSNorm and rotary positions, which suits most families. `DesignConfig` makes the
-    properties `norm`, `norm_place`, `positions`, `bias` and `dropout` flags.
+    properties `norm`, `norm_place`, `positions`, `bias` and `dropout` flags; `attention_dropout` is a family's to
+    declare.
     """
 
     layers: int = 4
@@ -69,6 +70,11 @@ cudnn; elsewhere xla."""
         return 0.0
 
     @property
+    def attention_dropout(self) -> float:
+        """Fraction of attention weights that dropout sets to 0 in training."""
+        return 0.0
+
+    @property
     def head_dim(self) -> int:
         """Features per head."""
         return self.d_model // self.heads
@@ -107,6 +113,10 @@ cudnn; elsewhere xla."""
             raise UserError("--attention fused: needs --dtype bfloat16 and a head size of 16, 32, 48, … 128")
         if not 0 <= self.dropout < 1:
             raise UserError(f"--dropout {self.dropout:g}: a fraction of features, at least 0 and below 1")
+        if not 0 <= self.attention_dropout < 1:
+            raise UserError(
+                f"--attention-dropout {self.attention_dropout:g}: a fraction of weights, at least 0 and below 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -118,8 +128,8 @@ class DesignConfig(DecoderConfig):
     norm_place: NormPlace = "pre"
     """Pre-norm (the input of each sub-layer), post-norm (the residual stream after each sub-layer), or none."""
     positions: Positions = "rope"
-    """Positional encoding: RoPE, one learned vector per position, or none (the causal mask still identifies the first \
-token)."""
+    """Positional encoding: RoPE, one learned vector per position, sinusoids, or none (the causal mask still \
+identifies the first token)."""
     bias: bool = False
     """Add a learned bias to every linear layer of the blocks."""
     dropout: float = 0.0

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 
-def dropout(x_TD: Float[Array, "T D"], rate: float, key: Key[Array, ""] | None) -> Float[Array, "T D"]:
+def dropout(x_TD: Float[Array, "*T D"], rate: float, key: Key[Array, ""] | None) -> Float[Array, "*T D"]:
     """Return `x_TD` with a share `rate` of its entries set to 0 and the others divided by 1 − rate.
 
     Without a key, outside of training, `x_TD` itself (Srivastava et al., 2014, in its inverted form).
