@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import signal
@@ -57,6 +58,8 @@ class Fitted:
     """Seconds of training in this process: compilation and what an earlier process did are no part of it."""
     run_steps: int = 0
     """Steps that this process took, summed over runs."""
+    peak_bytes: int = 0
+    """What the program of a part of the runs needs on each device, by XLA's account; 0 where nothing was compiled."""
 
     @property
     def run_steps_per_second(self) -> float:
@@ -89,7 +92,8 @@ def fit(
         state, part_seconds, part_steps = _fit_part(program, runs, folder / f"part-{i}", on_chunk, on_resume, say)
         states.append(state)
         seconds, steps = seconds + part_seconds, steps + part_steps * len(runs)
-    return _fitted(states, seconds, steps)
+    peak = program_memory(first.compile(min(config.validate_every, config.steps)))
+    return dataclasses.replace(_fitted(states, seconds, steps), peak_bytes=peak)
 
 
 def resumed_steps(problem: Problem, config: TrainConfig, members: Member, folder: Path) -> list[int]:

@@ -220,6 +220,7 @@ def fit_runs(
             "seconds": fitted.seconds,
             "run_steps": fitted.run_steps,
             "run_steps_per_second": fitted.run_steps_per_second,
+            "peak_bytes": fitted.peak_bytes,
             "device": device(),
         }
     return dataclasses.replace(training, learnt=fitted), timing
