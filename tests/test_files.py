@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import io
 import json
@@ -66,7 +67,14 @@ READERS = {
     "npz": files.read_npz,
     "safetensors": files.read_safetensors,
     "metrics": read_metrics,
+    "stream": lambda path: whole_of(files.stream(path)),
+    "text stream": lambda path: whole_of(files.text_stream(path)),
 }
+
+
+def whole_of(opened: contextlib.AbstractContextManager) -> bytes | str:
+    with opened as file:
+        return file.read()
 
 
 def packed(**members: bytes) -> bytes:
@@ -319,11 +327,80 @@ def other(request, tmp_path, monkeypatch) -> Path:
     return path
 
 
-@pytest.mark.parametrize("read", [one for name, one in READERS.items() if name != "json"], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("read", [name for name in READERS if name != "json"])
 def test_what_is_no_file_is_one_line_and_no_wait(other, read):
     with pytest.raises(Unreadable, match="cannot be read") as error:
-        read(other)
+        READERS[read](other)
     one_line(error, other)
+
+
+@any_input
+@given(place=st.floats(0, 0.9999), byte=st.integers(0, 255), cut=st.booleans())
+def test_a_packed_file_with_one_byte_altered_or_cut_off_is_read_or_one_line(tmp_path, place, byte, cut):
+    data = bytearray(gzip.compress(b"text " * 50) + gzip.compress(b"and more"))
+    at = int(place * len(data))
+    data[at] = byte
+    path = tmp_path / "x.gz"
+    path.write_bytes(data[:at] if cut else data)
+    said = ""
+    try:
+        whole_of(files.stream(path))
+    except Unreadable as error:
+        said = str(error)
+    assert said == shown(said)
+    assert not said or "not a whole gzip file" in said
+
+
+def test_packed_files_are_unpacked_and_the_others_are_not(tmp_path):
+    data = gzip.compress("größer\r\n".encode()) + gzip.compress(b"and more")
+    for name in ("x.gz", "x.bin"):
+        (tmp_path / name).write_bytes(data)
+    assert whole_of(files.stream(tmp_path / "x.bin")) == data
+    assert whole_of(files.text_stream(tmp_path / "x.gz")) == "größer\r\nand more"
+
+
+def test_a_packed_file_is_unpacked_no_further_than_its_bound(tmp_path):
+    (tmp_path / "x.gz").write_bytes(gzip.compress(bytes(50_000_000)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreadable, match=r"holds more than 1,000,000 bytes; make it smaller") as error:
+            whole_of(files.stream(tmp_path / "x.gz", 1_000_000, "; make it smaller"))
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+    one_line(error, tmp_path / "x.gz")
+    with files.stream(tmp_path / "x.gz", 3_000_000) as file:
+        assert file.read(1000) == bytes(1000)  # what is not read is not counted
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_mark_at_the_start_says_what_encoding_it_is(tmp_path, encoding):
+    text = "größer 你\n"
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "x").write_bytes((mark + text).encode(encoding))
+    assert whole_of(files.text_stream(tmp_path / "x", "ascii")) == text
+
+
+def test_text_in_another_encoding_is_one_line(tmp_path):
+    (tmp_path / "x").write_bytes("größer".encode("latin-1"))
+    with pytest.raises(Unreadable, match=r"not text in UTF-8 \(the byte 0xf6: invalid start byte\); say so") as error:
+        whole_of(files.text_stream(tmp_path / "x", encoding_fix="; say so"))
+    one_line(error, tmp_path / "x")
+    assert whole_of(files.text_stream(tmp_path / "x", "latin-1")) == "größer"
+
+
+def test_a_folders_files_are_listed_in_order_without_hidden_ones_and_links_to_folders(tmp_path):
+    for name in ("b.txt", "a/z.txt", "a/b/c", "a.txt", ".git/x", "a/.y", "out/x"):
+        files.write_bytes(tmp_path / "in" / name, b"")
+    files.write_bytes(tmp_path / "elsewhere" / "x", b"")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    found = files.files_in(tmp_path / "in", {"out"})
+    assert [str(path.relative_to(tmp_path / "in")) for path in found] == ["a/b/c", "a/z.txt", "a.txt", "b.txt"]
+
+
+def test_a_folder_that_cannot_be_listed_is_one_line(tmp_path):
+    with pytest.raises(Unreadable, match="no such file or folder"):
+        files.files_in(tmp_path / "none")
 
 
 def test_nothing_but_a_file_is_written_over(other):

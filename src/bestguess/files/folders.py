@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from bestguess.command import UserError
@@ -54,6 +54,23 @@ def remove_tree(folder: AnyPath, *names: str) -> None:
         remove(path)
     else:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def files_in(folder: AnyPath, without: Collection[str] = ()) -> list[Path]:
+    """Return the files below a folder by path, without hidden ones; a link to a folder is not followed.
+
+    without: names of folders that are not looked into.
+    """
+    found: list[Path] = []
+    with boundary(folder, "read"):
+        for root, folders, names in os.walk(checked(folder), onerror=_raise):
+            folders[:] = [name for name in folders if not name.startswith(".") and name not in without]
+            found += [Path(root, name) for name in names if not name.startswith(".")]
+    return sorted(found, key=lambda path: path.parts)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def touch(path: AnyPath, times: tuple[float, float] | None = None) -> None:
