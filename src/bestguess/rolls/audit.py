@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bestguess.command import Failure, UserError
+from bestguess.report.bar import Bar
 from bestguess.rolls import checks
 from bestguess.rolls.checks import FAULT, NOT_CHECKED, Data, Finding
 from bestguess.rolls.file import RollsFile
 from bestguess.rolls.flags import AuditFlags
-from bestguess.rolls.progress import Bar
 from bestguess.rolls.protocol import Protocol, read_protocol
 from bestguess.rolls.repeats import Repeats, counts_of, find_repeats
 

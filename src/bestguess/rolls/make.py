@@ -20,8 +20,8 @@ from rich.console import Console
 
 from bestguess import files
 from bestguess.command import UserError
+from bestguess.report.bar import Bar
 from bestguess.rolls.flags import MakeFlags
-from bestguess.rolls.progress import Bar
 from bestguess.rolls.sources import source_of
 from bestguess.rolls.sources.base import IndexedSource, Source, State
 from bestguess.rolls.sources.dice import DiceHmac

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bestguess.command import UserError
+from bestguess.report.bar import Bar
 from bestguess.rolls.counter import SAMPLE, words
 from bestguess.rolls.evidence import pipeline
 from bestguess.rolls.evidence.effect import MEASURED, smallest_effects
@@ -19,7 +20,6 @@ from bestguess.rolls.evidence.verdict import evidence, sentence
 from bestguess.rolls.evidence.windows import LEAST, Marginal
 from bestguess.rolls.file import VALUES, RollsFile, Summary
 from bestguess.rolls.flags import FileTestFlags
-from bestguess.rolls.progress import Bar
 
 _QUESTIONS = {"order": "does the past help?", "uniform": "independent and uniform?", "drift": "does it drift?"}
 

@@ -1,4 +1,4 @@
-"""Progress over values: a bar on a terminal; in a log, one line per tenth, after the first five seconds."""
+"""Progress over many things: a bar on a terminal; in a log, one line per tenth, after the first five seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PATIENCE = 5.0
 
 
 class Bar:
-    """Progress over `total` values; a context manager."""
+    """Progress over `total` things; a context manager."""
 
     def __init__(self, console: Console, total: int, label: str) -> None:
         self._console, self._total, self._label = console, max(total, 1), label
@@ -41,7 +41,7 @@ class Bar:
             self._bar.stop()
 
     def update(self, done: int) -> None:
-        """Show that `done` values of the total are done."""
+        """Show that `done` of the total are done."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done)
             return
