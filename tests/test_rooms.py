@@ -44,7 +44,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sweep": {"task", "command", "config", "family", "files", "report", "train", "workflow"},
     "experiment": {"task", "command", "config", "family", "files", "report", "train", "workflow", "sweep"},
     "scratch": {"command", "files"},
-    "text": OF_A_FAMILY,  # not registered yet
     **dict.fromkeys(FAMILIES, OF_A_FAMILY),
 }
 FILES = sorted(SOURCE.rglob("*.py"))

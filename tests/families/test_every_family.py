@@ -40,6 +40,10 @@ TINY: dict[str, list[str]] = {
         *("--source", "hmm alphabet=8", "--n", "4000", "--window", "8", "--outputs", "2", "--test-samples", "160"),
         *("--layers", "1", "--d-model", "8", "--heads", "2"),
     ],
+    "text": [
+        *("--world", "tiny", "--layers", "1", "--d-model", "8", "--heads", "2", "--test-documents", "16"),
+        *("--generated", "4", "--hold", "0", "--architecture", "decoder-only"),
+    ],
 }
 """What makes a family's own config so small that it trains in a moment; without an entry, its default is taken."""
 

@@ -1,0 +1,195 @@
+"""The config of the text family, and its presets. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from bestguess.command import UserError
+from bestguess.config import flag
+from bestguess.text.generation import GenerationConfig
+from bestguess.text.model_config import TextModelConfig
+from bestguess.train.config import TrainConfig
+
+ERRANDS = "errands"
+Kind = Literal["dialogue", "story"]
+World = Literal["small", "full", "tiny"]
+Cut = Literal["midpoint", "fixed", "random"]
+TokenKind = Literal["words", "characters", "bpe"]
+
+
+@dataclass(frozen=True)
+class TextTaskConfig:
+    """The documents, and what of them is predicted."""
+
+    corpus: str = ERRANDS
+    """Corpus: errands (generated, its optimum known), docstrings (the standard library's), a file or folder of text, \
+JSON lines, JSON, CSV or Parquet, or a name on the Hugging Face hub (needs the extra hub)."""
+    task: Kind = "dialogue"
+    """Of errands: dialogues with their summaries, or stories, raw text that is cut in two."""
+    world: World = "small"
+    """Of errands: 8 names, 4 places, 4 days, 8 items and 4 occasions; or the full world of 16, 10, 7, 32 and 8."""
+    training_documents: int | None = None
+    """Training documents of a generated corpus; None: as many as the training draws, each once."""
+    corpus_seed: int = 0
+    """Seed of a generated corpus; the seed of a run decides its weights and the order of the documents."""
+    source_field: str = ""
+    """Field of the source, or of raw text (default: recognised, such as dialogue or text)."""
+    target_field: str = ""
+    """Field of the target, or none for raw text (default: recognised, such as summary)."""
+    documents: Literal["auto", "file", "paragraphs", "lines"] = "auto"
+    """What one document of a plain-text file is; auto: paragraphs of a single file, whole files of a folder."""
+    encoding: str = "utf-8"
+    """Encoding of text files without a byte order mark."""
+    max_documents: int = 0
+    """Documents read from each part, the first ones; 0 for all."""
+    splits: Literal["auto", "given", "hash", "file"] = "auto"
+    """Parts: given by files named train, validation and test; by a hash of each document; or by file. auto: given \
+where there are such files, else hash."""
+    validation_fraction: float = 0.05
+    """Fraction of the documents that select weights, where parts are not given."""
+    test_fraction: float = 0.05
+    """Fraction of the documents that are reported on, where parts are not given."""
+    split_seed: int = 0
+    """Another seed splits otherwise."""
+    cut: Cut = "fixed"
+    """Where raw text is cut into source and target: at its midpoint, which tells whoever sees it the length of the \
+rest; after --cut-at tokens; or after --cut-at to --cut-to tokens, drawn by the document's hash."""
+    cut_at: int = 32
+    """Tokens before a fixed cut, or fewest before a random one."""
+    cut_to: int = 96
+    """Most tokens before a random cut."""
+    tokenizer: TokenKind = "bpe"
+    """Of natural text: words, characters, or byte-level BPE (needs the extra text); fitted on the training part."""
+    vocab_size: int = 1024
+    """Most tokens of words and BPE."""
+    context: int = 256
+    """Most tokens of a raw text, its end left out."""
+    max_source: int = 256
+    """Most tokens of a source that has a target."""
+    max_target: int = 128
+    """Most tokens of such a target, its end left out."""
+    too_long: Literal["refuse", "cut", "skip", "split"] = "cut"
+    """What becomes of a longer document: an error, cut off, left out, or (raw text) split. How many is told."""
+
+    def check(self) -> None:
+        """Raise a UserError that names the flag at fault, if a value is impossible."""
+        for name in ("max_source", "max_target", "cut_at"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be positive")
+        if self.context < 2:
+            raise UserError(f"--context {self.context}: a text has a token on either side of its cut; give 2 or more")
+        if self.training_documents is not None and self.training_documents < 1:
+            raise UserError(f"--training-documents {self.training_documents}: must be positive")
+        if not 8 <= self.vocab_size <= 1 << 20:
+            raise UserError(f"--vocab-size {self.vocab_size}: must be from 8 to {1 << 20:,}")
+        if not 0 <= self.corpus_seed < 1 << 31:
+            raise UserError(f"--corpus-seed {self.corpus_seed}: must be from 0 to 2^31 − 1")
+        self._check_what_belongs()
+
+    def _check_what_belongs(self) -> None:
+        """Raise a UserError for a value that does nothing with this corpus."""
+        of_errands = ("task", "training_documents", "corpus_seed")
+        generated = self.corpus == ERRANDS
+        for one in fields(self):
+            foreign = one.name not in _SHARED and (one.name in of_errands) != generated
+            if foreign and getattr(self, one.name) != one.default:
+                belongs = f"--corpus {ERRANDS}" if not generated else "natural text"
+                raise UserError(f"{flag(one.name)} {getattr(self, one.name)}: belongs to {belongs}; leave it out")
+
+
+_SHARED = ("corpus", "world", "cut")
+"""Fields that mean something with any corpus, or that a preset sets."""
+
+
+@dataclass(frozen=True)
+class TextObjectiveConfig:
+    """The training objective."""
+
+    loss: Literal["target", "full"] = "target"
+    """What a decoder-only model is trained on: the target alone, or every token. Scored is the target alone."""
+    label_smoothing: float = 0.0
+    """Probability that is spread evenly over all tokens in the target; it spoils calibration, and the regret."""
+
+    def check(self) -> None:
+        """Raise a UserError that names the flag at fault, if a value is impossible."""
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"--label-smoothing {self.label_smoothing:g}: at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Everything that determines the result of a training: what `config.yaml` holds."""
+
+    task: TextTaskConfig = field(default_factory=TextTaskConfig)
+    model: TextModelConfig = field(default_factory=TextModelConfig)
+    objective: TextObjectiveConfig = field(default_factory=TextObjectiveConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=950,
+            batch_size=32,
+            learning_rate=(4e-3,),
+            warmup_steps=100,
+            schedule="linear",
+            hold=0.22,
+            final_learning_rate=0.02,
+            weight_decay=0.1,
+            beta2=0.98,
+            validate_every=95,
+            validation_sequences=256,
+        )
+    )
+
+    test_documents: int = 1024
+    """Documents of the test part that are reported on, at most."""
+    generated: int = 256
+    """Test documents whose targets are generated, at most; 0: none."""
+
+    def check(self) -> None:
+        """Raise a UserError that names the flag at fault, if a value or a combination is impossible."""
+        if self.test_documents < 2:
+            raise UserError(f"--test-documents {self.test_documents}: at least 2, for a standard error")
+        if self.generated < 0:
+            raise UserError(f"--generated {self.generated}: must not be negative")
+        self.task.check()
+        self.model.check()
+        self.objective.check()
+        self.generation.check()
+        self.train.check()
+        if self.objective.loss == "full" and self.model.architecture != "decoder-only":
+            raise UserError(
+                f"--loss full: of a model that reads the source both ways ({self.model.architecture}) only the target "
+                "can be predicted; give --architecture decoder-only or --loss target"
+            )
+
+
+def _full() -> TextConfig:
+    """Return the preset for a GPU: the full world, 5 million weights."""
+    config = TextConfig()
+    return dataclasses.replace(
+        config,
+        task=dataclasses.replace(config.task, world="full"),
+        model=dataclasses.replace(config.model, layers=3, d_model=256, heads=8, d_ff=1024),
+        train=dataclasses.replace(
+            config.train,
+            steps=8000,
+            batch_size=128,
+            learning_rate=(1e-3,),
+            warmup_steps=400,
+            validate_every=400,
+            validation_sequences=1024,
+        ),
+        test_documents=4096,
+        generated=1024,
+    )
+
+
+BASES: Mapping[tuple[str, ...], TextConfig] = {
+    ("default",): TextConfig(),
+    ("small",): TextConfig(),
+    ("full",): _full(),
+}
+"""Where the other flags' defaults come from, by preset."""

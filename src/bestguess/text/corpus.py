@@ -1,0 +1,122 @@
+"""The documents of a config, as a model sees them: Errands, or natural text, tokenized and cut."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from bestguess.text.config import ERRANDS, TextTaskConfig
+from bestguess.text.corpora.corpus import Tokenized, load_corpus
+from bestguess.text.corpora.options import Cut, ReadingOptions
+from bestguess.text.cuts import CutDocuments, cut_documents, pair_documents
+from bestguess.text.errands.corpus import Errands
+from bestguess.text.errands.documents import KINDS, NO_KIND
+from bestguess.text.pairs import Pairs
+from bestguess.text.task import About, constant_of
+from bestguess.text.tokens import PAD
+
+_PARTS = ("train", "validation", "test")
+_NEVER = -60.0
+"""ln of the probability of a token that never comes, in place of −∞."""
+
+
+def about_of(task: TextTaskConfig, training: int, validation: int, test: int) -> About:
+    """Return the documents of a config.
+
+    training: documents that a training draws; so many are generated. validation, test: documents of these parts, at
+    most. UserError where the corpus cannot be had.
+    """
+    if task.corpus == ERRANDS:
+        return _errands(task, training, validation, test)
+    return _natural(task, validation, test)
+
+
+def _errands(task: TextTaskConfig, training: int, validation: int, test: int) -> About:
+    errands = Errands(task.world, task.task, task.cut)
+    # Each part has a seed of its own.
+    seeds = [3 * task.corpus_seed + part for part in range(3)]
+    scored = errands.draw_scored(seeds[2], 0, test)
+    tested = errands.draw(seeds[2], 0, test)
+    texts = [errands.decode(row[: n - 1]) for row, n in zip(tested.target, tested.target_length)]
+    kinds = np.full(tested.target.shape, NO_KIND, np.int8)
+    kinds[:, : scored.kinds.shape[1]] = scored.kinds
+    return About(
+        name=f"errands, {task.task}s of the {task.world} world",
+        training=errands.draw(seeds[0], 0, task.training_documents or training),
+        validation=errands.draw(seeds[1], 0, validation),
+        test=tested,
+        vocab=len(errands.vocabulary),
+        decode=errands.decode,
+        encode=lambda text: np.array(errands.encode(text), np.int32),
+        log_constant=np.maximum(errands.constant, _NEVER).astype(np.float32),
+        known=errands,
+        test_kinds=kinds,
+        kind_names=KINDS,
+        test_bytes=np.array([len(text.encode()) for text in texts], np.int64),
+    )
+
+
+def _natural(task: TextTaskConfig, validation: int, test: int) -> About:
+    options = ReadingOptions(
+        source_field=task.source_field,
+        target_field=task.target_field,
+        documents=task.documents,
+        encoding=task.encoding,
+        max_documents=task.max_documents,
+        splits=task.splits,
+        validation_fraction=task.validation_fraction,
+        test_fraction=task.test_fraction,
+        split_seed=task.split_seed,
+    )
+    corpus = load_corpus(task.corpus, options)
+    tokenizer = corpus.fit_tokenizer(task.tokenizer, task.vocab_size)
+    tokenized = corpus.tokenized(tokenizer)
+    parts = {part: _cut(task, tokenized[part]) for part in _PARTS}
+    counts: Counter[str] = Counter(corpus.skipped)
+    for one in parts.values():
+        counts.update(one.counts)
+    most = {"validation": validation, "test": test}
+    kept = {part: _first(one, most.get(part, len(one))) for part, one in parts.items()}
+    S, U = (max(getattr(one.pairs, name).shape[1] for one in kept.values()) for name in ("source", "target"))
+    pairs = {part: widened(one.pairs, S, U) for part, one in kept.items()}
+    return About(
+        name=corpus.name,
+        training=pairs["train"],
+        validation=pairs["validation"],
+        test=pairs["test"],
+        vocab=tokenizer.vocab_size,
+        decode=tokenizer.decode,
+        encode=tokenizer.encode,
+        log_constant=constant_of(pairs["train"], tokenizer.vocab_size),
+        test_bytes=kept["test"].target_bytes,
+        counts=dict(counts),
+        sha256=corpus.sha256,
+        repeated=corpus.repeated("test")[kept["test"].document],
+    )
+
+
+def _cut(task: TextTaskConfig, part: Tokenized) -> CutDocuments:
+    where = part.documents.where
+    if part.target is not None:
+        return pair_documents(part.source, part.target, task.max_source, task.max_target, task.too_long, where)
+    cut = Cut(task.cut, task.cut_at, task.cut_to)
+    keys = [one.nearly for one in part.documents.source_prints]
+    return cut_documents(part.source, keys, cut, task.context, task.too_long, where)
+
+
+def _first(documents: CutDocuments, most: int) -> CutDocuments:
+    """The first documents of a part; parts are in the order of the files, or of hashes."""
+    rows = np.arange(min(most, len(documents)))
+    return CutDocuments(documents.pairs[rows], documents.target_bytes[rows], documents.document[rows], documents.counts)
+
+
+def widened(pairs: Pairs, source: int, target: int) -> Pairs:
+    """Return the pairs padded to these widths."""
+
+    def wide(rows: np.ndarray, width: int) -> np.ndarray:
+        found = np.full((len(rows), width), PAD, np.int32)
+        found[:, : rows.shape[1]] = rows
+        return found
+
+    return Pairs(wide(pairs.source, source), pairs.source_length, wide(pairs.target, target), pairs.target_length)

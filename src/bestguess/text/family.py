@@ -1,0 +1,48 @@
+"""The declaration of the text family. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from bestguess.command import Command
+from bestguess.family import Family
+
+_FLAGS, _COMMANDS = "bestguess.text.flags:", "bestguess.text.commands:"
+
+FAMILY = Family(
+    name="text",
+    title="Encoder-decoder and decoder-only models of text, with a corpus whose optimum is known:",
+    about="""Train a transformer to write a document's target from its source: a summary, or the rest of a text.
+
+    Without flags, an encoder-decoder learns Errands: generated dialogues with summaries, of which the best possible
+    prediction of every token is known. --corpus names another: a file, a folder, a name on the hub. Weights and
+    learning rates are chosen on validation documents, figures are of the test documents.
+    """,
+    config="bestguess.text.config:TextConfig",
+    workings="bestguess.text.workings:TextWorkings",
+    reported="nats_per_document",
+    progress="loss_per_document",
+    validation="validation_loss",
+    bases="bestguess.text.config:BASES",
+    choosers={"preset": "Size of the corpus and of the model: for two CPU cores, or for a GPU."},
+    changed="bestguess.config:changed",
+    commands={
+        "text train": Command(
+            "train on Errands or on a corpus of your own, and compare what is written with the source",
+            _FLAGS + "train_flags",
+            _COMMANDS + "train",
+            given_family=True,
+        ),
+        "text evaluate": Command(
+            "measure a trained model on the test documents, after a self-test",
+            _FLAGS + "EvaluateFlags",
+            _COMMANDS + "evaluate",
+        ),
+        "text generate": Command(
+            "write the target of a document, or of a text of your own", _FLAGS + "GenerateFlags", _COMMANDS + "generate"
+        ),
+        "text make": Command(
+            "write the Errands corpus as JSON lines, with its optimum",
+            _FLAGS + "MakeFlags",
+            _COMMANDS + "make",
+        ),
+    },
+)

@@ -1,0 +1,61 @@
+"""The flags of the text commands. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from bestguess.family import Family
+from bestguess.text.config import Kind, World
+from bestguess.text.generation import GenerationConfig
+from bestguess.workflow.flags import RunFlags, TrainingFlags, config_flags
+
+
+def train_flags(family: Family) -> type:
+    """Return the flags of `text train`."""
+    return config_flags(family, "TrainFlags", family.about, TrainingFlags)
+
+
+@dataclass(frozen=True)
+class EvaluateFlags(RunFlags):
+    """Measure every run of a folder on the test documents, and let it write their targets."""
+
+    test_documents: int | None = None
+    """Test documents, at most (default: as trained with)."""
+    generated: int | None = None
+    """Test documents whose targets are generated, at most; 0: none (default: as trained with)."""
+
+
+@dataclass(frozen=True)
+class GenerateFlags(GenerationConfig):
+    """Write the target of a test document, or of a text of your own, and say how likely the model thinks it."""
+
+    run: tyro.conf.Positional[Path] = Path()
+    """Folder written by `text train`."""
+    text: str | None = None
+    """Source text. On Errands, words that its vocabulary lacks are an error."""
+    index: int | None = None
+    """Test document whose source is taken (default: 0)."""
+    number: int | None = None
+    """Run of the folder (default: the one that validation data select)."""
+
+
+@dataclass(frozen=True)
+class MakeFlags:
+    """Write a corpus whose best possible prediction is known: JSON lines with the floor of every token, and a card."""
+
+    corpus: tyro.conf.Positional[Literal["errands"]]
+    """Corpus."""
+    out: Path
+    """New folder."""
+    task: Kind = "dialogue"
+    """Dialogues with their summaries, or stories."""
+    world: World = "full"
+    """Size of the world: names, places, days, items, occasions."""
+    documents: int = 20_000
+    """Documents in all; a tenth each are the validation and the test part."""
+    seed: int = 0
+    """Random seed."""

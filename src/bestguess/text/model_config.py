@@ -1,0 +1,44 @@
+"""The shape of a text model. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bestguess.command import UserError
+from bestguess.nn.config import AttentionKernel, DesignConfig, Positions
+
+Architecture = Literal["encoder-decoder", "decoder-only", "prefix-lm"]
+
+
+@dataclass(frozen=True)
+class TextModelConfig(DesignConfig):
+    """The transformer that reads a source and predicts a target."""
+
+    architecture: Architecture = "encoder-decoder"
+    """Encoder-decoder; decoder-only, which reads source and target as one sequence; or prefix-lm, a decoder-only \
+model whose source tokens read one another both ways."""
+    layers: int = 2
+    """Number of transformer blocks; an encoder-decoder has as many on each side."""
+    d_model: int = 64
+    """Width of the residual stream (features)."""
+    positions: Positions = "rope"
+    """Positional encoding: RoPE, one learned vector per position, sinusoids, or none (an encoder then reads its \
+tokens in no order). An encoder-decoder's target continues where its source ends, as in one sequence."""
+    dropout: float = 0.0
+    """Dropout rate of the embedding and of each sub-layer's output."""
+    attention_dropout: float = 0.0
+    """Dropout rate of the attention weights."""
+    tied: bool = True
+    """Use the token embedding as output projection, too."""
+    attention: AttentionKernel = "auto"
+    """Kernel of causal self-attention. On a GPU in bfloat16, auto selects fused for up to 128 tokens and head sizes \
+up to 64, else cudnn; elsewhere xla. Attention under a mask (of an encoder, a prefix, to a source) is xla's always."""
+
+    def check(self) -> None:
+        """Raise a UserError that names the flag at fault, if the shape is impossible."""
+        super().check()
+        if self.architecture == "prefix-lm" and self.attention in ("cudnn", "fused"):
+            raise UserError(f"--attention {self.attention}: causal only; with --architecture prefix-lm choose auto")
+        if self.attention_dropout and self.attention in ("cudnn", "fused"):
+            raise UserError(f"--attention {self.attention}: has no --attention-dropout; choose auto")

@@ -1,0 +1,170 @@
+"""The page of a text training, and its console table: loss against the floor, facts, samples with their faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bestguess.family import Trained
+from bestguess.report.charts import Bars, Chart, HLine, Line
+from bestguess.report.progress import with_error
+from bestguess.report.story import Drawn, Rows, Section, Stat, Story, Words, self_test_stat
+from bestguess.text.answers import FACTS
+
+_SHOWN = {"copied": "copied facts", "label_of_oracle": "occasion", "statements": "true statements"}
+"""Facts that have a column of their own."""
+
+
+def table(training: Trained, evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]:
+    """Return what the console shows of an evaluation: a row for each run, the floor and the best constant."""
+    runs, first = training.runs, evaluation["runs"][0]
+    known = first["floor_per_document"] is not None
+    rows: list[list[Any]] = []
+    for run, one in zip(runs, evaluation["runs"]):
+        row = [run.label(runs), with_error(one["nats_per_document"], one["standard_error"])]
+        row += [with_error(one["regret_per_document"], one["regret_error"])] if known else []
+        row += [f"{one['perplexity']:.4f}", f"{one['bits_per_byte']:.4f}", f"{100 * one['top1']:.2f} %"]
+        rows.append([*row, *_written(one)])
+    names = [[], ["regret"]][known]
+    columns = ["predictor", "nats per document", *names, "perplexity", "bits per byte", "top-1"]
+    if first["generated"] is not None:
+        columns += ["stops", *(_SHOWN[key] for key in _SHOWN if key in (first["facts"] or ()))]
+    if known:
+        shown = evaluation["runs"][evaluation["shown"]]
+        blanks: list[Any] = [""] * (len(columns) - 3)
+        rows.append(["the grammar itself", f"{shown['floor_per_document']:.4f}", "0", *blanks])
+        ceiling = shown["ceiling_per_document"]
+        rows.append(["best constant", f"{ceiling:.4f}", f"{ceiling - shown['floor_per_document']:.4f}", *blanks])
+    return columns, rows, f"{first['documents']:,} test documents, {first['tokens']:,} tokens of their targets"
+
+
+def _written(one: Mapping[str, Any]) -> list[str]:
+    if one["generated"] is None:
+        return []
+    row = [f"{100 * one['generated']['stops']:.1f} %"]
+    return row + [_share(one["facts"][key]) for key in _SHOWN if key in (one["facts"] or ())]
+
+
+def facts_table(one: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]:
+    """Return how often each kind of fact was right in what was generated."""
+    rows = [[FACTS[key], _share(value)] for key, value in one["facts"].items()]
+    caption = f"Of {one['generated']['documents']:,} targets, {one['generated']['strategy']}."
+    return ["fact", "right"], rows, caption
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f} %"
+
+
+def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:
+    """Return the page from a training's results."""
+    one = evaluation["runs"][evaluation["shown"]]
+    known = one["floor_per_document"] is not None
+    sections = [
+        Section("", [Rows(*table(training, evaluation))]),
+        Section("Learning", [Drawn("learning", _learning(training, evaluation))]),
+        Section("Where in the target", [Drawn("by_position", _by_position(one))]),
+    ]
+    if one["kinds"]:
+        sections.append(Section("Kinds of tokens", [Drawn("kinds", _kinds(one)), Rows(*_kind_rows(one))]))
+    if one["facts"]:
+        sections.append(Section("Facts", [Rows(*facts_table(one))]))
+    if evaluation["samples"]:
+        sections.append(Section("Samples", [Rows(*_samples(evaluation["samples"]))]))
+    sections.append(Section("How this was made", [Words(_how(training, known))]))
+    about = training.tasks[evaluation["shown"]].about
+    model = training.runs[evaluation["shown"]].config.model
+    lead = (
+        f"A {model.architecture} model of {evaluation['parameters']:,} parameters learnt to write the targets of "
+        f"{about.name}: {len(about.training):,} training documents, {about.vocab:,} tokens."
+    )
+    title = "Text compared with the best possible prediction" if known else "Text, whose best prediction is not known"
+    return Story(title, lead, _stats(one, evaluation), sections)
+
+
+def _stats(one: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[Stat]:
+    if one["floor_per_document"] is not None:
+        value, error = one["regret_per_document"], one["regret_error"]
+        first = Stat(with_error(value, error), "nats per document over the optimum", _floor(one))
+    else:
+        first = Stat(f"{one['bits_per_byte']:.4f}", "bits per byte", "the floor is not known")
+    stats = [first, Stat(f"{one['perplexity']:.3f}", "perplexity per token of the target", "")]
+    if one["facts"] and "copied" in one["facts"]:
+        stats.append(Stat(_share(one["facts"]["copied"]), "of copied facts right", one["generated"]["strategy"]))
+    elif one["facts"]:
+        stats.append(Stat(_share(one["facts"]["statements"]), "of statements true", one["generated"]["strategy"]))
+    elif one["generated"] is not None:
+        stats.append(Stat(f"{100 * one['generated']['stops']:.1f} %", "of what is generated ends", ""))
+    return [*stats, self_test_stat(evaluation["self_test"])]
+
+
+def _floor(one: Mapping[str, Any]) -> str:
+    return f"floor {one['floor_per_document']:.3f}, best constant {one['ceiling_per_document']:.2f}"
+
+
+def _learning(training: Trained, evaluation: Mapping[str, Any]) -> Chart:
+    one, shown = evaluation["runs"][evaluation["shown"]], training.drawn()
+    lines = training.curve_lines("loss_per_document", shown)
+    levels = []
+    if one["floor_per_document"] is not None:
+        levels = [HLine(one["floor_per_document"], "floor of the test documents")]
+    return Chart(
+        "Validation loss while learning",
+        "training documents",
+        "nats per document",
+        lines,
+        log_x=True,
+        log_y=True,
+        hlines=levels,
+    )
+
+
+def _by_position(one: Mapping[str, Any]) -> Chart:
+    loss, told = np.asarray(one["nats_by_position"], float), "nats per document"
+    place, series = np.arange(1, 1 + len(loss)), []
+    if one["floor_per_document"] is not None:
+        # What the model may expect to lose, not what it happened to lose.
+        floor = np.asarray(one["floor_by_position"], float)
+        loss, told = floor + np.asarray(one["regret_by_position"], float), "expected nats per document"
+        series.append(Line(place, floor, name="the grammar itself", role="oracle"))
+    return Chart("Loss by place", "token of the target", told, [Line(place, loss, name="model", role="model"), *series])
+
+
+def _kinds(one: Mapping[str, Any]) -> Chart:
+    names = list(one["kinds"])
+    floor, regret = ([one["kinds"][name][key] for name in names] for key in ("floor", "regret"))
+    bars = [Bars(names, floor, name="floor", role="oracle"), Bars(names, regret, name="regret", role="model")]
+    return Chart("Floor and regret by kind of token", "", "nats per document", bars)
+
+
+def _kind_rows(one: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]:
+    rows = [
+        [name, f"{of['tokens']:,}", f"{of['floor']:.4f}", f"{of['regret']:.4f}", f"{100 * of['top1']:.2f} %"]
+        for name, of in one["kinds"].items()
+    ]
+    columns = ["kind of token", "tokens", "floor, nats per document", "regret, nats per document", "top-1"]
+    return columns, rows, "The regrets add up to that of a document."
+
+
+def _samples(samples: list[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]], str]:
+    rows = [[one["source"], one["marked"], one["reference"]] for one in samples]
+    caption = "A wrong fact stands between ⟦ and ⟧." if any("facts" in one for one in samples) else ""
+    return ["source", "generated", "reference"], rows, caption
+
+
+def _how(training: Trained, known: bool) -> str:
+    said = [
+        "- **Selection**: weights and learning rates are chosen on validation documents; figures are of test ones.",
+        "- Scored are the tokens of the target, its end once, whatever the model was trained on.",
+    ]
+    if known:
+        said.insert(
+            0,
+            "- **Regret** is the divergence from the grammar's own prediction, summed over the target's tokens: 0 is "
+            "the best possible.",
+        )
+    else:
+        said.insert(0, "- **Bits per byte** compare models with different tokenizers; perplexities do not.")
+    return "\n".join(said)

@@ -1,0 +1,177 @@
+"""How the text family is trained and judged: the loss of a document's target, from its source."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bestguess.command import UserError
+from bestguess.config import to_dict
+from bestguess.family import Measured, Trained, Workings
+from bestguess.report.story import Story
+from bestguess.text import answers, page
+from bestguess.text.config import TextConfig
+from bestguess.text.corpus import about_of
+from bestguess.text.evaluate import (
+    Constant,
+    Evaluation,
+    ModelPredictor,
+    Optimum,
+    Outside,
+    Predictor,
+    evaluate,
+)
+from bestguess.text.model import TextModel
+from bestguess.text.problem import Documents, Own, TextProblem
+from bestguess.text.task import TextTask, laid_out, task_of
+from bestguess.text.written import Written, written
+
+
+@dataclass(frozen=True, eq=False)
+class TextEvaluation:
+    """One predictor's losses on the test documents, and what it writes for them."""
+
+    losses: Evaluation
+    written: Written | None
+    """None: no model, or not asked for."""
+    task: TextTask
+
+
+class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
+    """The workings of the text family. A predictor takes pairs and predicts every token of their targets."""
+
+    # Training.
+
+    def task(self, config: TextConfig) -> TextTask:
+        """Return the documents of the config's corpus; the same object for the same ones."""
+        drawn = config.train.steps * config.train.batch_size
+        task = task_of(about_of, config.task, drawn, config.train.validation_sequences, config.test_documents)
+        have, batch = len(task.about.training), config.train.batch_size
+        if have < batch:
+            raise UserError(f"--batch-size {batch}: {task.about.name} has {have:,} training documents; give {have}")
+        return task
+
+    def problem(self, configs: Sequence[TextConfig], tasks: Sequence[TextTask]) -> TextProblem:
+        """Return what trains models of one shape on documents that all runs share."""
+        about = tasks[0].about
+        return TextProblem(
+            Documents.of(about.training, about.vocab),
+            Documents.of(about.validation, about.vocab),
+            configs[0],
+            about.vocab,
+        )
+
+    def own(self, configs: Sequence[TextConfig], tasks: Sequence[TextTask]) -> Own:
+        """Return each run's seed."""
+        return Own(np.asarray([config.train.first_seed for config in configs], np.int32))
+
+    def product(self, config: TextConfig) -> float:
+        """Return the multiply-adds of a product of a micro-batch's tokens with a square matrix of the model's width."""
+        about = self.task(config).about
+        tokens = about.source_width + about.target_width
+        return float(config.train.batch_size // config.train.accumulate * tokens * config.model.d_model**2)
+
+    def notes(self, config: TextConfig) -> list[str]:
+        """Return what the corpus is, what was left out of it, and how many parameters the model has."""
+        about = self.task(config).about
+        return answers.notes(config, about)
+
+    # Judging.
+
+    def predictor(self, model: TextModel, task: TextTask) -> ModelPredictor:
+        """Return a trained model as a predictor."""
+        return ModelPredictor(model)
+
+    def oracle(self, config: TextConfig, task: TextTask) -> Predictor:
+        """Return the plain forward algorithm; where the optimum is not known, the best constant in its place."""
+        about = task.about
+        return Constant(about.log_constant) if about.known is None else Optimum(about.known)
+
+    def constant(self, config: TextConfig, task: TextTask) -> Constant:
+        """Return the frequencies at each place; where the optimum is not known, the uniform distribution."""
+        about = task.about
+        return Constant(np.zeros_like(about.log_constant) if about.known is None else about.log_constant)
+
+    def outside(self, config: TextConfig, task: TextTask, predict: Callable[[np.ndarray], np.ndarray]) -> Outside:
+        """Return anybody's callable: sequences [n, S + 1 + U] → logits of every element from those before it."""
+        return Outside(predict, task.about.source_width)
+
+    def sequences(self, config: TextConfig, task: TextTask, count: int) -> np.ndarray:
+        """Return training documents in the fixed layout, int32 [count, S + 1 + U]."""
+        training = task.about.training
+        return laid_out(training[np.arange(count) % len(training)])
+
+    def evaluated(self, config: TextConfig) -> str:
+        """Return the documents and what is generated: neither the model nor the training changes that."""
+        plain = to_dict(config)
+        return json.dumps([plain[key] for key in ("task", "generation", "test_documents", "generated")], sort_keys=True)
+
+    def evaluate(
+        self,
+        config: TextConfig,
+        task: TextTask,
+        predictor: Predictor,
+        parts: Sequence[str],
+        sequences: int | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> TextEvaluation:
+        """Return the losses on the first test documents, and of a model what it writes for them."""
+        count = config.test_documents if sequences is None else min(sequences, config.test_documents)
+        found = evaluate(task.about, predictor, count)
+        told = None
+        if isinstance(predictor, ModelPredictor) and config.generated:
+            told = written(task.about, predictor.model, config.generation, min(count, config.generated))
+        return TextEvaluation(found, told, task)
+
+    def measured(self, config: TextConfig, task: TextTask, found: TextEvaluation) -> list[Measured]:
+        """Return the regret of a document (nats); without a known optimum, the loss over the best constant's."""
+        losses = found.losses
+        if losses.regret is not None:
+            assert losses.floor is not None
+            assert losses.ceiling is not None
+            each, count = losses.regret.sum(axis=1), len(losses.pairs)
+            error = float(each.std(ddof=1) / math.sqrt(count)) if count > 1 else 0.0
+            floor, ceiling = (float(one.sum(axis=1).mean()) for one in (losses.floor, losses.ceiling))
+            return [Measured("nats per document", float(each.mean()), error, count, floor, ceiling, 1.0)]
+        log_p, count = task.about.log_constant.astype(np.float64), len(losses.pairs)
+        expected = -float(log_p[losses.pairs.target[losses.there]].sum()) / count
+        uniform = math.log(len(log_p)) * losses.tokens / count
+        over = float(losses.nats.sum()) / count - expected
+        unit = max(1.0, uniform)
+        return [Measured("nats per document over the best constant", over, None, count, expected, uniform, unit)]
+
+    def by_position(self, found: TextEvaluation) -> np.ndarray:
+        """Return the regret at each place of the target (nats); without a known optimum, the loss."""
+        losses = found.losses
+        return losses.nats.mean(axis=0) if losses.regret is None else losses.regret.mean(axis=0)
+
+    # What is written.
+
+    def figures(self, found: TextEvaluation, part: str) -> dict[str, Any]:
+        """Return the figures, by kind of token and by place, and what was generated."""
+        return answers.figures(found.losses, found.written, found.task.about)
+
+    def record(self, found: TextEvaluation) -> dict[str, Any]:
+        """Return losses, regret and floor, facts."""
+        return answers.record(found.losses, found.written, found.task.about)
+
+    def results(self, training: Trained, found: Sequence[TextEvaluation], part: str) -> dict[str, Any]:
+        """Return what the run that is shown comes to, and some of what it writes."""
+        return answers.results(training, [one.losses for one in found], [one.written for one in found])
+
+    def answer(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the figures of the run that is shown beside those of all."""
+        return answers.answer(results["evaluation"])
+
+    def table(self, training: Trained, results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]:
+        """Return what the console shows of an evaluation."""
+        return page.table(training, results["evaluation"])
+
+    def story(self, training: Trained, results: Mapping[str, Any]) -> Story:
+        """Return the page."""
+        return page.story(training, results["evaluation"])

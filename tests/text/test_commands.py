@@ -1,0 +1,145 @@
+"""The text commands from the command line: what they print, write, and say of what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bestguess.cli import main
+from tests.text.tiny import FLAGS
+
+STEPS = [
+    *("--steps", "6", "--warmup-steps", "1", "--validate-every", "3", "--validation-sequences", "6"),
+    *("--batch-size", "4",),
+]  # fmt: skip
+
+
+def run(capsys: Any, *words: object) -> tuple[int, Any, str]:
+    """Return the exit status, the JSON object on standard output (None if empty), and standard error."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return stop.value.code or 0, json.loads(out) if out.startswith("{") else None, err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("text") / "run"
+    with pytest.raises(SystemExit) as stop:
+        main(["text", "train", *FLAGS, *STEPS, "--out", str(folder)])
+    assert not stop.value.code
+    return folder
+
+
+KEYS = {
+    *("corpus", "regret_per_document", "floor_per_document", "bits_per_byte", "perplexity", "facts", "stops"),
+    *("parameters", "tokens_per_second", "peak_bytes", "report"),
+}
+
+
+def test_evaluate_has_the_promised_keys(trained, capsys):
+    code, found, _ = run(capsys, "text", "evaluate", trained, "--json")
+    assert code == 0
+    assert found.keys() >= KEYS
+    assert found["facts"].keys() >= {"copied", "label_of_oracle", "names", "place", "day", "item", "bringer"}
+    assert found["peak_bytes"] > 0
+    assert found["tokens_per_second"] > 0
+    assert found["documents"] == 12
+    assert (trained / "report.html").exists()
+    code, fewer, _ = run(capsys, "text", "evaluate", trained, "--test-documents", "5", "--generated", "0", "--json")
+    assert (code, fewer["documents"], fewer["facts"], fewer["stops"]) == (0, 5, None, None)
+
+
+@pytest.mark.parametrize("more", [[], ["--strategy", "beam", "--beams", "3"], ["--strategy", "sample", "--top-k", "4"]])
+def test_generate_writes_a_target_with_its_facts(trained, capsys, more):
+    code, found, _ = run(capsys, "text", "generate", trained, "--index", "2", *more, "--json")
+    assert code == 0
+    assert found["log_probability"] <= 0
+    assert {one["fact"] for one in found["facts"]} >= {"names", "place", "day", "item", "bringer", "label"}
+    again = run(capsys, "text", "generate", trained, "--index", "2", *more, "--json")[1]
+    assert again == found
+
+
+def test_generate_reads_a_text_of_one_s_own(trained, capsys):
+    _, evaluation, _ = run(capsys, "text", "evaluate", trained, "--json")
+    source = evaluation["samples"][0]["source"]
+    code, found, _ = run(capsys, "text", "generate", trained, "--text", source, "--json")
+    assert code == 0
+    assert found["text"] == evaluation["samples"][0]["generated"]
+    code, found, _ = run(capsys, "text", "generate", trained, "--text", source.split(".")[0], "--json")
+    assert (code, found["facts"]) == (0, None)
+    assert "the dialogue" in found["unjudged"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--text", "a", "--index", "1"], "--index 1: goes with no --text"),
+        (["--index", "99"], "--index 99: the test part has documents 0 to 11"),
+        (["--number", "3"], "--number 3: the folder has runs 0 to 0"),
+        (["--text", ""], "--text: 0 tokens"),
+        (["--text", "anna: would you bring the spaceship ?"], "--text: the world has no 'spaceship'"),
+        (["--top-k", "4"], "--top-k 4: does nothing with --strategy greedy"),
+    ],
+)
+def test_generate_says_what_is_wrong(trained, capsys, words, says):
+    code, _, err = run(capsys, "text", "generate", trained, *words)
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert says in err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--corpus", "nowhere"], "--corpus nowhere: no such file"),
+        (["--world", "smal"], "smal"),
+        (["--cut", "random"], "--cut random"),
+        (["--cut-at", "5"], "--cut-at 5: belongs to natural text"),
+        (["--loss", "full"], "--loss full"),
+        (["--batch-size", "64", "--training-documents", "10"], "--batch-size 64: "),
+        (["--corpus", "docstrings", "--task", "story"], "--task story: belongs to --corpus errands"),
+        (["--corpus", "docstrings", "--tokenizer", "words", "--vocab-size", "3"], "--vocab-size 3"),
+        (["--test-documents", "1"], "--test-documents 1"),
+        (["--generated", "-1"], "--generated -1"),
+    ],
+)
+def test_train_says_what_is_wrong_before_it_makes_a_folder(tmp_path, capsys, words, says):
+    code, _, err = run(
+        capsys, "text", "train", *STEPS, "--schedule", "cosine", "--hold", "0", *words, "--out", tmp_path / "run"
+    )
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert says in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_natural_text_trains_and_says_what_was_left_out(tmp_path, capsys):
+    texts = [f"The {word} thing is a thing of {word} kind, said {name}." for word in ("red", "blue", "new", "old")
+             for name in ("Anna", "Ben", "Clara", "Olga", "Mia")]  # fmt: skip
+    path = tmp_path / "texts.txt"
+    path.write_text("\n\n".join([*texts, "Short."]), encoding="utf-8")
+    code, found, err = run(
+        capsys, "text", "train", "--corpus", path, "--tokenizer", "characters", "--cut-at", "9", *STEPS, "--schedule",
+        "cosine", "--hold", "0", "--layers", "1", "--d-model", "8", "--heads", "2", "--validation-fraction", "0.2",
+        "--test-fraction", "0.2", "--out", tmp_path / "run", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert found["regret_per_document"] is None
+    assert found["facts"] is None
+    assert found["bits_per_byte"] > 0
+    assert "the floor is not known" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_make_writes_a_corpus(tmp_path, capsys):
+    code, found, err = run(
+        capsys, "text", "make", "errands", "--out", tmp_path / "made", "--world", "tiny", "--documents", "150", "--json"
+    )
+    assert code == 0, err
+    assert found.keys() >= {"path", "documents", "floor_per_document", "sha256"}
+    lines = [json.loads(line) for line in (tmp_path / "made" / "train.jsonl").read_text().splitlines()]
+    assert lines
+    code, _, err = run(capsys, "text", "make", "errands", "--out", tmp_path / "made", "--world", "tiny")
+    assert (code, "holds files already" in err) == (2, True)
