@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bestguess.command import UserError
+from bestguess.command import UserError, nearest
 from bestguess.files import plain
 from bestguess.report.bar import Bar
 from bestguess.report.progress import results_table
 from bestguess.text import page
+from bestguess.text.config import ERRANDS
 from bestguess.text.errands.publish import write_errands
 from bestguess.text.family import FAMILY
 from bestguess.text.flags import EvaluateFlags, GenerateFlags, MakeFlags
@@ -95,6 +96,10 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
 
 def make(flags: MakeFlags, console: Console) -> dict[str, Any]:
     """Write the corpus; return where, how many documents, the floor, the hash."""
+    if flags.corpus != ERRANDS:
+        raise UserError(
+            f"CORPUS {flags.corpus}: cannot be made{nearest(flags.corpus, [ERRANDS])} (choose from {ERRANDS})"
+        )
     with Bar(console, flags.documents, "making") as bar:
         found = write_errands(flags.out, flags.world, flags.task, flags.documents, flags.seed, bar.update)
     console.print(f"{found['documents']:,} documents: {found['path']}", soft_wrap=True)

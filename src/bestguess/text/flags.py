@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
@@ -47,8 +46,8 @@ class GenerateFlags(GenerationConfig):
 class MakeFlags:
     """Write a corpus whose best possible prediction is known: JSON lines with the floor of every token, and a card."""
 
-    corpus: tyro.conf.Positional[Literal["errands"]]
-    """Corpus."""
+    corpus: tyro.conf.Positional[str]
+    """Corpus to write: errands."""
     out: Path
     """New folder."""
     task: Kind = "dialogue"
