@@ -48,8 +48,8 @@ class MakeFlags:
 
     corpus: tyro.conf.Positional[str]
     """Corpus to write: errands."""
-    out: Path
-    """New folder."""
+    out: Path = Path("errands")
+    """New folder for the files."""
     task: Kind = "dialogue"
     """Dialogues with their summaries, or stories."""
     world: World = "full"
