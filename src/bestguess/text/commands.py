@@ -97,9 +97,7 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
 def make(flags: MakeFlags, console: Console) -> dict[str, Any]:
     """Write the corpus; return where, how many documents, the floor, the hash."""
     if flags.corpus != ERRANDS:
-        raise UserError(
-            f"CORPUS {flags.corpus}: cannot be made{nearest(flags.corpus, [ERRANDS])} (choose from {ERRANDS})"
-        )
+        raise UserError(f"CORPUS {flags.corpus}: cannot be made{nearest(flags.corpus, [ERRANDS])} (give {ERRANDS})")
     with Bar(console, flags.documents, "making") as bar:
         found = write_errands(flags.out, flags.world, flags.task, flags.documents, flags.seed, bar.update)
     console.print(f"{found['documents']:,} documents: {found['path']}", soft_wrap=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -248,7 +248,7 @@ class TextModel(eqx.Module):
         return prefix_mask(tokens, 0) if jax.default_backend() == "cpu" else None
 
 
-def _last_gain(decoder: Decoder) -> Array:
+def _last_gain(decoder: Decoder) -> Any:
     """Return the gain of the norm that the head reads from."""
     norm = decoder.blocks[-1].feed_forward_norm if isinstance(decoder.norm, NoNorm) else decoder.norm
     assert not isinstance(norm, NoNorm)
