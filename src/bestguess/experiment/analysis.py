@@ -82,6 +82,8 @@ def analyse(experiment: Experiment, runs: Iterable[Run], records: list[dict[str,
         highest[_cell(config)] = max(config.get(RATE, 0.0), highest.get(_cell(config), 0.0))
     at = lambda of: [one for one in records if one["config"].get(RATE, 0.0) == of[_cell(one["config"])]]  # noqa: E731
     chosen = [one for one in records if one["config"].get(RATE) == rates[_cell(one["config"])]]
+    if experiment.comparable is not None:
+        experiment.comparable(chosen)
     tables = _tables(experiment, configs, {"selected": chosen, "highest": at(highest)})
     return Analysis(
         experiment,
@@ -140,10 +142,13 @@ def edges(analysis: Analysis) -> str:
 
 
 def rows(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
-    """Return the columns and rows of the table of all runs: what sets each apart, every figure, seconds and device."""
+    """Return the columns and rows of the table of all runs: what sets each apart, figures, seconds and device.
+
+    Long lists, such as a figure of every document, stay in the ledger.
+    """
     varying = [factor.key for factor in analysis.experiment.factors] + [RATE, SEED]
     flat = [flatten(record["metrics"]) for record in analysis.records]
-    figures = list(dict.fromkeys(itertools.chain.from_iterable(flat)))
+    figures = list(dict.fromkeys(key for one in flat for key, value in one.items() if not _is_long(value)))
     table = []
     for record, one in zip(analysis.records, flat):
         own = [record["config"].get(key) for key in varying]
@@ -151,6 +156,14 @@ def rows(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
         values = [_short(one.get(name)) for name in figures]
         table.append([record["run"], *own, chosen, *values, _short(record["seconds"]), record["device"]])
     return ["run", *varying, "selected", *figures, "seconds", "device"], table
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > _LONG
+
+
+_LONG = 8
+"""Values of a list that still are one figure of a table."""
 
 
 def _short(value: Any) -> Any:

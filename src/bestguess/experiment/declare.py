@@ -63,6 +63,9 @@ class Measure:
     """Its position among those of its group, if they form a curve (a horizon)."""
     bounds: tuple[str, str] = ("at the lowest value seen", "at the highest value seen")
     """What a low and a high bound mean."""
+    exact: bool = False
+    """Whether it is counted rather than sampled, so that it may be the same for all seeds: its interval is then a \
+point. Of another measure, no spread over seeds is no interval."""
     rate: Literal["selected", "highest"] = "selected"
     """The learning rate at which it is read, of those of its cell: the one that validation data select, or the highest
     that the sweep tries: what is about stability under too high a rate."""
@@ -183,6 +186,9 @@ class Hypothesis:
     """A contrast that flips the sign of this hypothesis' effects if its own mean effect is negative."""
     beyond: float = 0.0
     """What the effect is compared with, in place of 0: a claim of at least 15 % in a measure in ln has ln 1.15."""
+    between: tuple[float, float] | None = None
+    """Of a claim that the effect lies between two bounds, such as ln 2 and ln 3: what decides instead of one side. \
+Supported if the interval lies between them, refuted if it lies outside, inconclusive otherwise."""
     proportion: Proportion | None = None
     """Of a claim about how many seeds: what decides instead of the side of 0. Its contrast picks one cell."""
 
@@ -226,6 +232,11 @@ class Experiment:
     grading: Grading | None = None
     tuned: bool = True
     """Whether the learning rate is tuned in every cell. Of claims about any training whatever, one rate will do."""
+    comparable: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
+    """Raises a UserError where runs' figures do not compare, before there is a verdict; as `more`, of the records."""
+    more: str | None = None
+    """`module:name` of what makes further sections of the page of the ledger's records: `config` by dotted key and
+    `metrics` of every run with its cell's learning rate."""
     operations: Callable[[Any], tuple[float, int]] | None = None
     """From a run's config, the floating-point operations of one training step, and the number of steps."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -222,23 +222,33 @@ def _forest(analysis: Analysis, told: str | None) -> Picture:
     but = f" ({left}: to the left)" if left else ""
     caption = (
         f"Paired over seeds, in the measure that decides: mean, 95 % interval (Student's t{_exact(analysis)}), and "
-        f"each seed's effect in light grey. A claim holds to the right of 0{but}, or of the bound that it states. "
+        f"each seed's effect in light grey. A claim holds to the right of 0{but}, or of the bound that it states, "
+        f"or between its two. "
         f"{_capital(told)}"
     ).strip()
+    stated = {one.name: one.between or ((one.beyond,) if one.beyond else ()) for one in analysis.experiment.hypotheses}
     title = _title("Effects", told)
     if len({one.main.unit for one in verdicts}) == 1:
-        return _rows(verdicts, title, caption)
-    panels = [_rows([one for one in verdicts if one.main.measure == name], _capital(labels[name])) for name in names]
+        return _rows(verdicts, stated, title, caption)
+    panels = [
+        _rows([one for one in verdicts if one.main.measure == name], stated, _capital(labels[name])) for name in names
+    ]
     return Grid(title, panels, caption, columns=1, share_x=False, share_y=False)
 
 
-def _rows(verdicts: list[Verdict], title: str, caption: str = "") -> Chart:
+def _rows(verdicts: list[Verdict], stated: Mapping[str, tuple[float, ...]], title: str, caption: str = "") -> Chart:
+    """stated: the bounds that hypotheses name."""
     rows = dict(zip((one.hypothesis for one in verdicts), range(len(verdicts) - 1, -1, -1)))
     limits = (-0.7, len(rows) - 0.3)
     # Seeds lie a little below their mean, so that they hide no interval.
     seeds = [(value, rows[one.hypothesis] - 0.25) for one in verdicts for value in _of_seeds(one.main)]
+    bounds = [(bound, rows[one.hypothesis]) for one in verdicts for bound in stated.get(one.hypothesis, ())]
     series: list[Points | Curve] = [
         Curve([0.0, 0.0], limits),
+        *(
+            Curve([x, x], [row - 0.35, row + 0.35], name="bound of the claim" if not i else "", dash="dot", colour=2)
+            for i, (x, row) in enumerate(bounds)
+        ),
         Points([x for x, _ in seeds], [y for _, y in seeds], name=_SEED, role="guide"),
     ]
     for word, look in _WORDS.items():

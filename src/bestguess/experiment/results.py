@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bestguess import __version__, files
-from bestguess.command import UserError
+from bestguess.command import UserError, load
 from bestguess.experiment.analysis import Analysis, edges, rows
 from bestguess.experiment.pictures import effects, figure, findings, rollouts
 from bestguess.experiment.statistics import Finding, Verdict
 from bestguess.report.page import Page, Stat
 from bestguess.report.progress import format_cell
 from bestguess.report.render import save_png
+from bestguess.report.story import Drawn, Rows, Section, Words
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import config_of
 from bestguess.train.folder import PAGE
@@ -128,11 +130,13 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
         "effects": effects(analysis, told),
         "rollouts": rollouts(analysis, told),
     }
+    sections = more(analysis)
+    pictures |= {part.name: part.picture for section in sections for part in section.parts if isinstance(part, Drawn)}
     for name, picture in pictures.items():
         if picture is not None:
             save_png(picture, folder / f"{name}.png", dpi=150)
     files.write_json(folder / VERDICTS, found)
-    files.write_text(folder / "README.md", _readme(analysis, found, told))
+    files.write_text(folder / "README.md", _readme(analysis, found, told, sections))
     page = Page(analysis.experiment.title, _lead(analysis, found, told))
     page.stats([Stat(one["verdict"], one["hypothesis"], one["claim"]) for one in found["verdicts"]])
     page.heading("Verdicts")
@@ -142,9 +146,19 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
             page.text(f"- **{verdict.hypothesis}**: {'; '.join(verdict.notes)}.")
     page.text(_told_grades(found))
     page.heading("Figures")
-    for picture in pictures.values():
-        if picture is not None:
+    for name in ("figure", "effects", "rollouts"):
+        if (picture := pictures[name]) is not None:
             page.chart(picture)
+    for section in sections:
+        page.heading(section.heading)
+        for part in section.parts:
+            match part:
+                case Words(text):
+                    page.text(text)
+                case Rows():
+                    page.table(part.columns, part.rows, part.caption)
+                case Drawn(_, picture):
+                    page.chart(picture)
     page.heading("Effects in every measure")
     page.text(
         "The rule of the verdicts stands in the sweep's own file, below. Effects are paired: each seed is trained in "
@@ -163,6 +177,13 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
     page.text(f"- `{found['command']}`\n- " + "\n- ".join(_costs(found)))
     page.details("sweep.yaml: the question, the hypotheses and the rule, and the runs", asked)
     return page.write(folder / PAGE)
+
+
+def more(analysis: Analysis) -> Sequence[Section]:
+    """Return the sections that the experiment adds to its page, of all runs with their cell's learning rate."""
+    if analysis.experiment.more is None:
+        return ()
+    return load(analysis.experiment.more)([one for one in analysis.records if one["run"] in analysis.selected])
 
 
 def _lead(analysis: Analysis, found: dict[str, Any], told: str | None) -> str:
@@ -233,7 +254,8 @@ def _rate_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
     table = []
     for cell in analysis.cells:
         own = [str(cell["config"][factor.key]) for factor in factors]
-        rate = f"{cell['learning_rate']:g}" + (" (edge)" if cell["edge"] else "")
+        rate = "the config's" if cell["learning_rate"] is None else f"{cell['learning_rate']:g}"
+        rate += " (edge)" if cell["edge"] else ""
         reported = [key for key in cell if key not in CELL_KEYS]
         table.append([*own, rate, *(f"{cell[key]:.6g}" for key in reported), cell["seeds"]])
     reported = [key.replace("_", " ") for key in analysis.cells[0] if key not in CELL_KEYS]
@@ -275,19 +297,36 @@ def _costs(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _readme(analysis: Analysis, found: dict[str, Any], told: str | None) -> str:
-    columns, table = _verdict_table(analysis)
+def _told_sections(sections: Sequence[Section]) -> Iterator[str]:
+    for section in sections:
+        yield f"## {section.heading}"
+        for part in section.parts:
+            match part:
+                case Words(text):
+                    yield text
+                case Rows(columns, table, caption):
+                    yield _markdown_table(columns, table) + f"\n\n{caption}"
+                case Drawn(name, _):
+                    yield f"![{section.heading}]({name}.png)"
+
+
+def _markdown_table(columns: Sequence[str], table: Sequence[Sequence[Any]]) -> str:
     head = "| " + " | ".join(columns) + " |\n" + "|" + "---|" * len(columns) + "\n"
-    body = "".join("| " + " | ".join(format_cell(cell) for cell in row) + " |\n" for row in table)
+    return (head + "".join("| " + " | ".join(format_cell(cell) for cell in row) + " |\n" for row in table)).rstrip()
+
+
+def _readme(analysis: Analysis, found: dict[str, Any], told: str | None, sections: Sequence[Section]) -> str:
+    columns, table = _verdict_table(analysis)
     notes = [f"{v.hypothesis}: {note}." for v in analysis.verdicts for note in v.notes]
     parts = [
         f"# {analysis.experiment.title}",
         _lead(analysis, found, told),
-        head + body.rstrip(),
+        _markdown_table(columns, table),
         _told_grades(found),
         "\n".join(f"- {line}" for line in [*notes, *filter(None, [found["edges"]])]),
         "![The measures by factor](figure.png)",
         "![The effects with their intervals](effects.png)",
+        *_told_sections(sections),
         f"```\n{found['command']}\n```",
         "\n".join(f"- {line}" for line in _costs(found)),
         "`report.html` is the interactive page, `runs.csv` has a row for every run, `verdicts.json` every effect, "

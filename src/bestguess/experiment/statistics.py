@@ -66,6 +66,15 @@ def estimate_effect(effects: Float[np.ndarray, " seeds"], level: float = LEVEL) 
     return EffectEstimate(mean, (mean - half, mean + half), p, n)
 
 
+def exact_effect(effects: Float[np.ndarray, " seeds"]) -> EffectEstimate | None:
+    """Return the effect of what is counted: the same for all seeds, and sure; None where they differ, or are none."""
+    effects = np.asarray(effects, float)
+    if not len(effects) or np.ptp(effects) > _NO_SPREAD * float(np.abs(effects).max()):
+        return None
+    effect = float(effects[0])
+    return EffectEstimate(effect, (effect, effect), 0.0 if effect else 1.0, len(effects))
+
+
 @dataclass(frozen=True)
 class ProportionEstimate(EffectEstimate):
     """The fraction of seeds whose effect is 1, with its exact interval.
@@ -276,8 +285,15 @@ def _judged(
             return share, "supported"
         return share, "refuted" if high < claim.at_least or low > claim.at_most else "inconclusive"
     result = estimate_effect(values)
+    if result is None and measure.exact:
+        result = exact_effect(values)
     if result is None:
         return None, None
+    if one.between is not None and decides(one, measure):
+        (low, high), (least, most) = result.interval, one.between
+        if least <= low and high <= most:
+            return result, "supported"
+        return result, "refuted" if high < least or low > most else "inconclusive"
     words: dict[int, Word] = {1: "supported", -1: "refuted", 0: "inconclusive"}
     return result, words[result.side(one.beyond) * one.direction]
 

@@ -110,6 +110,8 @@ class TextObjectiveConfig:
 
     loss: Literal["target", "full"] = "target"
     """What a decoder-only model is trained on: the target alone, or every token. Scored is the target alone."""
+    freeze_encoder: bool = False
+    """Leave the encoder's weights as they are drawn; the token embedding, which the decoder shares, is trained."""
     label_smoothing: float = 0.0
     """Probability that is spread evenly over all tokens in the target; it spoils calibration, and the regret."""
 
@@ -159,6 +161,11 @@ class TextConfig:
         self.objective.check()
         self.generation.check()
         self.train.check()
+        if self.objective.freeze_encoder and self.model.architecture != "encoder-decoder":
+            raise UserError(
+                f"--freeze-encoder: {self.model.architecture} has no encoder; leave it out, or give --architecture "
+                "encoder-decoder"
+            )
         if self.objective.loss == "full" and self.model.architecture != "decoder-only":
             raise UserError(
                 f"--loss full: of a model that reads the source both ways ({self.model.architecture}) only the target "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -138,15 +139,30 @@ def _compared(prediction: Categorical, best: Categorical):
     return regret(prediction, best), expected_loss(best)
 
 
-def evaluate(about: About, predictor: Predictor, most: int) -> Evaluation:
-    """Return how a predictor does on the first documents of the test part, `most` at most."""
-    pairs = about.test[: min(most, len(about.test))]
+def _batches(about: About, pairs: Pairs) -> Iterator[tuple[Pairs, int]]:
+    """Yield batches of equal size, and how many of their documents count."""
     size = max(1, min(256, _LARGEST // (about.target_width * about.vocab), len(pairs)))
-    rows: list[list[np.ndarray]] = [[] for _ in range(5)]
     for first in range(0, len(pairs), size):
         own = np.arange(first, min(first + size, len(pairs)))
         # The last batch is filled up with documents that are thrown away: one compiled program serves all.
-        batch = pairs[own[np.minimum(np.arange(size), len(own) - 1)]]
+        yield pairs[own[np.minimum(np.arange(size), len(own) - 1)]], len(own)
+
+
+def nats_of(about: About, predictor: Predictor, pairs: Pairs) -> Float[np.ndarray, "n U"]:
+    """Return −ln of the probability that a predictor gives each token of the targets, float64; 0 behind their ends."""
+    found = []
+    for batch, count in _batches(about, pairs):
+        nats, _ = _judged(predictor(batch), jnp.asarray(batch.target, jnp.int32))
+        found.append(np.asarray(nats, np.float64)[:count])
+    nats = np.concatenate(found)
+    return np.where(np.arange(nats.shape[1])[None] < pairs.target_length[:, None], nats, 0.0)
+
+
+def evaluate(about: About, predictor: Predictor, most: int) -> Evaluation:
+    """Return how a predictor does on the first documents of the test part, `most` at most."""
+    pairs = about.test[: min(most, len(about.test))]
+    rows: list[list[np.ndarray]] = [[] for _ in range(5)]
+    for batch, count in _batches(about, pairs):
         prediction = predictor(batch)
         found = [*_judged(prediction, jnp.asarray(batch.target, jnp.int32))]
         if about.known is not None:
@@ -155,7 +171,7 @@ def evaluate(about: About, predictor: Predictor, most: int) -> Evaluation:
             p = np.exp(log_best)
             found.append(-(p @ about.log_constant))
         for row, one in zip(rows, found):
-            row.append(np.asarray(one)[: len(own)])
+            row.append(np.asarray(one)[:count])
     nats, hits, *compared = (np.concatenate(row) if row else None for row in rows)
     assert nats is not None
     assert hits is not None

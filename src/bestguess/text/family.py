@@ -24,6 +24,7 @@ FAMILY = Family(
     bases="bestguess.text.config:BASES",
     choosers={"preset": "Size of the corpus and of the model: for two CPU cores, or for a GPU."},
     changed="bestguess.config:changed",
+    experiments="bestguess.text.experiments:EXPERIMENTS",
     commands={
         "text train": Command(
             "train on Errands or on a corpus of your own, and compare what is written with the source",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -93,6 +93,8 @@ class TextProblem(Problem[Own, TextModel]):
 
     def loss(self, model: TextModel, task: Own, drawn: Drawn) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Return the summed loss of one document and its count of targets: of the target, or of every token."""
+        if self.config.objective.freeze_encoder:
+            model = eqx.tree_at(_encoder, model, replace_fn=jax.lax.stop_gradient)
         one = document(self.training, drawn.row)
         whole = self.config.objective.loss == "full" and self.config.model.architecture == "decoder-only"
         if whole:
@@ -102,6 +104,12 @@ class TextProblem(Problem[Own, TextModel]):
             target, counted = one.target, within(one)
         loss, _ = cross_entropy(logits, target, self.config.objective.label_smoothing)
         return jnp.sum(jnp.where(counted, loss, 0.0)), jnp.sum(counted).astype(jnp.float32)
+
+    def held(self, before: TextModel, after: TextModel) -> TextModel:
+        """Return the model after a step; a frozen encoder is as it was before."""
+        if not self.config.objective.freeze_encoder:
+            return after
+        return eqx.tree_at(_encoder, after, _encoder(before))
 
     def validate(self, model: TextModel, task: Own, key: Key[Array, " n"]) -> dict[str, Float[Array, ""]]:
         """Return nats per target token, bits, and top-1 accuracy on the validation documents: the same every time."""
@@ -130,6 +138,10 @@ class TextProblem(Problem[Own, TextModel]):
             "loss_per_document": jnp.sum(nats) / every.source.shape[0],
             "top1": jnp.sum(hits) / tokens,
         }
+
+
+def _encoder(model: TextModel) -> list[Any]:
+    return jax.tree.leaves(model.encoder)
 
 
 def document(documents: Documents, row: Integer[Array, ""]) -> Document:

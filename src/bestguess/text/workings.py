@@ -14,7 +14,7 @@ from bestguess.command import UserError
 from bestguess.config import to_dict
 from bestguess.family import Measured, Trained, Workings
 from bestguess.report.story import Story
-from bestguess.text import answers, page
+from bestguess.text import answers, page, trained
 from bestguess.text.config import TextConfig
 from bestguess.text.corpus import about_of
 from bestguess.text.evaluate import (
@@ -159,6 +159,13 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
     def record(self, found: TextEvaluation) -> dict[str, Any]:
         """Return losses, regret and floor, facts."""
         return answers.record(found.losses, found.written, found.task.about)
+
+    def trained_record(
+        self, training: Trained, i: int, curve: Sequence[Mapping[str, Any]], found: TextEvaluation
+    ) -> dict[str, Any]:
+        """Return what the training cost, its curve, and how much the model takes from the source."""
+        predictor = self.predictor(training.model(i), training.tasks[i])
+        return trained.record(training, i, curve, predictor, found.losses)
 
     def results(self, training: Trained, found: Sequence[TextEvaluation], part: str) -> dict[str, Any]:
         """Return what the run that is shown comes to, and some of what it writes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +46,18 @@ class Written:
         return self.about.decode(_words(self.tokens[i, : self.length[i]]))
 
     def shares(self) -> dict[str, Any]:
-        """Return how many targets were generated and how, how many ended, and how much they repeat."""
-        texts = [_words(row[:length]).tolist() for row, length in zip(self.tokens, self.length)]
+        """Return how many targets were generated and how, how many ended, and how varied they and the corpus' are."""
+        texts, references = (
+            [_words(row[:length]).tolist() for row, length in zip(*of)]
+            for of in ((self.tokens, self.length), (self.pairs.target, self.pairs.target_length))
+        )
         return {
             "documents": len(self.tokens),
             "strategy": self.config.strategy,
             "stops": float(self.stopped.mean()),
             "mean_tokens": float(self.length.mean()),
-            "distinct_2": distinct(texts, 2),
-            "repeated_4": float(np.mean([repetition(text) for text in texts])),
+            **_variety(texts),
+            "reference": _variety(references),
         }
 
     def facts(self) -> dict[str, float | None] | None:
@@ -77,6 +81,17 @@ class Written:
                 one |= {"marked": self.judged.marked(i), "facts": self.judged.told(i)}
             found.append(one)
         return found
+
+
+def _variety(texts: list[list[int]]) -> dict[str, float | None]:
+    """Return the distinct n-grams as a share of all, and the 4-grams that repeat in a text; None of too short ones."""
+    repeated = [share for share in map(repetition, texts) if not math.isnan(share)]
+    distinct_1, distinct_2 = (distinct(texts, n) for n in (1, 2))
+    return {
+        "distinct_1": None if math.isnan(distinct_1) else distinct_1,
+        "distinct_2": None if math.isnan(distinct_2) else distinct_2,
+        "repeated_4": float(np.mean(repeated)) if repeated else None,
+    }
 
 
 def _words(tokens: np.ndarray) -> np.ndarray:

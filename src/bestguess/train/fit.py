@@ -60,6 +60,8 @@ class Fitted:
     """Steps that this process took, summed over runs."""
     peak_bytes: int = 0
     """What the program of a part of the runs needs on each device, by XLA's account; 0 where nothing was compiled."""
+    runs_together: int = 0
+    """Runs of that program."""
 
     @property
     def run_steps_per_second(self) -> float:
@@ -93,7 +95,7 @@ def fit(
         states.append(state)
         seconds, steps = seconds + part_seconds, steps + part_steps * len(runs)
     peak = program_memory(first.compile(min(config.validate_every, config.steps)))
-    return dataclasses.replace(_fitted(states, seconds, steps), peak_bytes=peak)
+    return dataclasses.replace(_fitted(states, seconds, steps), peak_bytes=peak, runs_together=first.size)
 
 
 def resumed_steps(problem: Problem, config: TrainConfig, members: Member, folder: Path) -> list[int]:

@@ -89,6 +89,13 @@ class Problem(eqx.Module, Generic[TaskT, ModelT]):
         """Return what a run keeps after a step, from the sums over the step's batch."""
         return kept
 
+    def held(self, before: ModelT, after: ModelT) -> ModelT:
+        """Return the model after a step with what is not trained as it was before the step; not of a packed problem.
+
+        A gradient of 0 alone does not hold a weight: decay moves it.
+        """
+        return after
+
     def kept_measures(self, kept: PyTree) -> dict[str, Float[Array, ""]]:
         """Return the measures of what is kept that are logged with every validation."""
         return {}

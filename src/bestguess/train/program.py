@@ -208,7 +208,7 @@ class Program:
                 # Only sums over the batch pass between the devices.
                 of_weights = lambda weights, task, drawn: loss(unpack(weights), task, drawn)  # noqa: E731
                 total = functools.partial(over_batch, self.mesh)
-                return step(of_weights, self.optimizer, state, member, t, micro, total, problem.note)
+                return step(of_weights, self.optimizer, state, member, t, micro, total, problem.note, problem.held)
 
             return over_runs(of_run, *of_runs)
 

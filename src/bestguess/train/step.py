@@ -67,12 +67,14 @@ def step(
     micro: PyTree,
     over_devices: Callable[[PyTree], PyTree] = lambda sums: sums,
     note: Callable[[PyTree, PyTree], PyTree] = lambda kept, noted: kept,
+    hold: Callable[[PyTree, PyTree], PyTree] = lambda before, after: after,
 ) -> tuple[State, Taken]:
     """Return the run's state after step t, and what is told of the step.
 
     micro: what was drawn of the batch; leaves [micro-batch, sequence, ...].
     over_devices: adds up the sums of the devices that hold a part of the batch each.
     note: makes of what the run keeps, and of the sums of the problem's notes, what it keeps after the step.
+    hold: makes of the model before and after the step the one that the run goes on with.
     """
     gradient, summed, count, noted = over_devices(batch_sums(loss, state.model, member.task, micro))
     # Divided once, by all targets of the batch: a mean of micro-batches' means would weigh them wrongly.
@@ -88,7 +90,7 @@ def step(
 
     def moved():
         direction = optimizer.direction(seen, state.model)
-        return jax.tree.map(lambda p, d: p - rate * d, state.model, direction)
+        return hold(state.model, jax.tree.map(lambda p, d: p - rate * d, state.model, direction))
 
     model = jax.lax.cond(live, moved, lambda: state.model)
     after = dataclasses.replace(

@@ -1,0 +1,72 @@
+"""What a run's training adds to its record: costs, its curve, and how much it takes from the source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bestguess.family import Trained
+from bestguess.text.ablations import with_another_source, without_source
+from bestguess.text.costs import corpus_bytes, document_flops, state_bytes, utilisation
+from bestguess.text.evaluate import Evaluation, Predictor, nats_of
+from bestguess.text.model import parameters
+from bestguess.text.task import About
+
+KEPT = 1024
+"""Test documents whose own losses are kept, the first ones."""
+
+
+def record(
+    training: Trained, i: int, curve: Sequence[Mapping[str, Any]], predictor: Predictor, losses: Evaluation
+) -> dict[str, Any]:
+    """Return costs, the validation curve, losses by document and those without the source."""
+    config, about = training.runs[i].config, training.tasks[i].about
+    count = parameters(config.model, about.vocab, (about.source_width, about.target_width))
+    used = utilisation(config, about.training)
+    return {
+        "nats_per_token": losses.loss,
+        "constant_nats_per_token": _constant(losses, about),
+        "document_nats": [round(float(one), 3) for one in losses.nats.sum(axis=1)[:KEPT]],
+        "document_tokens": losses.pairs.target_length[:KEPT].tolist(),
+        "parameters": count.total,
+        "parameters_without_vocabulary": count.without_vocabulary,
+        "flops_per_document": document_flops(config, about.vocab, about.source_width, about.target_width),
+        "processed_per_document": used.processed,
+        "utilisation": used.share,
+        **_measured(training, i, count.total, used.processed),
+        "curve": {
+            "documents": [int(line["sequences"]) for line in curve],
+            "nats_per_token": [round(float(line["loss"]), 5) for line in curve],
+        },
+        "source": _without(about, predictor, losses),
+    }
+
+
+def _constant(losses: Evaluation, about: About) -> float:
+    """The loss of the best constant on the very tokens that are scored (nats per token)."""
+    return -float(about.log_constant.astype(np.float64)[losses.pairs.target[losses.there]].mean())
+
+
+def _measured(training: Trained, i: int, weights: int, processed: float) -> dict[str, float | int | None]:
+    """Return seconds, speed and memory of one run, as this process measured them; None where it trained nothing."""
+    config, learnt, about = training.runs[i].config, training.learnt, training.tasks[i].about
+    names = ("seconds_per_document", "tokens_per_second", "peak_bytes", "state_bytes", "working_bytes")
+    if not learnt.run_steps:
+        return dict.fromkeys(names)
+    seconds = learnt.seconds / learnt.run_steps / config.train.batch_size
+    shared = corpus_bytes(about.vocab, about.training, about.validation)
+    peak = (learnt.peak_bytes - shared) / learnt.runs_together
+    state = state_bytes(config.train, weights)
+    return dict(zip(names, (seconds, processed / seconds, peak, state, peak - state)))
+
+
+def _without(about: About, predictor: Predictor, losses: Evaluation) -> dict[str, float | None]:
+    """Return the loss with other sources, in nats per token over the loss with the documents' own."""
+    found: dict[str, float | None] = {"shuffled": None, "empty": None}
+    ways = {"empty": without_source} | ({"shuffled": with_another_source} if len(losses.pairs) > 1 else {})
+    for name, way in ways.items():
+        nats = nats_of(about, predictor, way(losses.pairs))
+        found[name] = float(nats.sum()) / losses.tokens - losses.loss
+    return found
