@@ -249,7 +249,7 @@ class TextModel(eqx.Module):
 
 
 def _last_gain(decoder: Decoder) -> Any:
-    """Return the gain of the norm that the head reads from."""
+    """Return the gain of the norm that the head reads from, or whatever `tree_at` has put in its place."""
     norm = decoder.blocks[-1].feed_forward_norm if isinstance(decoder.norm, NoNorm) else decoder.norm
     assert not isinstance(norm, NoNorm)
     return norm.gain
