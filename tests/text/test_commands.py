@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def run(capsys: Any, *words: object) -> tuple[int, Any, str]:
 def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("text") / "run"
     with pytest.raises(SystemExit) as stop:
-        main(["text", "train", *FLAGS, *STEPS, "--out", str(folder)])
+        main(["text", "train", *FLAGS, *STEPS, "--seeds", "2", "--out", str(folder)])
     assert not stop.value.code
     return folder
 
@@ -80,7 +81,7 @@ def test_generate_reads_a_text_of_one_s_own(trained, capsys):
     [
         (["--text", "a", "--index", "1"], "--index 1: goes with no --text"),
         (["--index", "99"], "--index 99: the test part has documents 0 to 11"),
-        (["--number", "3"], "--number 3: the folder has runs 0 to 0"),
+        (["--number", "3"], "--number 3: the folder has runs 0 to 1"),
         (["--text", ""], "--text: 0 tokens"),
         (["--text", "anna: would you bring the spaceship ?"], "--text: the world has no 'spaceship'"),
         (["--top-k", "4"], "--top-k 4: does nothing with --strategy greedy"),
@@ -143,3 +144,41 @@ def test_make_writes_a_corpus(tmp_path, capsys):
     assert lines
     code, _, err = run(capsys, "text", "make", "errands", "--out", tmp_path / "made", "--world", "tiny")
     assert (code, "holds files already" in err) == (2, True)
+
+
+def test_a_sheet_of_two_runs_and_the_votes_on_it(trained, tmp_path, capsys):
+    out, votes = tmp_path / "sheet.html", tmp_path / "votes.json"
+    numbers = ("--number-a", "1", "--number-b", "0")
+    code, found, err = run(
+        capsys, "text", "sheet", trained, trained, *numbers, "--out", out, "--documents", "12", "--json"
+    )
+    assert code == 0, err
+    assert found["documents"] + found["identical"] == 12
+    page = out.read_text(encoding="utf-8")
+    sheet, key = (re.search(rf'data-{name}="([^"]+)"', page)[1] for name in ("sheet", "key"))
+    assert sheet == found["sheet"]
+    given = [{"document": int(i), "vote": "same", "comment": ""} for i in re.findall(r'data-document="(\d+)"', page)]
+    told = {"version": 1, "sheet": sheet, "key": key, "rater": "", "votes": given}
+    votes.write_text(json.dumps(told), encoding="utf-8")
+    code, counted, _ = run(capsys, "text", "votes", votes, "--json")
+    assert (code, counted["no_difference"], counted["interval"]) == (0, found["documents"], None)
+    assert counted["runs"] == [f"{trained}, run 1", f"{trained}, run 0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--documents", "0"], "--documents 0: must be positive"),
+        (["--number-b", "2"], "--number-b 2: the folder has runs 0 to 1"),
+        (["--documents", "13"], "--documents 13: the runs have 12 test documents in common"),
+        (["--seed", "-1"], "--seed -1: must be 0 or more"),
+        (["--question", " "], "--question: is empty"),
+        (["--beams", "3"], "--beams 3: does nothing with --strategy greedy"),
+        (["--documents", "5"], "--documents 5: both runs write the same text"),
+    ],
+)
+def test_sheet_says_what_is_wrong(trained, tmp_path, capsys, words, says):
+    code, _, err = run(capsys, "text", "sheet", trained, trained, *words, "--out", tmp_path / "sheet.html")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert says in err
+    assert not (tmp_path / "sheet.html").exists()

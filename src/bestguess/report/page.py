@@ -28,6 +28,7 @@ from bestguess.report.story import Stat
 
 # Inline scripts and styles and embedded pictures; no address of any kind.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+FOOTER = f"<footer>Made by bestguess {__version__}.</footer>"
 
 
 class Page:
@@ -115,17 +116,13 @@ class Page:
         scripts = ""
         if self._charts:
             scripts = f'<script type="text/plain" id="plotly">{_plotly()}</script>'
-            scripts += f"<script>{_asset('page.js')}</script>"
+            scripts += f"<script>{asset('page.js')}</script>"
         lead = f'<div class="lead">{_markdown(self._lead)}</div>' if self._lead else ""
-        return (
-            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta name="generator" content="bestguess {__version__}"><link rel="icon" href="data:,">'
-            f"<title>{html.escape(self.title)}</title><style>{_asset('page.css')}</style></head>\n"
-            f"<body><main><h1>{html.escape(self.title)}</h1>\n{lead}\n{contents}\n"
+        return document(
+            self.title,
+            f"<main><h1>{html.escape(self.title)}</h1>\n{lead}\n{contents}\n"
             + "\n".join(self._parts)
-            + f"\n<footer>Made by bestguess {__version__}.</footer></main>\n{scripts}</body></html>\n"
+            + f"\n{FOOTER}</main>\n{scripts}",
         )
 
     def write(self, path: str | os.PathLike[str]) -> Path:
@@ -133,8 +130,24 @@ class Page:
         return write_text(path, self.render())
 
 
-def _asset(name: str) -> str:
-    return resources.files("bestguess.report").joinpath(name).read_text(encoding="utf-8")
+def document(title: str, body: str, style: str = "") -> str:
+    """Return an HTML file that may fetch nothing, in the look of a report.
+
+    body, style: HTML and CSS as they are; the style comes after the report's own.
+    """
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="generator" content="bestguess {__version__}"><link rel="icon" href="data:,">'
+        f"<title>{html.escape(title)}</title><style>{asset('page.css')}{style}</style></head>\n"
+        f"<body>{body}</body></html>\n"
+    )
+
+
+def asset(name: str, package: str = "bestguess.report") -> str:
+    """Return the text of a file that comes with a package: a page's style or script."""
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 @cache

@@ -1,28 +1,31 @@
-"""The text family's commands: train, evaluate, generate, make."""
+"""The text family's commands: train, evaluate, generate, make, sheet, votes."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bestguess.command import UserError, nearest
-from bestguess.files import plain
+from bestguess.files import check_writable, plain
 from bestguess.report.bar import Bar
 from bestguess.report.progress import results_table
 from bestguess.text import page
 from bestguess.text.config import ERRANDS
 from bestguess.text.errands.publish import write_errands
 from bestguess.text.family import FAMILY
-from bestguess.text.flags import EvaluateFlags, GenerateFlags, MakeFlags
+from bestguess.text.flags import EvaluateFlags, GenerateFlags, MakeFlags, SheetFlags, VotesFlags
 from bestguess.text.generation import GenerationConfig
+from bestguess.text.sheet import Side, compare, name_of, write_sheet
 from bestguess.text.tokens import UNK
+from bestguess.text.votes import counted, read_votes
 from bestguess.text.written import one_written
 from bestguess.workflow import commands
 from bestguess.workflow.report import write_report
-from bestguess.workflow.training import load_training, read_training_config
+from bestguess.workflow.training import Training, load_training, read_training_config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,14 +65,11 @@ def _say(found: Mapping[str, Any], console: Console) -> None:
 
 def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
     """Print and return the target that a model writes for a source, its log-probability, and its facts."""
-    settings = GenerationConfig(**{one.name: getattr(flags, one.name) for one in dataclasses.fields(GenerationConfig)})
-    settings.check()
+    settings = _settings(flags)
     if flags.text is not None and flags.index is not None:
         raise UserError(f"--index {flags.index}: goes with no --text; give one of them")
     training = load_training(FAMILY, flags.run)
-    number = training.shown() if flags.number is None else flags.number
-    if not 0 <= number < len(training.runs):
-        raise UserError(f"--number {number}: the folder has runs 0 to {len(training.runs) - 1}")
+    number = _number(training, "--number", flags.number)
     about = training.tasks[number].about
     if flags.text is None:
         index = flags.index or 0
@@ -94,6 +94,21 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
     return plain(found)
 
 
+def _number(training: Training, flag: str, given: int | None) -> int:
+    """Return the run of a folder that a flag names, or the one that validation data select."""
+    number = training.shown() if given is None else given
+    if not 0 <= number < len(training.runs):
+        raise UserError(f"{flag} {number}: the folder has runs 0 to {len(training.runs) - 1}")
+    return number
+
+
+def _settings(flags: GenerationConfig) -> GenerationConfig:
+    """Return the part of the flags that says how text is generated, checked."""
+    found = GenerationConfig(**{one.name: getattr(flags, one.name) for one in dataclasses.fields(GenerationConfig)})
+    found.check()
+    return found
+
+
 def make(flags: MakeFlags, console: Console) -> dict[str, Any]:
     """Write the corpus; return where, how many documents, the floor, the hash."""
     if flags.corpus != ERRANDS:
@@ -101,4 +116,40 @@ def make(flags: MakeFlags, console: Console) -> dict[str, Any]:
     with Bar(console, flags.documents, "making") as bar:
         found = write_errands(flags.out, flags.world, flags.task, flags.documents, flags.seed, bar.update)
     console.print(f"{found['documents']:,} documents: {found['path']}", soft_wrap=True)
+    return plain(found)
+
+
+def sheet(flags: SheetFlags, console: Console) -> dict[str, Any]:
+    """Write the blind sheet of two runs; return where it is, how many documents it has, and how many were left out."""
+    settings = _settings(flags)
+    if flags.documents < 1:
+        raise UserError(f"--documents {flags.documents}: must be positive")
+    if flags.seed < 0:
+        raise UserError(f"--seed {flags.seed}: must be 0 or more")
+    if not flags.question.strip():
+        raise UserError("--question: is empty; say what people are to compare")
+    check_writable(flags.out)
+    with console.status("generating"):
+        sides = _side(flags.run_a, "--number-a", flags.number_a), _side(flags.run_b, "--number-b", flags.number_b)
+        found = compare(sides, settings, flags.documents, flags.seed)
+    path = write_sheet(flags.out, found, flags.question)
+    left_out = f"; {found.identical:,} left out, for which both runs write the same" if found.identical else ""
+    console.print(f"{len(found.items):,} documents{left_out}: {path}", soft_wrap=True)
+    about = {"sheet": name_of(found.key()), "documents": len(found.items), "identical": found.identical}
+    return plain({"path": path, **about, "seed": found.seed})
+
+
+def _side(folder: Path, flag: str, given: int | None) -> Side:
+    training = load_training(FAMILY, folder)
+    number = _number(training, flag, given)
+    name = str(folder) if given is None else f"{folder}, run {number}"
+    return Side(name, training.tasks[number].about, training.model(number))
+
+
+def votes(flags: VotesFlags, console: Console) -> dict[str, Any]:
+    """Print and return how often each run won, with exact intervals."""
+    if not flags.votes:
+        raise UserError("VOTES: give a file that the sheet saved")
+    found = counted([read_votes(path) for path in flags.votes])
+    console.print(results_table(*page.votes_table(found)))
     return plain(found)

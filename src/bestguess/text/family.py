@@ -45,5 +45,13 @@ FAMILY = Family(
             _FLAGS + "MakeFlags",
             _COMMANDS + "make",
         ),
+        "text sheet": Command(
+            "write a blind sheet on which people compare what two runs write",
+            _FLAGS + "SheetFlags",
+            _COMMANDS + "sheet",
+        ),
+        "text votes": Command(
+            "count what people voted on such a sheet, with exact intervals", _FLAGS + "VotesFlags", _COMMANDS + "votes"
+        ),
     },
 )

@@ -58,3 +58,39 @@ class MakeFlags:
     """Documents in all; a tenth each are the validation and the test part."""
     seed: int = 0
     """Random seed."""
+
+
+@dataclass(frozen=True)
+class SheetFlags(GenerationConfig):
+    """Write what two runs write for the same test documents into one HTML file, on which people vote blindly.
+
+    It opens offline and sends nothing; votes are saved as a file, which `text votes` reads.
+    """
+
+    run_a: tyro.conf.Positional[Path] = Path()
+    """Folder written by `text train`."""
+    run_b: tyro.conf.Positional[Path] = Path()
+    """Another of the same corpus, or the same folder with another run."""
+    number_a: int | None = None
+    """Run of the first folder (default: the one that validation data select)."""
+    number_b: int | None = None
+    """Run of the second folder (default: the one that validation data select)."""
+    out: Path = Path("sheet.html")
+    """File to write."""
+    documents: int = 30
+    """Test documents, drawn at random."""
+    seed: int = 0
+    """Seed of the draw, and of which run is A in each document."""
+    question: str = "Which of the two goes better with the text above?"
+    """What people are asked."""
+
+
+@dataclass(frozen=True)
+class VotesFlags:
+    """Say how often each run won on a blind sheet, of the votes that differ, with the exact 95 % interval.
+
+    Of several people's votes the majority on each document counts.
+    """
+
+    votes: tyro.conf.Positional[tuple[Path, ...]]
+    """Files that the sheet saved."""

@@ -58,6 +58,25 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f} %"
 
 
+def votes_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]:
+    """Return how often each run won on a blind sheet, in all and by rater."""
+    first, second = found["runs"]
+    every = [(one["rater"] or str(one["path"]), one) for one in found["raters"]]
+    rows = [
+        [name, *one["wins"], one["no_difference"], _share(one["share"]), _between(one["interval"])]
+        for name, one in ([("majority", found)] if len(every) > 1 else []) + every
+    ]
+    columns = ["votes", f"{first} won", f"{second} won", "no difference", f"share of {first}", "95 % interval"]
+    caption = f"{found['documents']:,} documents; shares are of those with a preference."
+    if found["identical"]:
+        caption += f" For {found['identical']:,} more both runs wrote the same."
+    return columns, rows, caption
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{100 * interval[0]:.1f} … {100 * interval[1]:.1f} %"
+
+
 def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:
     """Return the page from a training's results."""
     one = evaluation["runs"][evaluation["shown"]]
