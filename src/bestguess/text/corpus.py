@@ -17,6 +17,7 @@ from bestguess.text.task import About, constant_of
 from bestguess.text.tokens import PAD
 
 _PARTS = ("train", "validation", "test")
+_DOCUMENTS = {"dialogue": "dialogues", "story": "stories"}
 _NEVER = -60.0
 """ln of the probability of a token that never comes, in place of −∞."""
 
@@ -42,7 +43,7 @@ def _errands(task: TextTaskConfig, training: int, validation: int, test: int) ->
     kinds = np.full(tested.target.shape, NO_KIND, np.int8)
     kinds[:, : scored.kinds.shape[1]] = scored.kinds
     return About(
-        name=f"errands, {task.task}s of the {task.world} world",
+        name=f"errands, {_DOCUMENTS[task.task]} of the {task.world} world",
         training=errands.draw(seeds[0], 0, task.training_documents or training),
         validation=errands.draw(seeds[1], 0, validation),
         test=tested,

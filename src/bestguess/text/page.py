@@ -13,6 +13,7 @@ from bestguess.report.progress import with_error
 from bestguess.report.story import Drawn, Rows, Section, Stat, Story, Words, self_test_stat
 from bestguess.text.answers import FACTS
 
+_MODELS = {"encoder-decoder": "An encoder-decoder", "decoder-only": "A decoder-only model", "prefix-lm": "A prefix LM"}
 _SHOWN = {"copied": "copied facts", "label_of_oracle": "occasion", "statements": "true statements"}
 """Facts that have a column of their own."""
 
@@ -96,7 +97,7 @@ def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:
     about = training.tasks[evaluation["shown"]].about
     model = training.runs[evaluation["shown"]].config.model
     lead = (
-        f"A {model.architecture} model of {evaluation['parameters']:,} parameters learnt to write the targets of "
+        f"{_MODELS[model.architecture]} of {evaluation['parameters']:,} parameters learnt to write the targets of "
         f"{about.name}: {len(about.training):,} training documents, {about.vocab:,} tokens."
     )
     title = "Text compared with the best possible prediction" if known else "Text, whose best prediction is not known"
