@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -323,6 +324,40 @@ def test_one_seed_and_no_spread_give_no_verdict_and_say_why():
         (verdict,) = verdicts_of(experiment(GROWS), {"loss": values})
         assert (verdict.verdict, verdict.main.verdict, verdict.main.estimate) == ("inconclusive", None, None)
         assert any(why in note for note in verdict.main.notes)
+
+
+@pytest.mark.parametrize(
+    ("slope", "noise", "word"),
+    [
+        (0.5, 0.01, "supported"),
+        (0.2, 0.01, "refuted"),
+        (0.8, 0.01, "refuted"),
+        (-0.5, 0.01, "refuted"),
+        (0.4, 0.01, "inconclusive"),
+        (0.5, 0.3, "inconclusive"),
+    ],
+)
+def test_a_claim_of_two_bounds(slope, noise, word):
+    """Supported if the whole interval lies between them, refuted if all of it lies outside."""
+    one = Hypothesis("H1", "From 0.4 to 0.6.", GROWS.contrast, "", ("loss",), between=(0.4, 0.6))
+    (verdict,) = verdicts_of(experiment(one, measures=("loss", "aside")), {
+        "loss": planted(slope, slope, noise=noise, seed=3), "aside": planted(0.5, 0.5)
+    })  # fmt: skip
+    assert verdict.verdict == word
+    assert verdict.findings[1].verdict == "supported"  # what does not decide is told by its side of 0
+
+
+def test_what_is_counted_needs_no_spread():
+    values = planted(0.3, 0.3, noise=0.0)
+    asked = experiment(GROWS)
+    asked = dataclasses.replace(asked, measures=(dataclasses.replace(measure("loss"), exact=True),))
+    (verdict,) = verdicts_of(asked, {"loss": values})
+    assert verdict.verdict == "supported"
+    assert verdict.main.estimate.interval == pytest.approx((0.3, 0.3))
+    (verdict,) = verdicts_of(asked, {"loss": planted(0.3, 0.3, noise=0.3)})
+    assert verdict.main.estimate.interval[0] < verdict.main.estimate.interval[1]  # where seeds differ they are a sample
+    (verdict,) = verdicts_of(asked, {"loss": planted(0.0, 0.0, noise=0.0)})
+    assert (verdict.verdict, verdict.main.estimate.p) == ("inconclusive", 1.0)
 
 
 class TestControl:

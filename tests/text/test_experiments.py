@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -38,6 +39,7 @@ from tests.experiment.planted import ROOT
 TESTED = EXPERIMENTS["text_raw"]
 
 
+@functools.cache
 def planned_of(name: str = "text_raw", changes: tuple[str, ...] = ()):
     spec = read_spec(ROOT / "experiments" / f"{name}.yaml", changes)
     return spec, plan(spec, ensemble=64)
@@ -51,6 +53,11 @@ def test_the_sweep_can_test_every_hypothesis(changes):
     assert {run.config["change"] for run in planned.runs} == set(LEVELS)
     about = {level for one in TESTED.hypotheses for level in vars(one.contrast["change"]).values()}
     assert about <= set(LEVELS)
+
+
+def config_at(value: str):
+    """The config of a level of `change`."""
+    return config_of({**planned_of()[1].runs[0].config, "change": value})[1]
 
 
 def test_three_seeds_of_every_arm():
@@ -69,7 +76,7 @@ def test_the_head_of_the_yaml_names_every_hypothesis_and_corpus():
 
 def test_every_level_is_the_config_that_its_name_says():
     """Architecture, loss and corpus; pairings by the parameters of the models that would be built."""
-    made = {value: config_of({**planned_of()[1].runs[0].config, "change": value})[1] for value in LEVELS}
+    made = {value: config_at(value) for value in LEVELS}
     for value, (corpus, arm) in LEVELS.items():
         config = made[value]
         config.check()
@@ -91,7 +98,7 @@ def test_every_level_is_the_config_that_its_name_says():
 
 def test_the_brief_s_own_arm_has_ten_epochs_and_equal_hyperparameters():
     own = [value for value, (corpus, _) in LEVELS.items() if corpus == "midpoint"]
-    made = [config_of({**planned_of()[1].runs[0].config, "change": value})[1] for value in own]
+    made = [config_at(value) for value in own]
     for config in made:
         assert config.train.steps * config.train.batch_size == 10 * config.task.training_documents
         assert config.task.cut == "midpoint"
@@ -249,7 +256,7 @@ def test_figures_and_the_sections_of_the_page():
 
 
 def test_measures_are_of_their_corpora():
-    config = {value: config_of({**planned_of()[1].runs[0].config, "change": value})[1] for value in LEVELS}
+    config = {value: config_at(value) for value in LEVELS}
     by_name = {one.name: one for one in MEASURES}
     for value, (corpus, _) in LEVELS.items():
         for of in CORPORA:
@@ -257,4 +264,6 @@ def test_measures_are_of_their_corpora():
             assert math.isnan(read) if of != corpus else read == 0.7
     own = config[level("stories", "encoder-decoder")]
     assert math.isnan(by_name["time"].read(own, figures(seconds_per_document=None)).value)
+    assert by_name["empty"].read(own, figures()).value == 0.4
+    assert math.isnan(by_name["empty"].read(config[level("stories", "full loss", "depth")], figures()).value)
     assert by_name["memory"].show(by_name["memory"].read(own, figures()).value) == pytest.approx(200)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -137,6 +139,19 @@ def test_a_step_takes_what_other_devices_have_summed(batches):
     expected, expected_tale = step(loss, optimizer, before, one, jnp.asarray(0), whole)
     np.testing.assert_allclose(after.model.weight, expected.model.weight, atol=1e-6)
     np.testing.assert_allclose(tale.loss, expected_tale.loss, rtol=1e-6)
+
+
+def test_a_weight_that_is_held_stays_and_the_others_move_as_ever(batches):
+    """Decay, too, is held off."""
+    optimizer, loss, one = Optimizer(settings()), loss_of(Regression()), member()
+    before = start(Regression(), optimizer, one)
+    first = tuple(jnp.asarray(part[0], jnp.float32)[None] for part in batches)
+    hold = lambda old, new: dataclasses.replace(new, weight=old.weight)  # noqa: E731
+    held, _ = step(loss, optimizer, before, one, jnp.asarray(0), first, hold=hold)
+    free, _ = step(loss, optimizer, before, one, jnp.asarray(0), first)
+    np.testing.assert_array_equal(held.model.weight, before.model.weight)
+    np.testing.assert_array_equal(held.model.bias, free.model.bias)
+    assert (free.model.weight != before.model.weight).any()
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])

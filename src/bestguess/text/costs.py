@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from bestguess.text.config import TextConfig
 from bestguess.text.model import TextModel
 from bestguess.text.pairs import Pairs
-from bestguess.text.problem import Documents, Drawn, TextProblem
+from bestguess.text.problem import Documents, Drawn, Own, TextProblem
 from bestguess.train.config import TrainConfig
 from bestguess.train.step import batch_sums, loss_of
 
@@ -43,7 +43,7 @@ def _document_flops(config: TextConfig, vocab: int, source: int, target: int) ->
 
     def sums(documents: Documents, model: TextModel, drawn: Drawn):
         problem = TextProblem(documents, documents, config, vocab)
-        return batch_sums(loss_of(problem), model, None, drawn)
+        return batch_sums(loss_of(problem), model, Own(jnp.zeros((), jnp.int32)), drawn)
 
     counted: Any = jax.jit(sums).lower(*jax.eval_shape(given)).cost_analysis()
     return float(counted["flops"])
