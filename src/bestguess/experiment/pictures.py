@@ -57,7 +57,8 @@ def figure(analysis: Analysis, told: str | None) -> Picture:
     panels = [_by_factor(analysis, measure) for measure in shown]
     listed = analysis.experiment.factors[0].position is None
     shown_too = "each seed is in grey" if listed else "the band is ± one standard error"
-    means = f"Means over seeds at the learning rate that validation data chose; {shown_too}."
+    rate = " at the learning rate that validation data chose" if analysis.experiment.tuned else ""
+    means = f"Means over seeds{rate}; {shown_too}."
     caption = " ".join(part for part in (means, edges(analysis), _capital(told)) if part)
     title = _title(analysis.experiment.title, told)
     return Grid(title, panels, caption, columns=1 if listed else 2, share_x=False, share_y=False)
