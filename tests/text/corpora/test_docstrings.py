@@ -140,13 +140,13 @@ def test_the_library_of_this_python_is_a_corpus(monkeypatch):
     found, pairs = read_docstrings("docstrings"), read_docstrings("signatures")
     docstrings._documented.cache_clear()
     paragraphs = [paragraph for text in found.source for paragraph in text.split("\n\n")]
-    assert len(found) > 600
-    assert len(set(paragraphs)) == len(paragraphs) > 2_500
+    assert len(found) > 400
+    assert len(set(paragraphs)) == len(paragraphs) > 1_500
     assert min(len(paragraph.split()) for paragraph in paragraphs) >= docstrings.LEAST_WORDS
     assert not [text for text in paragraphs if text.startswith(">>>")]
     assert not {one.split("/")[0] for one in found.origin} & {"test", "idlelib", "lib2to3", "site-packages"}
     assert "pydoc_data/topics.py#assert" in found.origin
-    assert 400 < len(set(pairs.source)) == len(pairs)
+    assert 200 < len(set(pairs.source)) == len(pairs)
     for signature in pairs.source[::7]:
         name, _, arguments = signature.partition("(")
         ast.parse(f"def {name.rpartition('.')[2]}({arguments}: pass")
