@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from importlib.metadata import entry_points
 
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -22,6 +23,10 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FASTER_TO_COMPILE
 # One thread for each worker of xdist: more would fight over the cores.
 for name in ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# No test asserts a time: on a busy machine an example may take as long as it likes.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Shapes in signatures are enforced here, and only here. A family of ours is known by its entry point.
 FAMILIES = [entry.value.rpartition(".")[0] for entry in entry_points(group="bestguess.families")]
