@@ -157,7 +157,7 @@ def test_validation_selects_and_test_reports():
     assert (second["config"], second["learning_rate"], second["edge"]) == ({"width": 2}, 0.1, True)
 
 
-SEARCHES = {"integer_heads", "integer_tuning"}
+SEARCHES = {"integer_heads", "integer_tuning", "text_raw_tuning"}
 """Sweeps that look for a default and test no hypothesis."""
 
 
