@@ -5,8 +5,11 @@ JAX reads its settings from the environment when it is first imported; the proce
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -27,6 +30,21 @@ for name in ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_T
 # No test asserts a time: on a busy machine an example may take as long as it likes.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+MAPPINGS = 20_000
+"""Mappings of memory after which what was compiled is forgotten. A compiled program takes about 16, and Linux grants a
+process 65,530 (vm.max_map_count): a worker that keeps some 4,000 programs dies while it compiles the next."""
+
+
+def pytest_runtest_teardown(item, nextitem) -> None:
+    """Between two files: forget compiled programs before the process runs out of mappings."""
+    maps = Path("/proc/self/maps")
+    if "jax" not in sys.modules or (nextitem is not None and nextitem.path == item.path) or not maps.exists():
+        return
+    if maps.read_bytes().count(b"\n") > MAPPINGS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
+
 
 # Shapes in signatures are enforced here, and only here. A family of ours is known by its entry point.
 FAMILIES = [entry.value.rpartition(".")[0] for entry in entry_points(group="bestguess.families")]
