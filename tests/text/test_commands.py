@@ -96,7 +96,7 @@ def test_generate_says_what_is_wrong(trained, capsys, words, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--corpus", "nowhere"], "--corpus nowhere: no such file"),
+        (["--corpus", "nowhere.txt"], "--corpus nowhere.txt: no such file"),
         (["--world", "smal"], "smal"),
         (["--cut", "random"], "--cut random"),
         (["--cut-at", "5"], "--cut-at 5: belongs to natural text"),

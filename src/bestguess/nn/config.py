@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,9 @@ SelectedKernel = Literal["xla", "cudnn", "fused"]
 Norm = Literal["rms", "layer"]
 NormPlace = Literal["pre", "post", "none"]
 Positions = Literal["rope", "learned", "sinusoidal", "none"]
+
+_MOST = {"layers": 1024, "d_model": 1 << 16, "heads": 1 << 16, "d_ff": 1 << 20}
+"""Sizes beyond which nothing could be compiled, or not in hours."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,14 @@ cudnn; elsewhere xla."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if the shape is impossible."""
-        for name in ("layers", "d_model", "heads", "d_ff", "rope_base"):
+        for name, most in _MOST.items():
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be positive")
+            if value is not None and value > most:
+                raise UserError(f"--{name.replace('_', '-')} {value}: at most {most:,}")
+        if not 1 <= self.rope_base < math.inf:
+            raise UserError(f"--rope-base {self.rope_base}: at least 1 and finite")
         turns = self.positions == "rope"
         if self.d_model % self.heads:
             sizes = [(h, self.d_model // h) for h in range(1, self.d_model + 1) if self.d_model % h == 0]

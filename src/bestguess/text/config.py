@@ -76,9 +76,11 @@ rest; after --cut-at tokens; or after --cut-at to --cut-to tokens, drawn by the 
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
-        for name in ("max_source", "max_target", "cut_at"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be positive")
+        if not self.corpus:
+            raise UserError(f"--corpus: is empty; name a file or a folder, or leave it out for {ERRANDS}")
+        for name in ("max_source", "max_target", "cut_at", "cut_to", "context"):
+            if not 1 <= getattr(self, name) <= _TOKENS:
+                raise UserError(f"{flag(name)} {getattr(self, name)}: must be from 1 to {_TOKENS:,}")
         if self.context < 2:
             raise UserError(f"--context {self.context}: a text has a token on either side of its cut; give 2 or more")
         if self.training_documents is not None and self.training_documents < 1:
@@ -100,6 +102,8 @@ rest; after --cut-at tokens; or after --cut-at to --cut-to tokens, drawn by the 
                 raise UserError(f"{flag(one.name)} {getattr(self, one.name)}: belongs to {belongs}; leave it out")
 
 
+_TOKENS = 1 << 20
+"""Most tokens of a text that a flag may allow."""
 _SHARED = ("corpus", "world", "cut")
 """Fields that mean something with any corpus, or that a preset sets."""
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 
+from bestguess.command import UserError
 from bestguess.text.config import ERRANDS, TextTaskConfig
 from bestguess.text.corpora.corpus import Tokenized, load_corpus
 from bestguess.text.corpora.options import Cut, ReadingOptions
@@ -18,6 +19,8 @@ from bestguess.text.tokens import PAD
 
 _PARTS = ("train", "validation", "test")
 _DOCUMENTS = {"dialogue": "dialogues", "story": "stories"}
+_MOST = 20_000_000
+"""Documents of a part that are generated: they are held in memory."""
 _NEVER = -60.0
 """ln of the probability of a token that never comes, in place of −∞."""
 
@@ -34,6 +37,15 @@ def about_of(task: TextTaskConfig, training: int, validation: int, test: int) ->
 
 
 def _errands(task: TextTaskConfig, training: int, validation: int, test: int) -> About:
+    counts = {"--validation-sequences": validation, "--test-documents": test}
+    if task.training_documents is None:
+        counts["--steps times --batch-size"] = training
+    else:
+        counts["--training-documents"] = task.training_documents
+    for flag, count in counts.items():
+        if count > _MOST:
+            more = "; give --training-documents, which are then repeated" if flag.startswith("--steps") else ""
+            raise UserError(f"{flag} {count:,}: at most {_MOST:,} documents are generated{more}")
     errands = Errands(task.world, task.task, task.cut)
     # Each part has a seed of its own.
     seeds = [3 * task.corpus_seed + part for part in range(3)]
@@ -77,6 +89,13 @@ def _natural(task: TextTaskConfig, validation: int, test: int) -> About:
     counts: Counter[str] = Counter(corpus.skipped)
     for one in parts.values():
         counts.update(one.counts)
+    for part, one in parts.items():
+        if not len(one):
+            what = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+            raise UserError(
+                f"--corpus {task.corpus}: no {part} document is left ({what}); lower --cut-at, raise --context, or "
+                "give another corpus"
+            )
     most = {"validation": validation, "test": test}
     kept = {part: _first(one, most.get(part, len(one))) for part, one in parts.items()}
     S, U = (max(getattr(one.pairs, name).shape[1] for one in kept.values()) for name in ("source", "target"))

@@ -58,10 +58,10 @@ class GenerationConfig:
             raise UserError(f"--top-k {self.top_k}: must not be negative; 0 draws from all tokens")
         if not 0 < self.top_p <= 1:
             raise UserError(f"--top-p {self.top_p}: must lie in (0, 1]; 1 draws from all tokens")
-        for name in ("beams", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{flag(name)} {getattr(self, name)}: must be positive")
-        if not 0 <= self.length_penalty < math.inf:
-            raise UserError(f"--length-penalty {self.length_penalty}: must be finite and not negative")
+        for name, most in (("beams", 1024), ("max_tokens", 1 << 20)):
+            if not 1 <= getattr(self, name) <= most:
+                raise UserError(f"{flag(name)} {getattr(self, name)}: must be from 1 to {most:,}")
+        if not 0 <= self.length_penalty <= 5:  # beyond, the penalty of long texts is no float32
+            raise UserError(f"--length-penalty {self.length_penalty}: must be from 0 to 5")
         if not 0 <= self.draw_seed < 2**31:
             raise UserError(f"--draw-seed {self.draw_seed}: must lie in [0, 2^31)")

@@ -21,7 +21,9 @@ from bestguess.text.task import About
 from bestguess.text.tokens import EOS
 
 _BATCH = 256
-"""Documents whose targets are generated at once."""
+"""Documents whose targets are generated at once, at most."""
+_BEAMS = 1024
+"""Beams of all of them together, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,8 @@ def write(about: About, model: TextModel, config: GenerationConfig, pairs: Pairs
     """
     capped = dataclasses.replace(config, max_tokens=min(config.max_tokens, about.target_width))
     rows: list[list[np.ndarray]] = []
-    size = min(_BATCH, len(pairs))
+    most = max(1, _BEAMS // config.beams) if config.strategy == "beam" else _BATCH
+    size = min(_BATCH, most, len(pairs))
     for first in range(0, len(pairs), size):
         # The last batch is filled up with documents that are thrown away: one compiled program serves all.
         places = np.minimum(np.arange(first, first + size), len(pairs) - 1)

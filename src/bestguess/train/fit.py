@@ -168,6 +168,22 @@ def _plan(problem, config, members, folder, devices, say) -> tuple[list[range], 
     return _parts(size, width), program
 
 
+def refuse_oversized(problem: Problem, config: TrainConfig, members: Member) -> None:
+    """Raise UserError where the state of a single run is larger than a device's memory; nothing is compiled.
+
+    The state's shapes are counted, none of it is made. What a training needs beside it, `fit_to_memory` learns from
+    the compiled program.
+    """
+    state = _like(problem, config, _slice(members, range(1)))
+    needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    available = int(of_all(device_memory()).min())
+    if needed > available:
+        raise UserError(
+            f"the model: weights and optimiser state of 1 run need {gigabytes(needed)}, the device has "
+            f"{gigabytes(available)}; give fewer --layers or a smaller --d-model"
+        )
+
+
 def fit_to_memory(
     problem: Problem,
     config: TrainConfig,
@@ -180,6 +196,7 @@ def fit_to_memory(
 
     fixed: a number decided before, to be kept. Raises UserError where that, or a single run, does not fit.
     """
+    refuse_oversized(problem, config, members)
     size = int(members.seed.shape[0])
     width = fixed or size
     while True:

@@ -17,6 +17,7 @@ from bestguess.files import lock, plain, read_json, write_json
 from bestguess.report.progress import results_table
 from bestguess.report.trackers import open_trackers
 from bestguess.train.cores import use_cores
+from bestguess.train.fit import refuse_oversized
 from bestguess.train.folder import TRAINING, new_folder, write_config
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import (
@@ -61,8 +62,9 @@ def train_config(
     """Train a config's runs in a new folder, or go on in one; return them, their results by part, and the page."""
     every = runs(config)
     use_cores(family.works.product(config), len(every))
-    # A task that cannot be made is told before a folder is made.
+    # A task that cannot be made, or a model that no device can hold, is told before a folder is made.
     training = make_training(family, Path() if resume is None else resume, every)
+    refuse_oversized(training.problem, training.config, training.members)
     folder = new_folder(family.name, out) if resume is None else resume
     training = dataclasses.replace(training, folder=folder)
     with lock(folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import math
 from dataclasses import dataclass
 
@@ -44,9 +43,11 @@ class ReadingOptions:
         _one_of("--documents", self.documents, DOCUMENTS)
         _one_of("--splits", self.splits, SPLITS)
         try:
-            codecs.lookup(self.encoding)
-        except LookupError:
+            "".encode(self.encoding)
+        except (LookupError, ValueError):  # unknown, not of text, or with a null character
             raise UserError(f"--encoding {self.encoding}: unknown; give one such as utf-8, cp1252 or latin-1") from None
+        if self.source_field and self.source_field == self.target_field:
+            raise UserError(f"--target-field {self.target_field}: is the source; name another field, or {NONE}")
         if self.max_documents < 0:
             raise UserError(f"--max-documents {self.max_documents}: must be 0 (all) or more")
         for flag, value in (

@@ -24,6 +24,7 @@ VERSION = 1
 SPLITS = ("train", "validation", "test")
 _FEWEST = 100
 """Documents, so that no split is empty."""
+_MOST = 100_000_000
 _PIECE = 2048
 _DIGITS = 6
 """Decimals of log probabilities: floors are exact to 1e-6."""
@@ -40,8 +41,10 @@ def write_errands(
     errands = Errands(world, task)
     if documents < _FEWEST:
         raise UserError(f"--documents {documents}: a split could be empty; make {_FEWEST} or more")
-    if seed < 0:
-        raise UserError(f"--seed {seed}: must be 0 or more")
+    if documents > _MOST:
+        raise UserError(f"--documents {documents}: at most {_MOST:,}")
+    if not 0 <= seed < 1 << 63:
+        raise UserError(f"--seed {seed}: must be from 0 to 2^63 − 1")
     with files.boundary(f"--out {folder}", "read"):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--out {folder}: is a file; name a folder")
