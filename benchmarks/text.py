@@ -16,7 +16,8 @@ Generation: tokens/s of untrained models of equal parameters that write --genera
 far anew for each token, the target in an array of its final width, as shapes are fixed. Greedy tokens with and without
 the cache are compared; products are in float32. Beam search keeps --beams sequences for each document.
 
-`bestguess` takes the floating-point type of --dtype for training; generation is in float32.
+FLOPs are XLA's count of a document's loss and gradient, before compilation. --dtype is the floating-point type of
+training.
 """
 
 from __future__ import annotations
@@ -149,8 +150,10 @@ class Trained:
         import jax.numpy as jnp
 
         from bestguess.text.config import TextConfig, TextObjectiveConfig
+        from bestguess.text.costs import document_flops
+        from bestguess.text.documents import Documents
         from bestguess.text.model import parameters
-        from bestguess.text.problem import Documents, Own, TextProblem
+        from bestguess.text.problem import Own, TextProblem
         from bestguess.train.problem import Member
         from bestguess.train.program import Program
 
@@ -169,6 +172,7 @@ class Trained:
         self.about = {
             "layers": model.layers,
             "parameters": parameters(model, args.vocab, (args.source, args.target)).total,
+            "flops_per_document": document_flops(config, args.vocab, args.source, args.target),
         }
         self.program = Program(problem, train, members, own_devices(args))
         self.state = self.program.start()
@@ -283,9 +287,11 @@ def training(args: argparse.Namespace, found: dict[str, Any], keep: Any) -> None
         f"\n{args.batch} documents of {args.source} + {args.target} tokens, {args.d_model} wide, {args.heads} heads, "
         f"vocabulary {args.vocab:,}, {args.dtype}; {args.rounds} rounds of {args.steps} steps"
     )
-    rows: list[tuple] = [("", "layers", "parameters", "steps/s, best", "median", "ratio", "min–max", "set-up s")]
+    heads = ("", "layers", "parameters", "GFLOP", "steps/s, best", "median", "ratio", "min–max", "set-up s")
+    rows: list[tuple] = [heads]
     for name, f in found.items():
-        rows.append((name, *_cells(f, f"{f.get('layers')}", f"{f.get('parameters', 0):,}", digits=2)))
+        about = (f"{f.get('layers')}", f"{f.get('parameters', 0):,}", f"{f.get('flops_per_document', 0) / 1e9:.3g}")
+        rows.append((name, *_cells(f, *about, digits=2)))
     print_table(rows)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from bestguess.config import runs
+from bestguess.text.documents import Document, Documents, within
 from bestguess.text.family import FAMILY
 from bestguess.text.pairs import Pairs
-from bestguess.text.problem import Document, Documents, Drawn, Own, TextProblem, within
+from bestguess.text.problem import Drawn, Own, TextProblem
 from bestguess.train.problem import Turn
 from bestguess.train.step import batch_sums, loss_of
 from bestguess.workflow.training import make_training

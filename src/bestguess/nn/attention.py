@@ -103,7 +103,7 @@ class Attention(eqx.Module):
         gain_D: Float[Array, "D"] | None = None,
         *,
         mask_TS: Bool[Array, "#T S"] | None = None,
-        start: Int[Array, ""] | int | None = None,
+        start: masked.Start | None = None,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "T D"], KVCache | None]:
         """Return what the T tokens, times the gain, read from themselves, the tokens before them and the cache.
@@ -113,7 +113,8 @@ class Attention(eqx.Module):
         is made for a known number of tokens.
 
         mask_TS: which tokens (rows of the cache, where there is one) each of the T may read; None: none after itself.
-        start: position of the first of them; None: the row of the cache. key: for dropout of the weights.
+        start: position of the first of them or of each; None: the row of the cache. Without a cache only distances
+        matter, and those are of tokens that follow one another. key: for dropout of the weights.
         """
         T, D = x_TD.shape
         dropping = key is not None and self.dropout > 0
@@ -153,7 +154,7 @@ class Attention(eqx.Module):
     def _project(self, x_TD, cache, gain_D, start):
         """Return queries, keys, values (of cache and tokens) and the cache that now holds the tokens."""
         T, row = x_TD.shape[0], cache.length
-        position_T = (row if start is None else start) + jnp.arange(T)
+        position_T = jnp.asarray(masked.positions(row if start is None else start, T))
         q, k, v = unpack(self._packed(x_TD, gain_D), position_T, self.rope_base)
         k = jax.lax.dynamic_update_slice_in_dim(cache.key, k, row, axis=0)
         v = jax.lax.dynamic_update_slice_in_dim(cache.value, v, row, axis=0)

@@ -15,6 +15,7 @@ from bestguess.nn.cross_attention import CrossAttention, Memory
 from bestguess.nn.dropout import dropout
 from bestguess.nn.init import scaled_normal
 from bestguess.nn.linear import affine
+from bestguess.nn.masked import Start
 from bestguess.nn.normalisation import FeatureNorm, NoNorm, RMSNorm, make_norm
 
 # Backwards from the input alone: left to itself, differentiation keeps three arrays of the hidden layer's size
@@ -110,7 +111,7 @@ class Block(eqx.Module):
         key: Key[Array, ""] | None = None,
         *,
         mask_TS: Bool[Array, "#T S"] | None = None,
-        start: Int[Array, ""] | int | None = None,
+        start: Start | None = None,
         memory: Memory | None = None,
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"] | None, KVCache | None]:
         """Return the stream after this block, what is yet to be added to it, and the cache; `branch_TD` likewise.

@@ -17,11 +17,11 @@ from bestguess.nn.linear import affine
 
 
 class Memory(eqx.Module):
-    """Keys and values of a sequence that is read as a whole, and which of its tokens there are: others are padding."""
+    """Keys and values of a sequence, and which of its tokens may be read: by all that read it, or by each of them."""
 
     key: Float[Array, "H S K"]
     value: Float[Array, "H S K"]
-    mask: Bool[Array, "S"]
+    mask: Bool[Array, "#T S"]
 
 
 class CrossAttention(eqx.Module):
@@ -54,10 +54,10 @@ class CrossAttention(eqx.Module):
         self.rope_base = config.rope_base if config.positions == "rope" else None
         self.dropout = config.attention_dropout
 
-    def memory(self, y_SD: Float[Array, "S D"], mask_S: Bool[Array, "S"]) -> Memory:
-        """Return what this layer reads of the encoded tokens `y_SD`, of which those in the mask are there."""
-        k, v = masked.project(y_SD, self.key_value, self.key_value_bias, None, self.heads, 1, 0, self.rope_base)
-        return Memory(k, v, mask_S)
+    def memory(self, y_SD: Float[Array, "S D"], mask: masked.Keys, start: masked.Start = 0) -> Memory:
+        """Return what this layer reads of the encoded tokens `y_SD`: those in the mask."""
+        k, v = masked.project(y_SD, self.key_value, self.key_value_bias, None, self.heads, 1, start, self.rope_base)
+        return Memory(k, v, jnp.atleast_2d(mask))
 
     def __call__(
         self,
@@ -65,22 +65,22 @@ class CrossAttention(eqx.Module):
         memory: Memory,
         gain_D: Float[Array, "D"] | None = None,
         *,
-        start: Int[Array, ""] | int = 0,
+        start: masked.Start = 0,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "T D"]:
         """Return what the T tokens, times the gain, read from the memory; from an empty one, the bias alone.
 
-        start: position of the first of them. key: for dropout of the weights.
+        start: position of the first of them, or of each. key: for dropout of the weights.
         """
         q = self._query(x_TD, gain_D, start)
-        read_TD = masked.read(q, memory.key, memory.value, memory.mask[None], self.dropout, key)
+        read_TD = masked.read(q, memory.key, memory.value, memory.mask, self.dropout, key)
         return affine(read_TD, self.out, self.out_bias)
 
     def weights(
         self, x_TD: Float[Array, "T D"], memory: Memory, start: Int[Array, ""] | int = 0
     ) -> Float[Array, "H T S"]:
         """Return the attention weights (rows: queries; each row sums to 1), in float32."""
-        return masked.weights(self._query(x_TD, None, start), memory.key, memory.mask[None])
+        return masked.weights(self._query(x_TD, None, start), memory.key, memory.mask)
 
     def _query(self, x_TD, gain_D, start) -> Float[Array, "H T K"]:
         return masked.project(x_TD, self.query, self.query_bias, gain_D, self.heads, 1, start, self.rope_base)[0]

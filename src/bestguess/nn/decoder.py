@@ -12,6 +12,7 @@ from bestguess.nn.block import Block
 from bestguess.nn.config import DecoderConfig
 from bestguess.nn.cross_attention import Memory
 from bestguess.nn.dropout import dropout
+from bestguess.nn.masked import Keys, Start, positions
 from bestguess.nn.normalisation import FeatureNorm, NoNorm, make_norm
 
 DecoderCache = tuple[KVCache, ...]
@@ -59,13 +60,14 @@ class Decoder(eqx.Module):
         key: Key[Array, ""] | None = None,
         *,
         mask_TS: Bool[Array, "#T S"] | None = None,
-        start: Int[Array, ""] | int | None = None,
+        start: Start | None = None,
         memory: DecoderMemory | None = None,
     ) -> tuple[Float[Array, "T D"], DecoderCache | None]:
         """Return the decoded tokens (dtype of the config), and the cache that now holds them.
 
         key: for dropout; without one nothing is dropped. mask_TS: which tokens, or rows of the cache, each token may
-        read; None: none after itself. start: position of the first token; None: behind those in the cache.
+        read; None: none after itself. start: position of the first token; None: behind those in the cache. Of several
+        sequences in one row, the position of each token: those that read one another are to follow one another.
         """
         keys = [None] * (len(self.blocks) + 1) if key is None else list(jax.random.split(key, len(self.blocks) + 1))
         if start is None:
@@ -88,9 +90,9 @@ class Decoder(eqx.Module):
         x_TD = x_TD if branch_TD is None else x_TD + branch_TD
         return self.norm(x_TD), None if cache is None else tuple(caches)
 
-    def memory(self, y_SD: Float[Array, "S D"], mask_S: Bool[Array, "S"]) -> DecoderMemory:
-        """Return what every layer reads of the encoded tokens `y_SD`, of which those in the mask are there."""
-        return tuple(block.cross.memory(y_SD, mask_S) for block in self.blocks)  # type: ignore[union-attr]
+    def memory(self, y_SD: Float[Array, "S D"], mask: Keys, start: Start = 0) -> DecoderMemory:
+        """Return what every layer reads of the encoded tokens `y_SD`: those in the mask."""
+        return tuple(block.cross.memory(y_SD, mask, start) for block in self.blocks)  # type: ignore[union-attr]
 
     def empty_cache(self, size: int) -> DecoderCache:
         """Return a cache for `size` tokens that holds none."""
@@ -119,15 +121,17 @@ class Decoder(eqx.Module):
             x_TD, _ = block(x_TD, mask_TS=mask_TS, start=start, memory=of_layer)
         return jnp.stack(own), None if memory is None else jnp.stack(cross)
 
-    def enter(self, x_TD: Float[Array, "T D"], start: Int[Array, ""] | int = 0) -> Float[Array, "T D"]:
-        """Return what the first block is given: the tokens, of which the first stands at `start`, with their positions.
+    def enter(self, x_TD: Float[Array, "T D"], start: Start = 0) -> Float[Array, "T D"]:
+        """Return what the first block is given: the tokens with their positions.
 
         Rotary positions are attention's; learned ones and sinusoids are added here.
         """
         if self.position is not None:
-            x_TD = x_TD + jax.lax.dynamic_slice_in_dim(self.position, start, x_TD.shape[0])
+            several = not isinstance(start, int) and start.ndim > 0
+            slice_TD = lambda: jax.lax.dynamic_slice_in_dim(self.position, start, x_TD.shape[0])  # noqa: E731
+            x_TD = x_TD + (self.position[start] if several else slice_TD())
         if self.sinusoidal:
-            x_TD = x_TD + sinusoids(start + jnp.arange(x_TD.shape[0]), x_TD.shape[1])
+            x_TD = x_TD + sinusoids(jnp.asarray(positions(start, x_TD.shape[0])), x_TD.shape[1])
         return x_TD.astype(self.dtype)
 
 

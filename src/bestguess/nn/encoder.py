@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from bestguess.nn.config import DecoderConfig
 from bestguess.nn.decoder import Decoder
+from bestguess.nn.masked import Keys, Start
 
 
 class Encoder(eqx.Module):
@@ -19,10 +21,15 @@ class Encoder(eqx.Module):
         self.stack = Decoder(config, key=key, context=context)
 
     def __call__(
-        self, x_SD: Float[Array, "S D"], mask_S: Bool[Array, "S"], key: Key[Array, ""] | None = None
+        self,
+        x_SD: Float[Array, "S D"],
+        mask: Keys,
+        key: Key[Array, ""] | None = None,
+        *,
+        start: Start = 0,
     ) -> Float[Array, "S D"]:
-        """Return the encoded tokens (dtype of the config); those outside the mask no token reads. key: for dropout."""
-        return self.stack(x_SD, key=key, mask_TS=mask_S[None])[0]
+        """Return the encoded tokens (dtype of the config); each reads those in its mask. key: for dropout."""
+        return self.stack(x_SD, key=key, mask_TS=jnp.atleast_2d(mask), start=start)[0]
 
     def attention_weights(self, x_SD: Float[Array, "S D"], mask_S: Bool[Array, "S"]) -> Float[Array, "layers H S S"]:
         """Return every layer's and head's attention weights (rows: queries; each row sums to 1)."""

@@ -20,6 +20,13 @@ _LOWEST = -1e30
 """Score of a key that may not be read. Finite: infinity less infinity is not a number."""
 
 
+Start = Int[Array, ""] | Int[Array, "_"] | int
+"""Position of the first token of several that follow one another, or of each."""
+
+Keys = Bool[Array, "S"] | Bool[Array, "T S"]
+"""Which of S keys are read: the same by every query, or by each."""
+
+
 def prefix_mask(tokens: int, prefix: Int[Array, ""] | int) -> Bool[Array, "T T"]:
     """Return the mask of a prefix language model: causal, but every token reads the whole prefix (tokens)."""
     key_T = jnp.arange(tokens)
@@ -33,12 +40,11 @@ def project(
     gain_D: Float[Array, "D"] | None,
     heads: int,
     turned: int,
-    start: Int[Array, ""] | int,
+    start: Start,
     base: float | None,
 ) -> list[Float[Array, "H T K"]]:
     """Return the E/D products of (x · gain) and the parts of w, by heads, the first `turned` of them turned as by RoPE.
 
-    start: position of the first token.
     RoPE turns feature i of a head with feature i + K/2. The columns of w are few, so they are sorted by halves, and the
     halves of all heads then lie side by side: cutting every head of every token in two would cost more than turning.
     """
@@ -95,14 +101,21 @@ def _exponentials(q_HTK, k_HSK, mask_TS) -> tuple[Float[Array, "H T S"], Float[A
     return weight_HTS, jnp.where(total_HT1 == 0, 1.0, total_HT1)
 
 
-def _turns(start: Int[Array, ""] | int, tokens: int, half: int, base: float) -> tuple[Array, Array]:
+def positions(start: Start, tokens: int) -> Int[Array | np.ndarray, "T"]:
+    """Return the position of each of the tokens; NumPy's where they are known."""
+    if isinstance(start, int):
+        return start + np.arange(tokens)
+    return start if start.ndim else start + jnp.arange(tokens)
+
+
+def _turns(start: Start, tokens: int, half: int, base: float) -> tuple[Array, Array]:
     """Return cos and sin of every position's angles, [T, 1, half].
 
     Those of known positions are constants: XLA would compute anew for every example and head what it could look up.
     """
     numpy = np if isinstance(start, int) else jnp
     frequency = base ** (-numpy.arange(half) / half)
-    angle_T1h = (start + numpy.arange(tokens))[:, None, None] * frequency[None, None]
+    angle_T1h = positions(start, tokens)[:, None, None] * frequency[None, None]
     return jnp.asarray(numpy.cos(angle_T1h), jnp.float32), jnp.asarray(numpy.sin(angle_T1h), jnp.float32)
 
 

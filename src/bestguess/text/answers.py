@@ -15,6 +15,7 @@ from bestguess.task import skill
 from bestguess.text.config import TextConfig
 from bestguess.text.evaluate import Evaluation
 from bestguess.text.model import parameters
+from bestguess.text.packing import documents_per_row, packed
 from bestguess.text.task import About
 from bestguess.text.written import Written
 from bestguess.train.folder import TRAINING
@@ -49,6 +50,10 @@ def notes(config: TextConfig, about: About) -> list[str]:
         f"{about.target_width}",
         f"{config.model.architecture}: {total:,} parameters",
     ]
+    if config.objective.packing:
+        rows = packed(config, about.training)
+        filled = (about.training.source_length + about.training.target_length).sum() / len(rows.rows) / sum(rows.widths)
+        said.append(f"packing: {len(rows.rows):,} rows of {rows.documents_per_row:.1f} documents, {filled:.0%} full")
     counted = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in about.counts.items() if count)
     return [*said, counted] if counted else said
 
@@ -133,8 +138,9 @@ def results(training: Trained, losses: Sequence[Evaluation], told: Sequence[Writ
     own, timing = told[shown], read_json(training.folder / TRAINING) or {}
     tokens = float((about.training.source_length + about.training.target_length).mean())
     speed = timing.get("run_steps_per_second")
+    tokens *= config.train.batch_size * documents_per_row(config, about.training)
     return {
-        "tokens_per_second": None if speed is None else speed * config.train.batch_size * tokens,
+        "tokens_per_second": None if speed is None else speed * tokens,
         "peak_bytes": timing.get("peak_bytes"),
         "shown": shown,
         "corpus": about.name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from bestguess.command import UserError
-from bestguess.config import flag
+from bestguess.config import added, flag
 from bestguess.text.generation import GenerationConfig
 from bestguess.text.model_config import TextModelConfig
 from bestguess.train.config import TrainConfig
@@ -116,11 +116,16 @@ class TextObjectiveConfig:
     """What a decoder-only model is trained on: the target alone, or every token. Scored is the target alone."""
     freeze_encoder: bool = False
     """Leave the encoder's weights as they are drawn; the token embedding, which the decoder shares, is trained."""
+    packing: int = added(0)
+    """Tokens of a row that takes several training documents, none of which sees the others; 0: a row for each. \
+--batch-size then counts rows. For documents of unequal length: rows have less padding."""
     label_smoothing: float = 0.0
     """Probability that is spread evenly over all tokens in the target; it spoils calibration, and the regret."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
+        if self.packing < 0:
+            raise UserError(f"--packing {self.packing}: must not be negative; 0 leaves every document by itself")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"--label-smoothing {self.label_smoothing:g}: at least 0 and below 1")
 
@@ -165,6 +170,8 @@ class TextConfig:
         self.objective.check()
         self.generation.check()
         self.train.check()
+        if self.objective.packing and self.model.attention in ("cudnn", "fused"):
+            raise UserError(f"--attention {self.model.attention}: causal only; with --packing choose auto")
         if self.objective.freeze_encoder and self.model.architecture != "encoder-decoder":
             raise UserError(
                 f"--freeze-encoder: {self.model.architecture} has no encoder; leave it out, or give --architecture "

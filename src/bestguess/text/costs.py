@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from bestguess.text.config import TextConfig
+from bestguess.text.documents import Documents
 from bestguess.text.model import TextModel
 from bestguess.text.pairs import Pairs
-from bestguess.text.problem import Documents, Drawn, Own, TextProblem
+from bestguess.text.problem import Drawn, Own, TextProblem
 from bestguess.train.config import TrainConfig
 from bestguess.train.step import batch_sums, loss_of
 
@@ -21,11 +22,14 @@ def document_flops(config: TextConfig, vocab: int, source: int, target: int) -> 
     """Return the FLOPs of loss and gradient for one document padded to `source` and `target` tokens, by XLA's count.
 
     Of the program before it is compiled for a device: what a compiler saves or recomputes does not count, and attention
-    counts as matrix products whatever its kernel. The optimiser's own are left out: a few for each weight and step.
+    counts as matrix products whatever its kernel. The optimiser's own are left out: a few for each weight and step. Of
+    a document by itself, whatever it is packed with.
     """
     # Equal for runs that differ in anything else.
     plain = dataclasses.replace(
-        TextConfig(), model=dataclasses.replace(config.model, attention="xla"), objective=config.objective
+        TextConfig(),
+        model=dataclasses.replace(config.model, attention="xla"),
+        objective=dataclasses.replace(config.objective, packing=0),
     )
     return _document_flops(plain, vocab, source, target)
 

@@ -23,6 +23,7 @@ from bestguess.nn.linear import linear
 from bestguess.nn.masked import prefix_mask
 from bestguess.nn.normalisation import NoNorm
 from bestguess.text.model_config import TextModelConfig
+from bestguess.text.packing import PairRow, SequenceRow
 from bestguess.text.sequences import behind, pack, shift
 from bestguess.text.tokens import PAD, SEP
 
@@ -146,6 +147,30 @@ class TextModel(eqx.Module):
         scored_T = behind(len(inputs_T), source_length, target_length)
         predicted_T = jnp.arange(len(inputs_T)) < source_length + 1 + target_length
         return SequenceLogits(logits_TV, targets_T, scored_T if self.prefix else predicted_T, scored_T)
+
+    def row_logits(self, row: SequenceRow | PairRow, *, key: Key[Array, ""] | None = None) -> Float[Array, "T V"]:
+        """Return the logits of every target of a row of several documents, which do not see each other.
+
+        A `PairRow` is for an encoder-decoder, a `SequenceRow` for others; ValueError where it is not.
+        """
+        same = lambda ours, theirs: ours[:, None] == theirs[None]  # noqa: E731
+        if isinstance(row, SequenceRow):
+            if self.encoder is not None:
+                raise ValueError("an encoder-decoder reads sources and targets in rows of their own: give a PairRow")
+            reads_TT = prefix_mask(len(row.token), 0) | (row.prefix[None] if self.prefix else False)
+            mask_TT = same(row.document, row.document) & reads_TT
+            return self._project(self.decoder(self._embed(row.token), key=key, mask_TS=mask_TT, start=row.position)[0])
+        if self.encoder is None:
+            raise ValueError("a model without an encoder reads a document as one sequence: give a SequenceRow")
+        encoder_key, decoder_key = (None, None) if key is None else jax.random.split(key)
+        mask_SS = same(row.source_document, row.source_document)
+        y_SD = self.encoder(self._embed(row.source), mask_SS, encoder_key, start=row.source_position)
+        memory = self.decoder.memory(y_SD, same(row.document, row.source_document), row.source_position)
+        mask_UU = same(row.document, row.document) & prefix_mask(len(row.token), 0)
+        x_UD, _ = self.decoder(
+            self._embed(row.token), key=decoder_key, mask_TS=mask_UU, start=row.position, memory=memory
+        )
+        return self._project(x_UD)
 
     def attention(
         self, source_S: Int[Array, "S"], source_length: Int[Array, ""] | int, target_U: Int[Array, "U"]

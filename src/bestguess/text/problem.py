@@ -9,46 +9,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Integer, Key
+from jaxtyping import Array, Float, Integer, Key
 
 from bestguess.nn.cross_entropy import cross_entropy
 from bestguess.text.config import TextConfig
+from bestguess.text.documents import Document, Documents, document, within
 from bestguess.text.model import TextModel
-from bestguess.text.pairs import Pairs
+from bestguess.text.packing import pair_row, sequence_row
 from bestguess.train.permutation import order_key, permuted
 from bestguess.train.problem import Problem, Turn
 
 _BATCH = 64
 """Validation documents that are judged at once."""
-
-
-class Documents(eqx.Module):
-    """Pairs on the device."""
-
-    source: Integer[Array | np.ndarray, "n S"]
-    source_length: Integer[Array | np.ndarray, " n"]
-    target: Integer[Array | np.ndarray, "n U"]
-    target_length: Integer[Array | np.ndarray, " n"]
-
-    @classmethod
-    def of(cls, pairs: Pairs, vocab: int) -> Documents:
-        """Return the pairs as small integers: a large corpus is to fit into a device's memory."""
-        small = np.uint8 if vocab <= 256 else np.uint16 if vocab <= 65536 else np.int32
-        return cls(
-            jnp.asarray(pairs.source.astype(small)),
-            jnp.asarray(pairs.source_length, jnp.int32),
-            jnp.asarray(pairs.target.astype(small)),
-            jnp.asarray(pairs.target_length, jnp.int32),
-        )
-
-
-class Document(NamedTuple):
-    """One pair."""
-
-    source: Integer[Array, "S"]
-    source_length: Integer[Array, ""]
-    target: Integer[Array, "U"]
-    target_length: Integer[Array, ""]
 
 
 class Own(eqx.Module):
@@ -59,19 +31,23 @@ class Own(eqx.Module):
 
 
 class Drawn(NamedTuple):
-    """A document's place, and a key for dropout where there is some."""
+    """The place of a document, or of a row of several, and a key for dropout where there is some."""
 
     row: Integer[Array, ""]
     key: Key[Array, ""] | None
 
 
 class TextProblem(Problem[Own, TextModel]):
-    """Cross-entropy of the tokens of documents, each once an epoch, in a new order every epoch."""
+    """Cross-entropy of the tokens of documents, each once an epoch, in a new order every epoch; alone or in rows."""
 
     training: Documents
     validation: Documents
     config: TextConfig = eqx.field(static=True)
     vocab: int = eqx.field(static=True)
+    rows: Integer[Array | np.ndarray, "rows K"] | None = None
+    """Training documents that share a row, −1 behind the last; None: each by itself."""
+    widths: tuple[int, ...] = eqx.field(static=True, default=())
+    """Tokens of a row; of an encoder-decoder those of its sources and of its targets."""
 
     def init(self, task: Own, key: Key[Array, ""]) -> TextModel:
         """Return an untrained model."""
@@ -83,8 +59,8 @@ class TextProblem(Problem[Own, TextModel]):
         return self.training.source.shape[1], self.training.target.shape[1]
 
     def draw(self, task: Own, turn: Turn) -> Drawn:
-        """Return the document of this turn: each once in an epoch, in an order that seed and epoch determine."""
-        count = self.training.source.shape[0]
+        """Return the document, or row, of this turn: each once in an epoch, in an order by seed and epoch."""
+        count = (self.training.source if self.rows is None else self.rows).shape[0]
         epoch, place = turn.number // count, turn.number % count
         key = order_key(jnp.asarray(task.seed).astype(jnp.uint32), epoch.astype(jnp.uint32))
         row = permuted(place.astype(jnp.uint32)[None], count, key)[0].astype(jnp.int32)
@@ -92,18 +68,30 @@ class TextProblem(Problem[Own, TextModel]):
         return Drawn(row, turn.key if model.dropout or model.attention_dropout else None)
 
     def loss(self, model: TextModel, task: Own, drawn: Drawn) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Return the summed loss of one document and its count of targets: of the target, or of every token."""
-        if self.config.objective.freeze_encoder:
+        """Return the summed loss of a document or row and its count of targets: of the target, or of every token."""
+        objective = self.config.objective
+        if objective.freeze_encoder:
             model = eqx.tree_at(_encoder, model, replace_fn=jax.lax.stop_gradient)
-        one = document(self.training, drawn.row)
-        whole = self.config.objective.loss == "full" and self.config.model.architecture == "decoder-only"
-        if whole:
-            logits, target, counted, _ = model.sequence_logits(*one, key=drawn.key)
-        else:
-            logits = model.logits(*one[:3], key=drawn.key)
-            target, counted = one.target, within(one)
-        loss, _ = cross_entropy(logits, target, self.config.objective.label_smoothing)
+        whole = objective.loss == "full" and self.config.model.architecture == "decoder-only"
+        logits, target, counted = (self._alone if self.rows is None else self._packed)(model, drawn, whole)
+        loss, _ = cross_entropy(logits, target, objective.label_smoothing)
         return jnp.sum(jnp.where(counted, loss, 0.0)), jnp.sum(counted).astype(jnp.float32)
+
+    def _alone(self, model: TextModel, drawn: Drawn, whole: bool):
+        """Return logits, targets, and which of them count, of one document."""
+        one = document(self.training, drawn.row)
+        if whole:
+            return model.sequence_logits(*one, key=drawn.key)[:3]
+        return model.logits(*one[:3], key=drawn.key), one.target, within(one)
+
+    def _packed(self, model: TextModel, drawn: Drawn, whole: bool):
+        """Return the same of a row of documents."""
+        row_K = jax.lax.dynamic_index_in_dim(jnp.asarray(self.rows), drawn.row, keepdims=False)
+        if model.encoder is not None:
+            pairs = pair_row(self.training, row_K, self.widths)
+            return model.row_logits(pairs, key=drawn.key), pairs.target, pairs.scored
+        row = sequence_row(self.training, row_K, *self.widths)
+        return model.row_logits(row, key=drawn.key), row.target, row.predicted if whole else row.scored
 
     def held(self, before: TextModel, after: TextModel) -> TextModel:
         """Return the model after a step; a frozen encoder is as it was before."""
@@ -142,19 +130,3 @@ class TextProblem(Problem[Own, TextModel]):
 
 def _encoder(model: TextModel) -> list[Any]:
     return jax.tree.leaves(model.encoder)
-
-
-def document(documents: Documents, row: Integer[Array, ""]) -> Document:
-    """Return one of the documents, tokens as int32."""
-    at = lambda of: jax.lax.dynamic_index_in_dim(jnp.asarray(of), row, keepdims=False)  # noqa: E731
-    return Document(
-        at(documents.source).astype(jnp.int32),
-        at(documents.source_length),
-        at(documents.target).astype(jnp.int32),
-        at(documents.target_length),
-    )
-
-
-def within(one: Document) -> Bool[Array, "U"]:
-    """Return which places of the target are tokens of it."""
-    return jnp.arange(one.target.shape[0]) < one.target_length

@@ -12,6 +12,7 @@ from bestguess.text.ablations import with_another_source, without_source
 from bestguess.text.costs import corpus_bytes, document_flops, state_bytes, utilisation
 from bestguess.text.evaluate import Evaluation, Predictor, nats_of
 from bestguess.text.model import parameters
+from bestguess.text.packing import documents_per_row
 from bestguess.text.task import About
 
 KEPT = 1024
@@ -24,7 +25,7 @@ def record(
     """Return costs, the validation curve, losses by document and those without the source."""
     config, about = training.runs[i].config, training.tasks[i].about
     count = parameters(config.model, about.vocab, (about.source_width, about.target_width))
-    used = utilisation(config, about.training)
+    used, per_row = utilisation(config, about.training), documents_per_row(config, about.training)
     return {
         "nats_per_token": losses.loss,
         "constant_nats_per_token": _constant(losses, about),
@@ -35,9 +36,9 @@ def record(
         "flops_per_document": document_flops(config, about.vocab, about.source_width, about.target_width),
         "processed_per_document": used.processed,
         "utilisation": used.share,
-        **_measured(training, i, count.total, used.processed),
+        **_measured(training, i, count.total, used.processed, per_row),
         "curve": {
-            "documents": [int(line["sequences"]) for line in curve],
+            "documents": [round(line["sequences"] * per_row) for line in curve],
             "nats_per_token": [round(float(line["loss"]), 5) for line in curve],
         },
         "source": _without(about, predictor, losses),
@@ -49,13 +50,15 @@ def _constant(losses: Evaluation, about: About) -> float:
     return -float(about.log_constant.astype(np.float64)[losses.pairs.target[losses.there]].mean())
 
 
-def _measured(training: Trained, i: int, weights: int, processed: float) -> dict[str, float | int | None]:
+def _measured(
+    training: Trained, i: int, weights: int, processed: float, per_row: float = 1.0
+) -> dict[str, float | int | None]:
     """Return seconds, speed and memory of one run, as this process measured them; None where it trained nothing."""
     config, learnt, about = training.runs[i].config, training.learnt, training.tasks[i].about
     names = ("seconds_per_document", "tokens_per_second", "peak_bytes", "state_bytes", "working_bytes")
     if not learnt.run_steps:
         return dict.fromkeys(names)
-    seconds = learnt.seconds / learnt.run_steps / config.train.batch_size
+    seconds = learnt.seconds / learnt.run_steps / config.train.batch_size / per_row
     shared = corpus_bytes(about.vocab, about.training, about.validation)
     peak = (learnt.peak_bytes - shared) / learnt.runs_together
     state = state_bytes(config.train, weights)

@@ -15,8 +15,9 @@ from bestguess.config import to_dict
 from bestguess.family import Measured, Trained, Workings
 from bestguess.report.story import Story
 from bestguess.text import answers, page, trained
-from bestguess.text.config import TextConfig
+from bestguess.text.config import ERRANDS, TextConfig
 from bestguess.text.corpus import about_of
+from bestguess.text.documents import Documents
 from bestguess.text.evaluate import (
     Constant,
     Evaluation,
@@ -27,7 +28,8 @@ from bestguess.text.evaluate import (
     evaluate,
 )
 from bestguess.text.model import TextModel
-from bestguess.text.problem import Documents, Own, TextProblem
+from bestguess.text.packing import documents_to_draw, packed
+from bestguess.text.problem import Own, TextProblem
 from bestguess.text.task import TextTask, laid_out, task_of
 from bestguess.text.written import Written, written
 
@@ -49,21 +51,31 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
 
     def task(self, config: TextConfig) -> TextTask:
         """Return the documents of the config's corpus; the same object for the same ones."""
-        drawn = config.train.steps * config.train.batch_size
-        task = task_of(about_of, config.task, drawn, config.train.validation_sequences, config.test_documents)
-        have, batch = len(task.about.training), config.train.batch_size
+        drawn, batch = config.train.steps * config.train.batch_size, config.train.batch_size
+        rest = config.train.validation_sequences, config.test_documents
+        task = task_of(about_of, config.task, drawn, *rest)
+        packing = config.objective.packing
+        if packing and config.task.corpus == ERRANDS and config.task.training_documents is None:
+            task = task_of(about_of, config.task, documents_to_draw(config, task.about.training), *rest)
+        about = task.about
+        have, what = len(about.training), "documents"
+        if packing:
+            have, what = len(packed(config, about.training).rows), f"rows of {packing} tokens"
         if have < batch:
-            raise UserError(f"--batch-size {batch}: {task.about.name} has {have:,} training documents; give {have}")
+            raise UserError(f"--batch-size {batch}: {about.name} has {have:,} training {what}; give {have}")
         return task
 
     def problem(self, configs: Sequence[TextConfig], tasks: Sequence[TextTask]) -> TextProblem:
         """Return what trains models of one shape on documents that all runs share."""
-        about = tasks[0].about
+        about, config = tasks[0].about, configs[0]
+        rows, widths = packed(config, about.training) if config.objective.packing else (None, ())
         return TextProblem(
             Documents.of(about.training, about.vocab),
             Documents.of(about.validation, about.vocab),
-            configs[0],
+            config,
             about.vocab,
+            rows,
+            widths,
         )
 
     def own(self, configs: Sequence[TextConfig], tasks: Sequence[TextTask]) -> Own:
@@ -73,7 +85,7 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
     def product(self, config: TextConfig) -> float:
         """Return the multiply-adds of a product of a micro-batch's tokens with a square matrix of the model's width."""
         about = self.task(config).about
-        tokens = about.source_width + about.target_width
+        tokens = config.objective.packing or about.source_width + about.target_width
         return float(config.train.batch_size // config.train.accumulate * tokens * config.model.d_model**2)
 
     def notes(self, config: TextConfig) -> list[str]:
