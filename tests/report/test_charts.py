@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bestguess.command import UserError
 from bestguess.files import write_bytes
@@ -192,11 +194,52 @@ def test_log_ticks_are_round_and_few(low, high, inside, labels):
     assert places[-1] > high
 
 
-def test_under_a_decade_log_axes_have_even_ticks():
-    chart = Chart("t", "x", "y", [Line([1, 2], [1.0, 1.4])], log_y=True)
+@given(low=st.floats(1e-12, 1e9), ratio=st.floats(1.0001, 9.99), letter=st.sampled_from(["x", "y"]))
+def test_under_a_decade_log_axes_have_even_ticks_that_enclose_the_data(low, ratio, letter):
+    high = low * ratio
+    chart = Chart("t", "x", "y", [Line([low, high], [low, high])], log_x=True, log_y=True)
+    places, texts = log_ticks([chart], letter, "10^{}")
+    np.testing.assert_allclose(np.diff(places), places[1] - places[0], rtol=1e-3)
+    assert 3 <= len(places) <= 10
+    assert 0 < places[0] <= max(low * 1.001, places[1] - places[0])
+    assert places[-1] >= high * (1 - 1e-9)
+    assert len(set(texts)) == len(texts)
+    # What is written is where it stands.
+    read = [float(text.replace(",", "").replace("−", "-").replace("×10^", "e")) for text in texts]
+    np.testing.assert_allclose(read, places, rtol=1e-5)
+
+
+def test_one_value_on_a_log_axis_is_drawn():
+    chart = Chart("t", "x", "y", [Line([1, 2], [3.0, 3.0])], log_y=True)
     assert log_ticks([chart], "y", "{}") is None
+    assert to_plotly(chart).layout.yaxis.tickvals is None
+    to_matplotlib(chart).draw_without_rendering()
+
+
+def test_a_heat_map_counts_from_its_first():
+    chart = Chart("t", "to", "from", [Heatmap(np.eye(3), first=6)])
+    (trace,) = to_plotly(chart).data
+    assert list(trace.x) == list(trace.y) == [6, 7, 8]
+    layout = to_plotly(chart).layout
+    assert (layout.xaxis.range, layout.yaxis.range) == ((5.5, 8.5), (8.5, 5.5))
     axes = to_matplotlib(chart).axes[0]
-    assert len(axes.yaxis.get_major_locator()()) > 3
+    assert axes.get_images()[0].get_extent() == [5.5, 8.5, 8.5, 5.5]
+    named = Chart("t", "to", "from", [Heatmap(np.eye(2), x_labels=["a", "b"], first=6)])
+    assert list(to_plotly(named).layout.xaxis.tickvals) == [6, 7]
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_the_labels_of_stacked_panels_do_not_meet(columns):
+    label = "squared error (fraction of the mean square of y), averaged over all dimensions"
+    grid = Grid("g", [Chart("t", "x", label, [Line([1, 2], [1, 2])])] * 4, columns=columns)
+    drawn = to_matplotlib(grid)
+    drawn.draw_without_rendering()
+    boxes = [axes.yaxis.label.get_window_extent() for axes in drawn.axes if axes.get_ylabel()]
+    assert len(boxes) == 4 // columns
+    assert all(low.y1 <= high.y0 for high, low in itertools.pairwise(boxes))
+    layout = to_plotly(grid).layout
+    assert all("<br>" in line and "x<br>" not in line for line in layout.meta["grid"]["y"])
+    assert layout.yaxis.title.text.replace("<br>", " ") == label
 
 
 def test_ticks_under_a_decade_do_not_overlap():

@@ -15,6 +15,8 @@ from bestguess.report.page import Page, Stat
 CHROMIUM = Path("/usr/bin/chromium")
 EVIL = '</script><script>document.title="pwned"</script><img src=x onerror=alert(1)>&amp;\u2028'
 
+LONG = "squared error (fraction of the mean square of y)"
+
 
 class Reader(html.parser.HTMLParser):
     """Collects a page's tags, its texts, and each script's text by its type."""
@@ -36,9 +38,10 @@ def pictures():
     x = np.arange(1.0, 30)
     y = np.where(x == 7, np.nan, 1 / x)
     line = Line(x, y, y / 2, y * 2, name="model", role="model")
+    others = [Line(x, y * i, name=f"a predictor called {i}") for i in range(2, 6)]
     return [
         Chart("Curves", "step", "loss", [line, Line(x, y, name="b")], log_y=True, hlines=[HLine(0.1, "floor")]),
-        Grid("Panels", [Chart(f"p{i}", "t", "y", [line]) for i in range(5)], columns=3),
+        Grid("Panels", [Chart(f"p{i}", "t", LONG, [line, *others]) for i in range(5)], columns=3),
         Chart("Spectrum", "re", "im", [unit_circle(), Points([0.1], [0.2], [0.1])], equal_aspect=True),
         Chart("Heat", "key", "query", [Heatmap([[1.0, np.nan], [0.2, 0.3]])]),
         Chart("Bars", "", "skill", [Bars(["a", "b"], [0.1, 0.2], [0.01, 0.01])]),
@@ -123,6 +126,18 @@ def test_on_a_narrow_screen_nothing_overflows_and_panels_stack(report, browser):
         "(document.querySelectorAll('.plot')[1].querySelector('.canvas').layout)"
     )
     assert domains == [[0, 1], [0, 1], True]
+    # No legend reaches down to a panel's title, and no label of an axis to the next panel's.
+    met = page.evaluate(
+        """[...document.querySelectorAll('.plot')].map(plot => {
+          const box = one => one.getBoundingClientRect();
+          const legend = plot.querySelector('g.legend'), titles = [...plot.querySelectorAll('g.annotation')];
+          const low = legend ? titles.filter(one => box(one).top < box(legend).bottom).length : 0;
+          const labels = [...plot.querySelectorAll('text')]
+            .filter(one => /^y\\d*title$/.test(one.getAttribute('class'))).map(box).sort((a, b) => a.top - b.top);
+          return [low, labels.filter((one, i) => i && one.top < labels[i - 1].bottom).length];
+        })"""
+    )
+    assert met == [[0, 0]] * len(met)
 
 
 @pytest.mark.parametrize("way", ["no script", "no DecompressionStream"])
@@ -212,6 +227,18 @@ def test_tables_set_figures_to_the_right_and_words_to_the_left():
     text = page.render()
     assert '<td class="number">0.12346</td><td>dense</td><td class="number">12,345</td>' in text
     assert '<td class="number">–</td><td>diagonal</td>' in text
+
+
+def test_words_among_figures_stand_with_them_and_signs_are_minus_signs():
+    page = Page("t")
+    page.table(["to 0.9", "kind", "interval"], [["2,045", "a-1", "[-0.5, 3e-5]"], ["not reached", "b-2", "(-.5, -2)"]])
+    page.table(["one"], [[-1.5]])
+    page.stats([Stat("-0.25", "skill")])
+    text = page.render()
+    assert '<td class="number">2,045</td><td>a-1</td><td>[−0.5, 3e-5]</td>' in text
+    assert '<td class="number">not reached</td><td>b-2</td><td>(−.5, −2)</td>' in text
+    assert '<td class="number">−1.5</td>' in text
+    assert '<dd class="value">−0.25</dd>' in text
 
 
 def test_long_pages_have_contents_whose_links_lead_somewhere():

@@ -328,7 +328,7 @@ def _attention(run: Run, runs: Sequence[Run], model: Forecaster, task: FilterTas
                 f"layer {layer + 1}",
                 "token attended to",
                 "token",
-                [Heatmap(w.mean(axis=0)[-last:, -last:], low=0.0, unit="weight")],
+                [Heatmap(w.mean(axis=0)[-last:, -last:], low=0.0, unit="weight", first=w.shape[-1] - last + 1)],
             )
             for layer, w in enumerate(weights)
         ],

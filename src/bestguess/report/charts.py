@@ -99,7 +99,8 @@ class Bars(_Series):
 class Heatmap(_Series):
     """A matrix `z` [rows, columns], row 0 at the top, coloured from `low` to `high` (None: as in the data).
 
-    `diverging` centres the colours on zero. The labels, if given, name the rows and the columns.
+    `diverging` centres the colours on zero. The labels, if given, name the rows and the columns; `first` is the number
+    of the first row and of the first column.
     """
 
     z: ArrayLike
@@ -109,6 +110,7 @@ class Heatmap(_Series):
     high: float | None = None
     diverging: bool = False
     unit: str = ""
+    first: int = 0
 
     def __post_init__(self) -> None:
         shape = np.shape(self.z)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -131,6 +132,11 @@ def theme(panels: Sequence[Chart]) -> dict[str, str]:
     return dict(pairs) | {rgba(light, BAND_OPACITY): rgba(dark, BAND_OPACITY) for light, dark in pairs}
 
 
+def fold(text: str, letters: int) -> str:
+    """Return a label in lines of at most so many letters each; a longer word has a line of its own."""
+    return "\n".join(textwrap.wrap(text, max(letters, 1), break_long_words=False, break_on_hyphens=False))
+
+
 def drawable(values: ArrayLike, log: bool = False) -> np.ndarray:
     """Return `values` as float64 with NaN (a gap) if masked, infinite or, on a log axis, not positive."""
     array = np.ma.filled(np.ma.asarray(np.ma.array(values, dtype=float)), np.nan).astype(float)
@@ -179,14 +185,17 @@ def span(panels: Sequence[Chart], letter: str) -> tuple[float, float] | None:
 
 
 def log_ticks(panels: Sequence[Chart], letter: str, power: str) -> tuple[list[float], list[str]] | None:
-    """Return the positions and labels of a log axis' ticks; None under a decade, where even steps read better.
+    """Return the positions and labels of a log axis' ticks; None where nothing is shown or all of it is one value.
 
-    Powers of ten, or 1, 2, 5 between them if there are few. They reach a decade beyond the data,
+    Powers of ten, or 1, 2, 5 between them if there are few, or even steps under a decade. They reach beyond the data,
     for zooming out. `power` spells 10 to the `{}`; plain numbers serve from a thousandth to a million.
     """
     extent = span(panels, letter)
-    if extent is None or extent[1] < 10 * extent[0]:
+    if extent is None or not 0 < extent[0] < extent[1]:
         return None
+    if extent[1] < 10 * extent[0]:
+        # Labels beside each other need more room than labels above each other.
+        return _even_ticks(*extent, 5 if letter == "x" else 7, power)
     low, high = np.log10(extent)
     steps = (1, 2, 5) if high - low < 2 else (1,)
     every = int(np.ceil((high - low) / 8))
@@ -195,8 +204,25 @@ def log_ticks(panels: Sequence[Chart], letter: str, power: str) -> tuple[list[fl
     if low >= -3 and high <= 6:
         labels = [f"{step * 10.0**exponent:,.10g}" for step, exponent in places]
     else:
-        labels = [("" if s == 1 else f"{s}×") + power.format(str(e).replace("-", "−")) for s, e in places]
+        labels = [("" if s == 1 else f"{s}×") + _power(power, e) for s, e in places]
     return [step * 10.0**exponent for step, exponent in places], labels
+
+
+def _even_ticks(low: float, high: float, most: int, power: str) -> tuple[list[float], list[str]]:
+    """Return the positions and labels of about `most` even ticks, all positive, that enclose 0 < low < high."""
+    rough = (high - low) / most
+    unit = 10.0 ** np.floor(np.log10(rough))
+    step = next(unit * part for part in (1, 2, 2.5, 5, 10) if unit * part >= rough * (1 - 1e-9))
+    numbers = range(max(1, int(np.floor(low / step))), int(np.ceil(high / step)) + 1)
+    places = [float(number * step) for number in numbers]
+    if low >= 1e-3 and high < 1e6:
+        return places, [f"{place:,.10g}" for place in places]
+    exponent = int(np.floor(np.log10(high)))
+    return places, [f"{place / 10.0**exponent:.6g}×" + _power(power, exponent) for place in places]
+
+
+def _power(power: str, exponent: int) -> str:
+    return power.format(str(exponent).replace("-", "−"))
 
 
 def heat_range(heat: Sequence[Heatmap]) -> tuple[float, float, bool]:

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from bestguess.report.charts import (
     Bars,
@@ -37,6 +37,7 @@ from bestguess.report.look import (
     Style,
     band,
     drawable,
+    fold,
     heat_range,
     log_ticks,
     role_style,
@@ -47,6 +48,7 @@ WIDTH = 7.0  # inches
 HEIGHT = 3.9
 PANEL_HEIGHT = 2.1
 ROW_HEIGHT = 0.2  # of a line of labels on the y-axis
+LETTERS = 11  # of a label beside an inch of a panel's height, of which its title and the ticks take a part
 _TITLE = 11
 _POINT = 0.75  # points in a CSS pixel
 _DASHES: dict[str, Any] = {
@@ -129,6 +131,11 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
                 axes.set_title(chart.title, loc="left")
         if isinstance(picture, Grid):
             _share_labels(list(spots), len(panels), columns, share_x, share_y)
+        if rows > 1:
+            # The labels of stacked panels would meet: they take as many lines as they need.
+            letters = round((height - 0.8) / rows * LETTERS)
+            for axes in spots:
+                axes.set_ylabel(fold(axes.get_ylabel(), letters))
         for empty in spots[len(panels) :]:
             empty.set_visible(False)
         if heat:
@@ -181,14 +188,16 @@ def _series(chart: Chart, series: Any, style: Style, axes: Axes, bars: list[Bars
     if isinstance(series, Heatmap):
         low, high, diverging = heat_range(heat)
         colours = LinearSegmentedColormap.from_list("bestguess", list(DIVERGING if diverging else SEQUENTIAL))
+        rows, columns = np.shape(series.z)
+        left, top = series.first - 0.5, series.first - 0.5
         axes.imshow(
             drawable(series.z), cmap=colours, vmin=low, vmax=high, interpolation="nearest",
-            aspect="equal" if chart.equal_aspect else "auto",
+            aspect="equal" if chart.equal_aspect else "auto", extent=(left, left + columns, top + rows, top),
         )  # fmt: skip
         axes.grid(False)
         for letter, labels in (("x", series.x_labels), ("y", series.y_labels)):
             if labels is not None:
-                getattr(axes, f"set_{letter}ticks")(range(len(labels)), labels)
+                getattr(axes, f"set_{letter}ticks")(range(series.first, series.first + len(labels)), labels)
         return
     named: dict[str, Any] = {"color": style.light, "label": series.name or "_nolegend_"}
     dashes: dict[str, Any] = {"linestyle": _DASHES[style.dash], "linewidth": style.width * _POINT}
@@ -239,11 +248,8 @@ def _ticks(chart: Chart, panels: dict[str, Sequence[Chart]], axes: Axes) -> None
             inside = [(p, t) for p, t in zip(*chosen) if min(limits) <= p <= max(limits)]
             axis.set_ticks([place for place, _ in inside], [text for _, text in inside], parse_math=ticks is None)
             axis.set_minor_locator(NullLocator())
-        elif log:
-            # Labels beside each other need more room than labels above each other.
-            axis.set_major_locator(MaxNLocator(nbins=5 if letter == "x" else 7))
+        elif log:  # nothing is shown, or one value
             axis.set_minor_locator(NullLocator())
-            axis.set_major_formatter(ScalarFormatter(useOffset=False))
         elif heat and not any(labels):
             axis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         elif not labels and 1000 <= np.abs(limits).max() < 1e7:

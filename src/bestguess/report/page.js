@@ -59,12 +59,23 @@
     }
     const config = {
       responsive: true, displaylogo: false,
+      displayModeBar: narrow.matches ? false : "hover", // it would lie on the legend
       modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
       toImageButtonOptions: { format: "svg", filename: plot.dataset.name },
     };
     const canvas = plot.querySelector(".canvas");
     canvas.hidden = false;
     await Plotly.react(canvas, data, layout, config);
+    // A grid's legend stands above its panels' titles and takes as many lines as the window makes of it.
+    const legend = canvas.querySelector("g.legend");
+    if (legend && layout.meta && layout.meta.grid) {
+      const more = Math.ceil(legend.getBoundingClientRect().height) + 30 - layout.margin.t;
+      if (more > 0) {
+        layout.margin.t += more;
+        layout.height += more;
+        await Plotly.react(canvas, data, layout, config);
+      }
+    }
     const still = plot.querySelector("img");
     if (still) still.remove();
   };

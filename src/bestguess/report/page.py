@@ -61,7 +61,7 @@ class Page:
     def stats(self, stats: Sequence[Stat]) -> None:
         """Add a row of key figures."""
         tiles = "".join(
-            f'<div><dt>{html.escape(stat.label)}</dt><dd class="value">{html.escape(stat.value)}</dd>'
+            f'<div><dt>{html.escape(stat.label)}</dt><dd class="value">{html.escape(_cell(stat.value))}</dd>'
             + (f'<dd class="note">{html.escape(stat.note)}</dd>' if stat.note else "")
             + "</div>"
             for stat in stats
@@ -69,12 +69,16 @@ class Page:
         self._parts.append(f'<dl class="stats">{tiles}</dl>')
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
-        """Add a table: numbers to the right with five significant digits, None as a dash."""
-        figures = [all(is_figure(row[i]) or row[i] is None for row in rows) for i in range(len(columns))]
-        kind = [' class="number"' if rows and figure else "" for figure in figures]
+        """Add a table: numbers to the right with five significant digits, None as a dash.
+
+        A column with as many figures as words ("2,045" above "not reached") is one of figures.
+        """
+        figures = [sum(is_figure(row[i]) for row in rows) for i in range(len(columns))]
+        words = [sum(not is_figure(row[i]) and row[i] is not None for row in rows) for i in range(len(columns))]
+        kind = [' class="number"' if rows and figure >= word else "" for figure, word in zip(figures, words)]
         head = "".join(f'<th scope="col"{k}>{html.escape(column)}</th>' for k, column in zip(kind, columns))
         body = "".join(
-            "<tr>" + "".join(f"<td{k}>{html.escape(format_cell(cell))}</td>" for k, cell in zip(kind, row)) + "</tr>"
+            "<tr>" + "".join(f"<td{k}>{html.escape(_cell(cell))}</td>" for k, cell in zip(kind, row)) + "</tr>"
             for row in rows
         )
         told = f"<caption>{_inline(caption)}</caption>" if caption else ""
@@ -128,6 +132,12 @@ class Page:
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, whole or not at all, and return its path; its folder is made."""
         return write_text(path, self.render())
+
+
+def _cell(cell: Any) -> str:
+    """Return the text of a cell or of a key figure; the sign of a number is a minus, not a hyphen."""
+    text = format_cell(cell)
+    return re.sub(r"(?<![\w.])-(?=[\d.])", "−", text) if is_figure(cell) or text[:1] in "[(" else text
 
 
 def document(title: str, body: str, style: str = "") -> str:

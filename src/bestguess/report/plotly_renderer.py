@@ -34,6 +34,7 @@ from bestguess.report.look import (
     Style,
     band,
     drawable,
+    fold,
     heat_range,
     log_ticks,
     rgb_scale,
@@ -46,6 +47,7 @@ from bestguess.report.look import (
 HEIGHT = 400  # of a chart, in CSS pixels
 SQUARE_HEIGHT = 480
 PANEL_HEIGHT = 230
+LETTER = 6.5  # width of a letter of an axis' label
 ROW_HEIGHT = 22  # of a line of labels on the y-axis
 
 
@@ -83,6 +85,11 @@ def figure(picture: Picture) -> go.Figure:
 def _say(text: str) -> str:
     """Return text as it is for Plotly, which would read a little HTML in it."""
     return html.escape(text, quote=False)
+
+
+def _fold(text: str, height: int) -> str:
+    """Return the label of a y-axis in lines no longer than its panel is high, or stacked panels' labels would meet."""
+    return _say(fold(text, int(0.9 * height / LETTER))).replace("\n", "<br>")
 
 
 def _say_all(texts: Sequence[str]) -> list[str]:
@@ -169,8 +176,8 @@ def _heatmap(series: Heatmap) -> Any:
     z = drawable(series.z)
     return go.Heatmap(
         z=z,
-        x=np.arange(z.shape[1]),
-        y=np.arange(z.shape[0]),
+        x=series.first + np.arange(z.shape[1]),
+        y=series.first + np.arange(z.shape[0]),
         coloraxis="coloraxis",
         hoverongaps=False,
         hovertemplate="row %{y}, column %{x}: %{z:.4~g}<extra></extra>",
@@ -220,6 +227,9 @@ def _layout(picture: Picture, legend: bool) -> dict[str, Any]:
     if isinstance(picture, Grid):
         return layout | _grid(picture, layout, bool(heat))
     layout["xaxis"], layout["yaxis"] = _axes(panels[0], sharing(picture, panels[0]))
+    layout["yaxis"]["title"]["text"] = _fold(
+        panels[0].y, layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]
+    )
     return layout
 
 
@@ -249,6 +259,9 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
     around = margin["t"] + margin["b"]
     # Of a panel's height, a quarter at the most lies between it and the next (`domains`).
     panel_height = max(PANEL_HEIGHT, round(_rows_height(picture.panels) / 0.75))
+    labels = [_fold(panel.y, panel_height) for panel in picture.panels]
+    for number in range(1, count + 1, columns):
+        changed[f"yaxis{number if number > 1 else ''}"]["title"]["text"] = labels[number - 1]
     return changed | {
         "margin": margin,
         "height": around + panel_height * rows,
@@ -258,7 +271,7 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
         "meta": {
             "grid": {
                 "panels": count, "columns": columns, "share_x": picture.share_x, "share_y": picture.share_y,
-                "x": [_say(panel.x) for panel in picture.panels], "y": [_say(panel.y) for panel in picture.panels],
+                "x": [_say(panel.x) for panel in picture.panels], "y": labels,
                 "panel_height": panel_height, "panel_width": 165 if heat else 230,
             }
         },
@@ -295,11 +308,15 @@ def _axes(chart: Chart, panels: dict[str, Sequence[Chart]]) -> tuple[dict[str, A
             x["showgrid"] = False
         if isinstance(series, Heatmap):
             rows, columns = np.shape(series.z)
-            x |= {"showgrid": False, "showline": False, "range": [-0.5, columns - 0.5]}
-            y |= {"showgrid": False, "showline": False, "range": [rows - 0.5, -0.5]}
-            for axis, labels in ((x, series.x_labels), (y, series.y_labels)):
-                if labels is not None:
-                    axis |= {"tickvals": list(range(len(labels))), "ticktext": _say_all(labels)}
+            low = series.first - 0.5
+            x |= {"showgrid": False, "showline": False, "range": [low, low + columns]}
+            y |= {"showgrid": False, "showline": False, "range": [low + rows, low]}
+            for axis, labels, cells in ((x, series.x_labels, columns), (y, series.y_labels, rows)):
+                if labels is None and cells <= 10:
+                    axis["dtick"] = 1  # no half rows
+                elif labels is not None:
+                    places = list(range(series.first, series.first + len(labels)))
+                    axis |= {"tickvals": places, "ticktext": _say_all(labels)}
     if chart.equal_aspect:
         x |= {"constrain": "domain", "constraintoward": "left"}
         y |= {"constrain": "domain", "constraintoward": "top", "scaleanchor": "x"}
