@@ -150,7 +150,7 @@ def common_problem(config, model, sampler):
     import numpy as np
 
     import torch_integers
-    from bestguess.integers.embeddings import features
+    from bestguess.integers.model.embeddings import features
 
     train = config.train
     return torch_integers.Problem(
@@ -184,7 +184,7 @@ def compare(args: argparse.Namespace, result: dict[str, Any]) -> None:
     import numpy as np
 
     import torch_integers
-    from bestguess.integers.model import IntegerModel
+    from bestguess.integers.model.transformer import IntegerModel
     from bestguess.integers.problem import Drawn, Setting, make_problem
 
     config = configuration(args, 1)
@@ -295,7 +295,7 @@ def makers(args: argparse.Namespace) -> dict[str, Any]:
         if not problem:
             import jax
 
-            from bestguess.integers.model import IntegerModel
+            from bestguess.integers.model.transformer import IntegerModel
             from bestguess.integers.problem import make_problem
 
             config = configuration(args, 1)

@@ -1,9 +1,9 @@
 """The integers family's training step in PyTorch, in the forms that PyTorch is fastest in.
 
-The same model as `bestguess.integers.model` in the original design's form, lifted to any width: fixed features of
-a number and a linear map, learned positions, post-norm blocks (LayerNorm, packed q/k/v without biases, causal
-attention, ReLU), a linear head with biases. The same step too: a batch of the table's rows drawn on the device by
-Walker's alias method, −log p times 1 + α·|likeliest − target| at every prefix, global-norm clipping, AdamW that
+The same model as `bestguess.integers.model.transformer` in the original design's form, lifted to any width: fixed
+features of a number and a linear map, learned positions, post-norm blocks (LayerNorm, packed q/k/v without biases,
+causal attention, ReLU), a linear head with biases. The same step too: a batch of the table's rows drawn on the device
+by Walker's alias method, −log p times 1 + α·|likeliest − target| at every prefix, global-norm clipping, AdamW that
 decays matrices only, warm-up + cosine. How a step is run (`Form`, `Trainer`) is the same as for filters.
 
 Shapes in names: B sequences, T terms, D width, H heads, K head size, V values.

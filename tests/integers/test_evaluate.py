@@ -14,19 +14,19 @@ from rich.console import Console
 
 from bestguess.command import UserError
 from bestguess.config import runs
-from bestguess.integers.commands import run_to_use
+from bestguess.integers.commands.generate import run_to_use
 from bestguess.integers.config import IntegerModelConfig, IntegersConfig, IntegerTaskConfig, ObjectiveConfig
-from bestguess.integers.evaluate import figures, judge, predictor, predictor_of_all
+from bestguess.integers.evaluate import family_scores, figures, judge, mean_scores, predictor, predictor_of_all
 from bestguess.integers.family import FAMILY
-from bestguess.integers.model import IntegerModel
-from bestguess.integers.oracle import Oracle
-from bestguess.integers.table import make_table
+from bestguess.integers.model.transformer import IntegerModel
+from bestguess.integers.oracle.exact import Oracle
+from bestguess.integers.sequences.table import make_table
 from bestguess.integers.task import IntegerTask
 from bestguess.train.config import TrainConfig
 from bestguess.train.fit import Fitted
 from bestguess.workflow.commands import evaluate_training
 from bestguess.workflow.training import Training, slice_of
-from tests.integers.test_table import SMALL
+from tests.integers.sequences.test_table import SMALL
 from tests.train.toy import ToyProblem, members
 
 MIXTURE = (0.2, 0.5, 0.3)
@@ -49,7 +49,7 @@ def model_of(seed, length):
 def test_a_model_s_regret_is_what_its_own_probabilities_give(overflow):
     task = task_of(overflow)
     oracle, model = task.exact, model_of(3, 4)
-    scores = oracle.scores(judge(task, predictor(model)), "all")
+    scores = mean_scores(oracle, judge(task, predictor(model)), "all")
     table = oracle.table
     run = eqx.filter_jit(lambda rows: jax.vmap(lambda row: model(row)[0])(rows))
     after = np.asarray(run(jnp.asarray(table.rows[:, :4], jnp.int32)), np.float64)
@@ -106,8 +106,8 @@ def test_every_run_gets_its_own_figures(tmp_path):
     for one, model in zip(found, models):
         verdict = judge(task, predictor(model))
         for part in PARTS:
-            assert one[part.replace("-", "_")] == figures(task.exact.scores(verdict, part))
-        by_family = task.exact.family_scores(verdict, "held-out")
+            assert one[part.replace("-", "_")] == figures(mean_scores(task.exact, verdict, part))
+        by_family = family_scores(task.exact, verdict, "held-out")
         assert one["held_out_by_family"] == [vars(family) for family in by_family]
     assert found[0]["held_out"] != found[1]["held_out"]
 
@@ -127,21 +127,21 @@ def test_runs_together_predict_the_mean_of_their_probabilities(tmp_path):
     verdict = judge(task, predictor_of_all([models[0], models[2]]))
     assert found["runs"] == [0, 2]
     for part in PARTS:
-        assert found[part.replace("-", "_")] == figures(task.exact.scores(verdict, part))
+        assert found[part.replace("-", "_")] == figures(mean_scores(task.exact, verdict, part))
     assert evaluated(models, [2.0, np.nan, np.inf], tmp_path, seeds=3)[0]["together"] is None
 
 
 def test_the_mean_prediction_loses_no_more_than_its_members_on_average():
     task = task_of()
     models = [model_of(3, 4), model_of(11, 4)]
-    each = [task.exact.scores(judge(task, predictor(model)), "all").regret for model in models]
-    both = task.exact.scores(judge(task, predictor_of_all(models)), "all").regret
+    each = [mean_scores(task.exact, judge(task, predictor(model)), "all").regret for model in models]
+    both = mean_scores(task.exact, judge(task, predictor_of_all(models)), "all").regret
     assert (both <= np.mean(each, axis=0) + 1e-6).all()  # −log is convex
 
 
 def test_figures_are_the_last_position_and_the_mean():
     task = task_of()
-    scores = task.exact.scores(judge(task, predictor(model_of(3, 4))), "all")
+    scores = mean_scores(task.exact, judge(task, predictor(model_of(3, 4))), "all")
     one = figures(scores)
     assert one["full_context"]["regret"] == scores.regret[-1]
     assert one["mean"]["loss"] == pytest.approx((scores.regret + scores.floor).mean())

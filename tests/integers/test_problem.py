@@ -13,10 +13,10 @@ import pytest
 from bestguess.config import runs
 from bestguess.integers.config import IntegersConfig, IntegerTaskConfig
 from bestguess.integers.family import FAMILY
-from bestguess.integers.losses import RANDOM
-from bestguess.integers.model import IntegerModel
+from bestguess.integers.model.losses import RANDOM
+from bestguess.integers.model.transformer import IntegerModel
 from bestguess.integers.problem import Drawn, Setting, make_problem, phase_weights, sequence
-from bestguess.integers.table import table_of
+from bestguess.integers.sequences.table import table_of
 from bestguess.train.problem import Turn
 from bestguess.train.program import Program
 from bestguess.workflow.training import make_training

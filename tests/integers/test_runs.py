@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bestguess.cli import main
-from bestguess.integers.oracle import Oracle
+from bestguess.integers.oracle.exact import Oracle
 
 TOY = [
     *("--layers", "1", "--d-model", "8", "--heads", "2", "--length", "5", "--phases", "1", "--curriculum", "gradual"),

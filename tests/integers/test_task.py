@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bestguess.integers.oracle import Oracle
-from bestguess.integers.sampler import PADDING
-from bestguess.integers.table import make_table
+from bestguess.integers.oracle.exact import Oracle
+from bestguess.integers.sequences.sampler import PADDING
+from bestguess.integers.sequences.table import make_table
 from bestguess.integers.task import IntegerTask
 from bestguess.task import expected_loss, regret
-from tests.integers.test_table import SMALL
+from tests.integers.sequences.test_table import SMALL
 
 MIXTURE = (0.2, 0.5, 0.3)
 LENGTH = 5

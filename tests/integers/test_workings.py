@@ -15,10 +15,10 @@ import pytest
 from bestguess.command import Failure, UserError
 from bestguess.config import run_of_single, shape_key
 from bestguess.integers.config import BASES, IntegersConfig
-from bestguess.integers.evaluate import judge, predictor
+from bestguess.integers.evaluate import judge, mean_scores, predictor
 from bestguess.integers.family import FAMILY
-from bestguess.integers.model import IntegerModel
-from bestguess.integers.oracle import Oracle
+from bestguess.integers.model.transformer import IntegerModel
+from bestguess.integers.oracle.exact import Oracle
 from bestguess.workflow.evaluation import Evaluator
 from bestguess.workflow.training import make_training
 
@@ -164,7 +164,7 @@ def test_a_record_is_of_held_out_rows_at_full_context_and_json():
     model = IntegerModel(made.model, 3, key=jax.random.key(0))
     found, task = recorded(made, model), WORKS.task(made)
     # An untrained model is uniform: its loss is log 256 after every prefix.
-    floor = task.exact.scores(judge(task, predictor(model)), "held-out").floor
+    floor = mean_scores(task.exact, judge(task, predictor(model)), "held-out").floor
     assert found[FAMILY.reported] == pytest.approx(np.log(256) - floor[-1], rel=1e-5)
     assert found["by_position"]["1"]["regret"] == pytest.approx(np.log(256) - floor[0], rel=1e-5)
     assert found["seen"]["loss"] == pytest.approx(np.log(256), rel=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -13,13 +14,66 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from bestguess.integers.model import IntegerModel
-from bestguess.integers.oracle import Predictor, Scores, Verdict
+from bestguess.integers.model.transformer import IntegerModel
+from bestguess.integers.oracle.exact import Oracle, Predictor
+from bestguess.integers.sequences.table import Part
 from bestguess.integers.task import IntegerTask
 from bestguess.task import Categorical, regret
 from bestguess.train.machine import usable_cores
 
 _CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """How a predictor does after each prefix: one array [prefixes] for each level, from 1 term on."""
+
+    regret: list[np.ndarray]
+    """KL(p* ‖ p), nats."""
+    accuracy: list[np.ndarray]
+    """p* of the predictor's first choice, the smallest of the most probable terms."""
+    distance: list[np.ndarray]
+    """E|x − first choice| under p*."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Means over a part's rows after 1, 2, …, length terms, each float64 [length]. Exact: no standard errors."""
+
+    regret: np.ndarray
+    """KL(p* ‖ p), nats."""
+    floor: np.ndarray
+    """The oracle's own log loss, its entropy, nats."""
+    accuracy: np.ndarray
+    """Probability that the first choice comes next."""
+    ceiling: np.ndarray
+    """The oracle's accuracy."""
+    distance: np.ndarray
+    """E|x − first choice|."""
+
+    @property
+    def loss(self) -> np.ndarray:
+        """Log loss, nats."""
+        return self.floor + self.regret
+
+    @property
+    def relative_accuracy(self) -> np.ndarray:
+        """Accuracy as a fraction of the oracle's."""
+        return self.accuracy / self.ceiling
+
+
+@dataclass(frozen=True)
+class FamilyScore:
+    """How a predictor does after full contexts of one family's sequences."""
+
+    family: str
+    phase: int
+    share: float
+    """P(the family gave the sequence | part)."""
+    accuracy: float
+    """Probability that the first choice comes next."""
+    regret: float
+    """KL(p* ‖ p), nats."""
 
 
 def predictor(model: IntegerModel) -> Predictor:
@@ -96,6 +150,41 @@ def _compare(
         return regret(Categorical(logits_TV), Categorical(best.logits[task.predicted])), jnp.argmax(logits_TV, axis=-1)
 
     return jax.vmap(of_one)(contexts, logits)
+
+
+def mean_scores(oracle: Oracle, verdict: Verdict, part: Part) -> Scores:
+    """Return a verdict's means over the rows of a part, beside the oracle's own."""
+    mean = lambda of: np.array([level.mean(one, part) for level, one in zip(oracle.levels[1:], of)])  # noqa: E731
+    return Scores(
+        regret=mean(verdict.regret),
+        floor=oracle.entropies(part),
+        accuracy=mean(verdict.accuracy),
+        ceiling=oracle.ceilings(part),
+        distance=mean(verdict.distance),
+    )
+
+
+def family_scores(oracle: Oracle, verdict: Verdict, part: Part) -> list[FamilyScore]:
+    """Return a verdict after full contexts, family by family; those that give no such row of the part left out.
+
+    Where a context may come from several families, each has its posterior share of what follows.
+    """
+    table, level = oracle.table, oracle.levels[-1]
+    there = table.part(part) & (table.lengths > table.length) & (oracle.weights > 0)
+    row = np.repeat(np.arange(len(table.rows)), np.diff(table.first_source))
+    place = np.searchsorted(level.row, row, "right") - 1
+    phase = np.array([family.phase for family in table.families]) - 1
+    weight = oracle.mixture[phase[table.source_family]] * table.source_prior * there[row]
+    total = np.bincount(table.source_family, weight, len(table.families))
+    sums = [
+        np.bincount(table.source_family, weight * np.where(weight > 0, of[-1][place], 0), len(table.families))
+        for of in (verdict.accuracy, verdict.regret)
+    ]
+    return [
+        FamilyScore(one.name, one.phase, float(share), *(float(of[i] / total[i]) for of in sums))
+        for i, (one, share) in enumerate(zip(table.families, total / (total.sum() or 1.0)))
+        if share > 0
+    ]
 
 
 def figures(scores: Scores) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bestguess.command import Command
 from bestguess.family import Family
 
-_FLAGS, _COMMANDS, _ANSWERS = (f"bestguess.integers.{room}:" for room in ("flags", "commands", "answers"))
+_COMMANDS = "bestguess.integers.commands."
 
 FAMILY = Family(
     name="integers",
@@ -31,34 +31,34 @@ FAMILY = Family(
     commands={
         "integers generate": Command(
             "continue a sequence term by term, compared with the oracle",
-            _FLAGS + "GenerateFlags",
-            _COMMANDS + "generate",
+            _COMMANDS + "generate:GenerateFlags",
+            _COMMANDS + "generate:generate",
         ),
         "integers distill": Command(
             "distill the average prediction of several runs into one model",
-            _FLAGS + "DistillFlags",
-            "bestguess.integers.distill:distill",
+            _COMMANDS + "distill:DistillFlags",
+            _COMMANDS + "distill:distill",
         ),
         "integers export": Command(
             "export the model of one run as a small file for `integers predict`",
-            _FLAGS + "ExportFlags",
-            _COMMANDS + "export",
+            _COMMANDS + "export:ExportFlags",
+            _COMMANDS + "export:export",
         ),
         "integers memory": Command(
             "estimate training memory, by a formula and as measured by XLA",
-            _FLAGS + "memory_flags",
-            "bestguess.integers.memory:memory",
+            _COMMANDS + "memory:memory_flags",
+            _COMMANDS + "memory:memory",
             given_family=True,
         ),
         "integers predict": Command(
             "predict the next number with the bundled model: no training needed",
-            _FLAGS + "PredictFlags",
-            _ANSWERS + "predict",
+            _COMMANDS + "predict:PredictFlags",
+            _COMMANDS + "predict:predict",
         ),
         "integers explain": Command(
             "list the recurrences that fit a sequence, and its likely next terms (no model)",
-            _FLAGS + "ExplainFlags",
-            _ANSWERS + "explain",
+            _COMMANDS + "explain:ExplainFlags",
+            _COMMANDS + "explain:explain",
         ),
     },
     experiments="bestguess.integers.experiments:EXPERIMENTS",

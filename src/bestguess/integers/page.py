@@ -12,14 +12,14 @@ import numpy as np
 from bestguess.config import Run
 from bestguess.family import Trained
 from bestguess.files import read_json
-from bestguess.integers import collapse
 from bestguess.integers.config import IntegersConfig
-from bestguess.integers.curriculum import Curriculum, mixture
-from bestguess.integers.decode import generate
-from bestguess.integers.explain import guesses, probability, recurrences
-from bestguess.integers.losses import RANDOM
-from bestguess.integers.model import IntegerModel
-from bestguess.integers.oracle import Oracle
+from bestguess.integers.model import collapse
+from bestguess.integers.model.decode import generate
+from bestguess.integers.model.losses import RANDOM
+from bestguess.integers.model.transformer import IntegerModel
+from bestguess.integers.oracle.exact import Oracle
+from bestguess.integers.oracle.posterior import guesses, probability, recurrences
+from bestguess.integers.sequences.curriculum import Curriculum, mixture
 from bestguess.report.charts import Chart, Grid, Heatmap, HLine, Line, Picture, Points
 from bestguess.report.story import Drawn, Rows, Section, Stat, Story, Words, self_test_stat, shade
 

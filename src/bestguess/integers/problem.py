@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from bestguess.integers.config import IntegersConfig, IntegerTaskConfig
-from bestguess.integers.curriculum import mixture
-from bestguess.integers.losses import RANDOM, is_last, loss_by_position, negative_log_likelihood, position_weights
-from bestguess.integers.model import IntegerModel
-from bestguess.integers.sampler import PADDING, Sampler, make_sampler
-from bestguess.integers.table import PHASES, table_of
+from bestguess.integers.model.losses import RANDOM, is_last, loss_by_position, negative_log_likelihood, position_weights
+from bestguess.integers.model.transformer import IntegerModel
+from bestguess.integers.sequences.curriculum import mixture
+from bestguess.integers.sequences.sampler import PADDING, Sampler, make_sampler
+from bestguess.integers.sequences.table import PHASES, table_of
 from bestguess.train.problem import Problem, Turn
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from bestguess.integers.config import CLASSES
-from bestguess.integers.oracle import Level, Oracle
-from bestguess.integers.sampler import PADDING, Sampler, make_sampler
-from bestguess.integers.table import Part
+from bestguess.integers.oracle.exact import Level, Oracle
+from bestguess.integers.sequences.sampler import PADDING, Sampler, make_sampler
+from bestguess.integers.sequences.table import Part
 from bestguess.task import Categorical, OracleTask
 
 

@@ -18,11 +18,20 @@ from bestguess.config import to_dict
 from bestguess.family import Measured, Trained, Workings
 from bestguess.integers import page
 from bestguess.integers.config import IntegersConfig, IntegerTaskConfig
-from bestguess.integers.evaluate import figures, judge, predictor, predictor_of_all
-from bestguess.integers.model import IntegerModel
-from bestguess.integers.oracle import Predictor, Scores, Verdict, oracle_of
+from bestguess.integers.evaluate import (
+    Scores,
+    Verdict,
+    family_scores,
+    figures,
+    judge,
+    mean_scores,
+    predictor,
+    predictor_of_all,
+)
+from bestguess.integers.model.transformer import IntegerModel
+from bestguess.integers.oracle.exact import Predictor, oracle_of
 from bestguess.integers.problem import IntegerProblem, Setting, make_problem
-from bestguess.integers.table import PARTS, Part
+from bestguess.integers.sequences.table import PARTS, Part
 from bestguess.integers.task import IntegerTask
 from bestguess.report.story import Story
 
@@ -36,7 +45,7 @@ class IntegerEvaluation:
 
     def scores(self, part: Part) -> Scores:
         """Return the means over a part's rows."""
-        return self.task.exact.scores(self.verdict, part)
+        return mean_scores(self.task.exact, self.verdict, part)
 
 
 class IntegerWorkings(Workings[IntegersConfig, IntegerTask, Predictor, IntegerEvaluation]):
@@ -141,7 +150,7 @@ class IntegerWorkings(Workings[IntegersConfig, IntegerTask, Predictor, IntegerEv
 
     def figures(self, found: IntegerEvaluation, part: str) -> dict[str, Any]:
         """Return the figures by part of the table: all rows, those that training drew from, those held out of it."""
-        by_family = found.task.exact.family_scores(found.verdict, "held-out")
+        by_family = family_scores(found.task.exact, found.verdict, "held-out")
         return {
             **{part.replace("-", "_"): figures(found.scores(part)) for part in PARTS},
             "held_out_by_family": [dataclasses.asdict(one) for one in by_family],

@@ -1,0 +1,67 @@
+"""`integers explain`: the recurrences that fit, without a model. Imports nothing heavy at first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from bestguess.command import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class ExplainFlags:
+    """List the recurrences that fit the start of a sequence, their probabilities, and the likely next terms.
+
+    Uses no model: the probabilities are the exact Bayes posterior over all recurrences of the generator.
+    """
+
+    terms: tyro.conf.Positional[tuple[str, ...]]
+    """First terms of the sequence, integers from 0 to 255, such as 1 1 2 3 5 8."""
+    top: int = 5
+    """Number of recurrences and of next terms to print; --json returns all of them."""
+    length: int = 8
+    """Context length in terms, from 2 to 16."""
+    overflow: Literal["wrap", "end"] = "wrap"
+    """Handling of terms outside 0..255: reduce them modulo 256, or end the sequence."""
+
+
+def explain(flags: ExplainFlags, console: Console) -> dict[str, Any]:
+    """Print the recurrences that fit, and the next term; return all of both."""
+    from bestguess.integers.config import CLASSES, MAX_LENGTH
+    from bestguess.integers.oracle.exact import Oracle
+    from bestguess.integers.oracle.posterior import guesses, listed, no_fit, parse_terms, probability, recurrences, said
+    from bestguess.integers.sequences.table import make_table
+    from bestguess.report.progress import results_table
+
+    if not 2 <= flags.length <= MAX_LENGTH:
+        raise UserError(f"--length {flags.length}: must be from 2 to {MAX_LENGTH}")
+    if flags.top < 1:
+        raise UserError(f"--top {flags.top}: must be positive")
+    terms = parse_terms(flags.terms, flags.length)
+    oracle = Oracle(make_table(flags.length, flags.overflow))
+    found = recurrences(oracle, terms)
+    probabilities = oracle.predict(terms)
+    following = [] if probabilities is None else guesses(probabilities, CLASSES)
+    if not found:
+        console.print(no_fit(oracle, terms))
+    else:
+        shown = [[one.formula, one.words, probability(one.probability)] for one in found[: flags.top]]
+        more = len(found) - len(shown)
+        title = f"{said(terms)}: {len(found)} recurrence{'s' * (len(found) > 1)} fit{'s' * (len(found) == 1)}"
+        console.print(results_table(["recurrence", "in words", "probability"], shown, title))
+        if more:
+            rest = sum(one.probability for one in found[flags.top :])
+            told = f"and {more} more, together {probability(rest)}; --top shows more, --json all"
+            console.print(told, style="dim")
+        console.print(
+            f"next: {listed(following[: flags.top])}" if following else "next: nothing, every sequence ends here"
+        )
+    return {
+        "oracle": [{"value": one.value, "probability": one.probability} for one in following],
+        "recurrences": [{"formula": one.formula, "probability": one.probability} for one in found],
+    }
