@@ -313,6 +313,10 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
         """Return what a part's file holds beside the runs' figures and the self-test."""
         return {}
 
+    def beside(self, training: Trained, i: int, part: str) -> dict[str, Any]:
+        """Return what stands beside run i's figures of a part: baselines that learn from what it was trained on."""
+        return {}
+
     def answer(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Return what --json prints of results by part: by default the first part's."""
         return dict(next(iter(results.values())))

@@ -68,6 +68,42 @@ def test_evaluate_says_the_same_again_and_selects_on_validation(trained, capsys)
         assert min(own, key=lambda r: r["validation_loss"])["selected"]
 
 
+def test_every_run_stands_beside_ar(trained, capsys):
+    """The exact AR(k) and its fit are in the figures of each run, and in the tables."""
+    evaluation = json.loads((trained / "evaluation.json").read_text())
+    for one in evaluation["runs"]:
+        assert list(one["ar"]) == ["1", "2", "4", "8"]
+        # Fewer coefficients are never better, and none are better than those that may change at every step.
+        exact, varying = list(one["ar"].values()), list(one["ar_time_varying"].values())
+        assert exact == sorted(exact, reverse=True)
+        assert all(a >= b > 0 for a, b in zip(exact, varying))
+        fitted = one["ar_fitted"]
+        assert fitted["sequences"] == 4 * one["best_step"]
+        assert str(fitted["selected"]) in one["ar"]
+        assert all(fitted["excess"][k] > one["ar"][k] for k in one["ar"])
+        # This toy learns next to nothing: one step of memory is worth more.
+        assert 0 <= one["equivalent_memory"] < 2
+    rolled = json.loads((trained / "rollouts.json").read_text())
+    assert [list(one["ar_fitted"]) for one in rolled["runs"]] == [["2", "4"]] * 4
+    _, _, err = run(capsys, "filters", "evaluate", str(trained), "--json")
+    assert err.count("fitted") == err.count("exact") == 4
+    assert "Bounded memory" in (trained / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_of_before_there_was_ar_has_a_page(trained, tmp_path, capsys):
+    folder = tmp_path / "older"
+    shutil.copytree(trained, folder)
+    for part in ("evaluation", "rollouts"):
+        found = json.loads((folder / f"{part}.json").read_text())
+        for one in found["runs"]:
+            for key in ("equivalent_memory", "ar", "ar_time_varying", "ar_fitted"):
+                one.pop(key, None)
+        (folder / f"{part}.json").write_text(json.dumps(found))
+    status, result, _ = run(capsys, "filters", "report", str(folder), "--json")
+    assert status == 0
+    assert "Bounded memory" not in Path(result["report"]).read_text(encoding="utf-8")
+
+
 def test_rollout_takes_horizons(trained, capsys):
     status, result, _ = run(capsys, "filters", "rollout", str(trained), "--horizons", "1", "3", "--json")
     assert status == 0
@@ -203,5 +239,6 @@ def test_quickstart_gives_the_promised_json(tmp_path, capsys, monkeypatch):
     assert set(result) == {"runs", "report", "seconds"}
     for one, lambda_ in zip(result["runs"], (0.5, 0.9)):
         assert one["lambda"] == lambda_
-        assert set(one) == {"lambda", "normalised_loss", "standard_error", "skill", "rollout"}
+        figures = {"lambda", "normalised_loss", "standard_error", "skill", "rollout"}
+        assert set(one) == figures | {"equivalent_memory", "ar", "ar_fitted"}
         assert one["normalised_loss"] > 1

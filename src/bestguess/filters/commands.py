@@ -60,9 +60,10 @@ def quickstart(flags: QuickstartFlags, console: Console) -> dict[str, Any]:
     print_results(training, results, console)
     console.print(
         "Normalised loss is 1 for the Kalman filter. Skill is the fraction of the headroom gained: 0 is the best "
-        "constant, 1 the filter. Rollouts feed predictions back; their unit is the filter's own h-step error."
+        "constant, 1 the filter. Memory is the number of past steps from which the best linear predictor has the same "
+        "loss. Rollouts feed predictions back; their unit is the filter's own h-step error."
     )
     console.print(f"page: {page}   ({seconds:.0f} s)", soft_wrap=True)
-    keys = ("lambda", "normalised_loss", "standard_error", "skill", "rollout")
+    keys = ("lambda", "normalised_loss", "standard_error", "skill", "equivalent_memory", "ar", "ar_fitted", "rollout")
     runs = [{key: one[key] for key in keys} for one in FAMILY.works.answer(results)["runs"]]
     return plain({"runs": runs, "report": page, "seconds": seconds})

@@ -11,11 +11,12 @@ import numpy as np
 
 from bestguess.config import Run
 from bestguess.family import Trained
+from bestguess.filters import memory_page
 from bestguess.filters.config import FiltersConfig
 from bestguess.filters.forecaster import Forecaster, predict
 from bestguess.filters.systems import henrici
 from bestguess.filters.task import FilterTask, system_of
-from bestguess.report.charts import Chart, Grid, Heatmap, HLine, Line, Picture, Points, unit_circle
+from bestguess.report.charts import Chart, Grid, Heatmap, HLine, Line, Picture, Points, Series, unit_circle
 from bestguess.report.progress import with_error
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat, shade
 from bestguess.train.problem import Purpose, member_key
@@ -59,8 +60,11 @@ def story(training: Trained, results: Mapping[str, Any]) -> Story:
     )
     sections = [
         Section("", _tables(runs, evaluation, rollouts)),
-        Section("Learning", [Drawn("learning", _learning(training, shown))]),
-        Section("Where in the sequence", [Drawn("regret_by_position", _by_position(config, runs, shown, evaluation))]),
+        Section("Learning", [Drawn("learning", _learning(training, shown, evaluation))]),
+        *_memory(runs, shown, evaluation),
+        Section(
+            "Where in the sequence", [Drawn("regret_by_position", memory_page.by_position(runs, shown, evaluation))]
+        ),
         Section("Rollouts", [rolled, *(Drawn(*one) for one in drawn)]),
         Section("Sequences", [Drawn("sequences", _sequences(run, runs, model, task))]),
         Section("The systems", [Drawn("spectrum", _spectrum(runs, shown))]),
@@ -76,6 +80,10 @@ def _how(config: FiltersConfig) -> str:
         "1 is the best possible. Its ± is one standard error over test sequences.\n"
         "- **Skill**: the fraction gained of what there is to gain over the best constant prediction; “no headroom” "
         "where that is below 1 %.\n"
+        "- **Memory** of a predictor: the k for which AR(k), the best linear predictor of the last k steps with "
+        "coefficients that may differ at every step, has the same loss. *Fitted*: coefficients that are the same at "
+        "every step, by least squares on the sequences that the run was trained on, k selected on validation data. "
+        "*Exact*: the best such coefficients for that k.\n"
         "- **Sequences to skill 0.9**: training sequences seen when validation skill first reached 0.9, interpolated "
         f"between validations, which were {config.train.validate_every} steps apart.\n"
         "- Weights are those of each run's best validation. Learning rates, and the runs that pictures show, are "
@@ -90,18 +98,29 @@ def table(training: Trained, results: Mapping[str, Any]) -> tuple[list[str], lis
     differ = lambda key: len({run.values[key] for run in runs}) > 1  # noqa: E731
     columns = ["λ"] + ["structure"] * differ("structure") + ["seed"] * differ("seed")
     columns += ["rate", "chosen"] * differ("learning_rate")
-    columns += ["normalised loss", "skill", *(f"t+{h}" for h in horizons), "sequences to skill 0.9"]
+    compared = memory_page.known(evaluation)
+    columns += ["predictor"] * compared + ["normalised loss", "skill"] + ["memory"] * compared
+    columns += [*(f"t+{h}" for h in horizons), "sequences to skill 0.9"]
     rows = []
     for i, (run, one) in enumerate(zip(runs, evaluation["runs"])):
         row: list[Any] = [f"{one['lambda']:g}"] + [one["structure"]] * differ("structure")
         row += [run.seed] * differ("seed")
         row += [f"{run.learning_rate:g}", "←" if one["selected"] else ""] * differ("learning_rate")
-        row += [figure(one, "normalised_loss"), figure(one, "skill")]
+        names = len(row)
+        row += ["transformer"] * compared + [figure(one, "normalised_loss"), figure(one, "skill")]
+        row += memory_page.cell(one)
         if rolled:
             ahead = [rolled["runs"][i]["horizons"][str(h)] for h in horizons]
             row += [f"{x['normalised_loss']:.5f}" for x in ahead]
         rows.append([*row, _reached(one, "sequences_to_skill_0.9")])
+        for name, excess, memory in memory_page.beside(one) if compared else ():
+            gained = {"skill": memory_page.skill_of(excess, one)}
+            row = [""] * names + [name, memory_page.loss_of(excess), figure(gained, "skill"), memory]
+            fed_back = rolled["runs"][i].get("ar_fitted", {}) if rolled and memory_page.FITTED in name else {}
+            rows.append([*row, *(memory_page.loss_of(fed_back[str(h)]) if fed_back else "" for h in horizons), ""])
     rolling = "; t+h: rollouts" if rolled else ""
+    if compared:
+        rolling += "; memory: steps that the best linear predictor needs for the same loss"
     return columns, rows, f"Squared error over the Kalman filter's (1 is the best possible{rolling})"
 
 
@@ -114,7 +133,8 @@ def figure(one: Mapping[str, Any], measure: str) -> str:
 
 def _tables(runs: Sequence[Run], evaluation: Mapping, rollouts: Mapping) -> list[Rows]:
     rates = len({run.learning_rate for run in runs}) > 1
-    rows = []
+    compared = memory_page.known(evaluation)
+    rows: list[list[Any]] = []
     for run, one in zip(runs, evaluation["runs"]):
         rows.append(
             [
@@ -122,23 +142,32 @@ def _tables(runs: Sequence[Run], evaluation: Mapping, rollouts: Mapping) -> list
                 one["structure"],
                 run.seed,
                 f"{run.learning_rate:g}" + (" ← chosen" if rates and one["selected"] else ""),
+                *["transformer"] * compared,
                 with_error(one["normalised_loss"], one["standard_error"]),
                 "no headroom" if one["skill"] is None else f"{one['skill']:.4f}",
+                *memory_page.cell(one),
                 f"{one['headroom']:.1%}",
                 _reached(one, "sequences_to_skill_0.9"),
                 _reached(one, "sequences_to_skill_0.99"),
                 one["best_step"] if one["fault_step"] is None else f"{one['best_step']} (fault at {one['fault_step']})",
             ]
         )
+        for name, excess, memory in memory_page.beside(one) if compared else ():
+            skill = memory_page.skill_of(excess, one)
+            told = [memory_page.loss_of(excess), "no headroom" if skill is None else f"{skill:.4f}", memory]
+            rows.append([*[""] * 4, name, *told, *[""] * 4])
     columns = [
-        *("λ", "structure", "seed", "learning rate", "normalised loss", "skill", "headroom"),
+        *("λ", "structure", "seed", "learning rate", *["predictor"] * compared, "normalised loss", "skill"),
+        *(*["memory"] * compared, "headroom"),
         *("sequences to 0.9", "to 0.99", "best step"),
     ]
     horizons = list(rollouts["runs"][0]["horizons"])
-    rolled = [
-        [run.label(runs)] + [f"{x['normalised_loss']:.5f}" for x in one["horizons"].values()]
-        for run, one in zip(runs, rollouts["runs"])
-    ]
+    rolled = []
+    for run, one in zip(runs, rollouts["runs"]):
+        rolled.append([run.label(runs)] + [f"{x['normalised_loss']:.5f}" for x in one["horizons"].values()])
+        if "ar_fitted" in one:
+            ahead = [memory_page.loss_of(one["ar_fitted"][h]) for h in horizons]
+            rolled.append([f"{run.label(runs)}: AR(k) {memory_page.FITTED}", *ahead])
     return [
         Rows(columns, rows, "Every run, one step (one patch) ahead"),
         Rows(
@@ -146,6 +175,7 @@ def _tables(runs: Sequence[Run], evaluation: Mapping, rollouts: Mapping) -> list
             rolled,
             "Every run, rolled out: squared error over the filter's own at that horizon",
         ),
+        *(memory_page.orders(runs, evaluation) if compared else ()),
     ]
 
 
@@ -155,8 +185,16 @@ def _reached(one: Mapping[str, Any], key: str) -> int | str:
     return "not reached" if one[key] is None else round(one[key])
 
 
-def _learning(training: Trained, shown: Sequence[int]) -> Picture:
-    series = training.curve_lines("normalised_loss", shown, lambda loss: 100 * (loss - 1))
+def _memory(runs: Sequence[Run], shown: Sequence[int], evaluation: Mapping) -> list[Section]:
+    if not memory_page.known(evaluation):
+        return []
+    return [Section("Memory", [Drawn("memory", memory_page.memories(runs, shown, evaluation))])]
+
+
+def _learning(training: Trained, shown: Sequence[int], evaluation: Mapping) -> Picture:
+    series: list[Series] = [*training.curve_lines("normalised_loss", shown, lambda loss: 100 * (loss - 1))]
+    if memory_page.known(evaluation):
+        series += memory_page.fitted_points(training.runs, shown, evaluation)
     return Chart(
         "Excess over the Kalman filter while learning",
         "training sequences",
@@ -169,26 +207,6 @@ def _learning(training: Trained, shown: Sequence[int]) -> Picture:
     )
 
 
-def _by_position(config: FiltersConfig, runs: Sequence[Run], shown: Sequence[int], evaluation: Mapping) -> Picture:
-    steps = np.arange(config.model.patch + 1, config.task.length + 1)
-    return Chart(
-        "Regret by position in the sequence",
-        "step t",
-        "error above the filter's at t (%)",
-        [
-            Line(
-                steps,
-                100 * np.array(evaluation["runs"][i]["regret_by_step"], float),
-                name=runs[i].label(runs),
-                shade=shade(i, shown),
-            )
-            for i in shown
-        ],
-        "How much of the filter's own error at step t the model adds to it.",
-        log_y=True,
-    )
-
-
 def _rollouts(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping) -> Picture:
     panels = []
     for i in shown[:MANY]:
@@ -197,6 +215,7 @@ def _rollouts(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping) -> P
         ceiling = 1 + np.array([one[key]["headroom"] for key in one])
         loss = np.array([one[key]["normalised_loss"] for key in one])
         error = np.array([one[key]["standard_error"] for key in one])
+        fed_back = np.array(list(rollouts["runs"][i].get("ar_fitted", {}).values()))
         # In shares of E‖y‖²: the filter's own error grows towards 1, the best constant's.
         panels.append(
             Chart(
@@ -206,6 +225,11 @@ def _rollouts(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping) -> P
                 [
                     Line(h, 1 / ceiling, name="Kalman filter", role="oracle"),
                     Points(h, loss / ceiling, error / ceiling, name="model", role="model", connect=True),
+                    *(
+                        [Line(h, (1 + fed_back) / ceiling, name="AR(k), fitted, fed back", colour=1, dash="dot")]
+                        if len(fed_back)
+                        else []
+                    ),
                     Line(h, np.ones(len(h)), name="best constant", role="baseline"),
                 ],
                 log_x=True,
@@ -220,7 +244,7 @@ def _rollouts(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping) -> P
 
 
 def _rollout_skill(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping) -> Picture:
-    series: list[Points] = []
+    series: list[Series] = []
     ticks: dict[float, str] = {}
     for i in shown:
         one = rollouts["runs"][i]["horizons"]
@@ -228,6 +252,11 @@ def _rollout_skill(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping)
         ticks = {float(k): str(k) for k in h}
         skills = [np.nan if one[key]["skill"] is None else one[key]["skill"] for key in one]
         series.append(Points(h, skills, name=runs[i].label(runs), shade=shade(i, shown), connect=True))
+        if fed_back := rollouts["runs"][i].get("ar_fitted"):
+            found = [memory_page.skill_of(fed_back[key], one[key]) for key in one]
+            gained = [np.nan if skill is None else skill for skill in found]
+            name = "AR(k), fitted, fed back" if i == shown[0] else ""
+            series.append(Line(h, gained, name=name, shade=shade(i, shown), dash="dot"))
     return Chart(
         "Rollout skill by horizon",
         "horizon (steps)",

@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from bestguess.family import Measured, Trained
 from bestguess.filters import page
+from bestguess.filters.baselines import BoundedMemory, bounded_memory, fitted_ar, rolled_out
 from bestguess.filters.config import FiltersConfig
 from bestguess.filters.evaluate import Rollouts, evaluate_rollouts
 from bestguess.filters.exact import constant_forecaster, exact_forecaster
@@ -54,6 +55,8 @@ class FilterEvaluation:
     """Of the rollouts."""
     floor_by_step: Float[np.ndarray, " S"]
     """E‖y_t − ŷ*_t‖² of each predicted step t = P+1..T (squared units of y)."""
+    bounded: BoundedMemory
+    """The best AR(k) of the same system."""
 
 
 class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
@@ -105,7 +108,9 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
             rolled = dataclasses.replace(config.rollout, rollouts=sequences or config.rollout.rollouts)
             rollouts = evaluate_rollouts(rolled, config.train.first_seed, predictor.forecaster, task, say)
         floor = np.asarray(task.floor_by_step[task.predicted], np.float64)
-        return FilterEvaluation(one_step, rollouts, time.perf_counter() - began, floor)
+        seconds = time.perf_counter() - began
+        bounded = bounded_memory(config.task, config.train.first_seed, config.model.patch)
+        return FilterEvaluation(one_step, rollouts, seconds, floor, bounded)
 
     def bounds(self, task: FilterTask, own: Float[np.ndarray, "n S"] | None) -> tuple[ArrayLike, ArrayLike]:
         """Return the filter's expected squared error and the best constant's, exactly."""
@@ -134,12 +139,36 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
             return {"horizons": {str(h): told(one) for h, one in zip(found.rollouts.horizons, found.rollouts.scores)}}
         assert found.one_step is not None
         by_step = found.one_step.by_position / found.floor_by_step
-        return {**told(found.one_step.score), "regret_by_step": by_step}
+        bounded = found.bounded
+        return {
+            **told(found.one_step.score),
+            "equivalent_memory": bounded.equivalent(found.one_step.score.loss.mean),
+            "ar": {str(k): bounded.invariant[k] for k in bounded.orders},
+            "ar_time_varying": {str(k): bounded.varying[k] for k in bounded.orders},
+            "regret_by_step": by_step,
+        }
+
+    def beside(self, training: Trained, i: int, part: str) -> dict[str, Any]:
+        """Return AR(k) fitted by least squares on the sequences of the run, up to the weights that are reported."""
+        config = training.runs[i].config
+        fitted = fitted_ar(config, max(1, int(training.learnt.best_step[i])))
+        if part == "rollouts":
+            return {"ar_fitted": {str(h): one for h, one in rolled_out(config, fitted, config.rollout).items()}}
+        bounded = bounded_memory(config.task, config.train.first_seed, config.model.patch)
+        return {
+            "ar_fitted": {
+                "sequences": fitted.sequences,
+                "excess": {str(k): one for k, one in fitted.excess.items()},
+                "selected": fitted.chosen,
+                "equivalent_memory": bounded.equivalent(1 + fitted.excess[fitted.chosen]),
+            }
+        }
 
     def record(self, found: FilterEvaluation) -> dict[str, Any]:  # type: ignore[override]
         """Return the score one step ahead, and by horizon where there are rollouts."""
         assert found.one_step is not None
         kept = _kept(found.one_step.score)
+        kept["equivalent_memory"] = found.bounded.equivalent(found.one_step.score.loss.mean)
         if found.rollouts is None:
             return kept
         return kept | {

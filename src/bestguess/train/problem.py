@@ -166,3 +166,10 @@ class Purpose(enum.IntEnum):
 def member_key(seed: Int[Array | np.ndarray, ""], purpose: Purpose | int) -> Key[Array, ""]:
     """Return the key of `seed` for one purpose; a task outside this package may number its own, from 64 on."""
     return jax.random.fold_in(jax.random.key(seed), int(purpose))
+
+
+def sequence_keys(
+    seed: Int[Array | np.ndarray, ""], purpose: Purpose | int, step: Int[Array, ""], count: int
+) -> Key[Array, " n"]:
+    """Return the keys of a step's sequences: a function of seed, purpose and step, and of nothing else."""
+    return jax.random.split(jax.random.fold_in(member_key(seed, purpose), step), count)

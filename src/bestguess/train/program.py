@@ -21,7 +21,7 @@ from bestguess.train.config import TrainConfig
 from bestguess.train.mesh import make_mesh, over_batch, over_runs
 from bestguess.train.optimizer import Optimizer, learning_rate
 from bestguess.train.packing import Packing
-from bestguess.train.problem import Member, Problem, Purpose, State, Turn, member_key
+from bestguess.train.problem import Member, Problem, Purpose, State, Turn, sequence_keys
 from bestguess.train.step import Taken, loss_of, start, step
 from bestguess.train.validation import judge
 
@@ -256,12 +256,8 @@ class Program:
 
 
 def _keys(members: Member, purpose: Purpose, t: Int[Array, ""], count: int) -> Key[Array, "run n"]:
-    """The keys of every run's sequences: a function of seed, purpose and step, and of nothing else."""
-
-    def of_run(seed):
-        return jax.random.split(jax.random.fold_in(member_key(seed, purpose), t), count)
-
-    return jax.vmap(of_run)(members.seed)
+    """The keys of every run's sequences of a step."""
+    return jax.vmap(lambda seed: sequence_keys(seed, purpose, t, count))(members.seed)
 
 
 def _compiler_options(problem: Problem) -> dict[str, str | bool]:

@@ -143,7 +143,10 @@ def evaluate_training(
         ]
     results, about = {}, about_runs(training)
     for part in parts:
-        entries = [said | training.works.figures(one, part) for said, one in zip(about, found)]
+        entries = [
+            said | training.works.figures(one, part) | training.works.beside(training, i, part)
+            for i, (said, one) in enumerate(zip(about, found))
+        ]
         whole: dict[str, Any] = {"runs": entries, "self_test": missed}
         if part == training.works.parts[0]:
             if training.family.levels:

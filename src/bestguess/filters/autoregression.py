@@ -1,0 +1,162 @@
+"""The best linear predictors of the last k steps, AR(k), and their distance to the Kalman filter. float64, no JAX.
+
+Letters as in `kalman`. With patches of P steps, a predictor sees the k steps before the patch; with P = 1 they are
+y_{t−k} … y_{t−1}. Three kinds:
+
+* **time-varying**: E[y_t | the last k steps], whose coefficients may differ at every t. No predictor that sees k steps
+  is better, and with k = T − P it is the Kalman filter: the scale on which `equivalent_memory` places a model;
+* **time-invariant**: one set of coefficients for all t, steps before the first counted as 0. The process starts at
+  x_0 = 0 and is not stationary in its first steps, so the excess of AR(k) does not fall to 0 as k grows;
+* **fitted**: time-invariant, by least squares on sequences that were drawn.
+
+All are exact: expectations over the process, no test sequences. "Excess" is the regret divided by the filter's error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from bestguess.filters import kalman
+
+ORDERS = (1, 2, 4, 8, 16, 32, 64)
+"""The orders k that tables list."""
+LONGEST, WIDEST = 128, 512
+"""Largest order that is looked at, and largest number of values k·m in it: the work grows with both."""
+
+
+def longest_memory(T: int, m: int, patch: int) -> int:
+    """Return the largest order that is looked at for sequences of T steps of m dimensions; 1 at least."""
+    return max(1, min(LONGEST, WIDEST // m, T - patch))
+
+
+def bounded_regret(L: Float[np.ndarray, "Tm Tm"], m: int, patch: int, orders: int) -> Float[np.ndarray, "k S"]:
+    """Return E‖ŷ_t − ŷ*_t‖² of the time-varying AR(k), k = 0 … `orders`, at the steps t = P+1 … T (squared unit of y).
+
+    The residuals of y_t on the k steps before it, forwards, and of y_{t−k} on the k steps after it, backwards, are
+    kept as coefficients of the innovations z of y = L z, and each order follows from the last one (the lattice of
+    Levinson and Durbin, for a process that is not stationary):
+
+        f_{t,k+1} = f_{t,k} − Cov(f_{t,k}, b_{t−1,k}) Cov(b_{t−1,k})⁻¹ b_{t−1,k}
+        b_{t,k+1} = b_{t−1,k} − Cov(b_{t−1,k}, f_{t,k}) Cov(f_{t,k})⁻¹ f_{t,k}
+
+    The regret is what a residual holds of innovations before its patch: a sum of squares, in which nothing cancels.
+    Raises ValueError where L does not hold patches of `patch` steps. Brockwell & Davis, "Time Series" (1991), §5.2.
+    """
+    size = L.shape[0]
+    starts = np.arange(patch, kalman.patch_floors(L, m, patch).shape[0], patch)
+    forward = L.reshape(-1, m, size).copy()
+    backward = forward.copy()
+    target = L.reshape(-1, patch * m, size)[1:].copy()
+    before = np.arange(size)[None] < m * starts[:, None]
+    found = []
+    for order in range(orders + 1):
+        past = np.where(before[:, None], target, 0.0)
+        found.append((past**2).sum(2).reshape(-1, patch, m).sum(2).reshape(-1))
+        if order == orders:
+            break
+        # b[t] is 0 where the sequence holds no y_{t−k}: it then adds nothing to what is known.
+        inverse = np.linalg.inv(_gram(backward) + np.eye(m) * (np.arange(len(backward)) < order)[:, None, None])
+        seen = backward[starts - 1]
+        target -= (target @ seen.transpose(0, 2, 1)) @ inverse[starts - 1] @ seen
+        earlier, now = backward[:-1], forward[1:]
+        shared = now @ earlier.transpose(0, 2, 1)
+        stepped = earlier - shared.transpose(0, 2, 1) @ np.linalg.inv(_gram(now)) @ now
+        forward = np.concatenate([forward[:1], now - shared @ inverse[:-1] @ earlier])
+        backward = np.concatenate([np.zeros_like(backward[:1]), stepped])
+    return np.stack(found)
+
+
+def equivalent_memory(excess: float, by_order: Float[np.ndarray, " k"]) -> float | None:
+    """Return the k whose time-varying AR(k) has this excess, between two orders by the excess' logarithm.
+
+    by_order: the excess of k = 0, 1, …, the first the best constant's. 0 for a model that is worse than that; None for
+    one that is better than the last order.
+    """
+    if np.isnan(excess):
+        return float("nan")
+    if excess >= by_order[0]:
+        return 0.0
+    if excess < by_order[-1]:
+        return None
+    above = int(np.flatnonzero(by_order >= excess)[-1])
+    if by_order[above] == excess:
+        return float(above)
+    high, low = np.log(by_order[above]), np.log(max(by_order[above + 1], np.finfo(float).tiny))
+    return float(above + (high - np.log(excess)) / (high - low))
+
+
+# ------------------------------------------------------------------------------- one set of coefficients for all t
+
+
+def window_moments(moments: Float[np.ndarray, "Tm Tm"], m: int, patch: int, order: int) -> Float[np.ndarray, "w w"]:
+    """Return Σ over the patches after the first of the second moments of a patch and the `order` steps before it.
+
+    moments: E[y yᵀ] of the stacked sequence, or a sum of y yᵀ over sequences. w = (order + P)·m: the steps before the
+    patch, the latest first, then the patch; steps before the sequence are 0.
+    """
+    total = np.zeros(((order + patch) * m,) * 2)
+    for start in range(patch * m, len(moments), patch * m):
+        first = max(0, start - order * m)
+        hidden = order * m - (start - first)
+        total[hidden:, hidden:] += moments[first : start + patch * m, first : start + patch * m]
+    latest_first = np.concatenate(
+        [np.arange(order * m).reshape(order, m)[::-1].reshape(-1), np.arange(order * m, len(total))]
+    )
+    return total[np.ix_(latest_first, latest_first)]
+
+
+def coefficients(windows: Float[np.ndarray, "w w"], m: int, patch: int, order: int) -> Float[np.ndarray, "p k"]:
+    """Return the least squares coefficients W (P·m, order·m) of the patch on the steps before it, the latest first."""
+    seen, ahead = order * m, len(windows) - patch * m
+    # Fewer sequences than coefficients: of all that fit them, the smallest coefficients.
+    return np.linalg.lstsq(windows[:seen, :seen], windows[:seen, ahead:], rcond=None)[0].T
+
+
+def squared_error(windows: Float[np.ndarray, "w w"], W: Float[np.ndarray, "p k"]) -> float:
+    """Return Σ ‖y_t − ŷ_t‖² of such coefficients over what the moments are summed over (squared unit of y)."""
+    seen, ahead = W.shape[1], len(windows) - W.shape[0]
+    cross = windows[ahead:, :seen]
+    return float(np.trace(windows[ahead:, ahead:]) - 2 * np.sum(W * cross) + np.sum((W @ windows[:seen, :seen]) * W))
+
+
+def invariant_excess(windows: Float[np.ndarray, "w w"], floor: float, m: int, patch: int) -> Float[np.ndarray, " k"]:
+    """Return the excess of the best time-invariant AR(k) for k = 0 … as far as the exact process' windows reach.
+
+    floor: the filter's error summed over the same steps. The columns of one Cholesky factor are what each step further
+    back explains.
+    """
+    ahead = len(windows) - patch * m
+    explained = np.linalg.cholesky(windows)[ahead:, :ahead] ** 2
+    gained = np.cumsum(explained.sum(0).reshape(-1, m).sum(1))
+    # Past float64's digits the excess of a long memory is rounding.
+    return np.maximum(np.trace(windows[ahead:, ahead:]) - np.append(0, gained), floor) / floor - 1
+
+
+def rollout_excess(
+    L: Float[np.ndarray, "Tm Tm"],
+    W: Float[np.ndarray, "p k"],
+    m: int,
+    context: int,
+    horizons: Sequence[int],
+) -> Float[np.ndarray, " h"]:
+    """Return the excess of time-invariant coefficients at each horizon after `context` steps, predictions fed back.
+
+    In units of the filter's own h-step error. Exact: predictions are linear in the innovations z of y = L z.
+    """
+    seen, reach = context * m, W.shape[1]
+    # What is known at first, as coefficients of z_1 … z_context, after as many zeros as the coefficients may ask for.
+    known = np.concatenate([np.zeros((reach, seen)), L[:seen, :seen]])
+    while len(known) < reach + seen + max(horizons) * m:
+        latest_first = known[len(known) - reach :].reshape(-1, m, seen)[::-1].reshape(reach, seen)
+        known = np.concatenate([known, W @ latest_first])
+    ahead = known[reach:].reshape(-1, m, seen)
+    at = context - 1 + np.asarray(horizons)
+    off = ((ahead[at] - L[:, :seen].reshape(-1, m, seen)[at]) ** 2).sum((1, 2))
+    return off / kalman.horizon_floors(L, m, context, horizons)
+
+
+def _gram(rows: Float[np.ndarray, "T m n"]) -> Float[np.ndarray, "T m m"]:
+    return rows @ rows.transpose(0, 2, 1)
