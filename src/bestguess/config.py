@@ -324,6 +324,8 @@ def _value(hint: Any, value: Any, where: str, complete: bool = False) -> Any:
             return float(value)
         except (TypeError, ValueError):
             raise UserError(f"{where}: {value!r} is not a number") from None
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # JSON, and W&B's rounded distributions, do not tell 64.0 from 64
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise UserError(f"{where}: {value!r} is not {'an' if hint is int else 'a'} {hint.__name__}")
     return value

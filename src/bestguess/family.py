@@ -57,6 +57,9 @@ class Family:
     """What results call a run's best validation score."""
     levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Validation figures, and the levels whose first reaching is counted in training sequences."""
+    figures: tuple[str, ...] = ()
+    """The other figures of a run's record, by dotted name, * for what the config names: a bayes sweep may optimise
+    them."""
     bases: str | None = None
     """`module:name` of the configs that flags such as --preset start from, by the tuple of these flags' values."""
     choosers: Mapping[str, str] = field(default_factory=dict)

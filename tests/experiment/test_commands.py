@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import math
+import typing
 
 import pytest
 
 from bestguess.cli import main
-from bestguess.experiment.config import shipped
+from bestguess.experiment.config import ExperimentFlags, experiments
+from bestguess.family import families
 from bestguess.report import matplotlib_renderer
 from bestguess.report.charts import describe
+from bestguess.sweep.shipped import shipped
 from tests.experiment.planted import ROOT, integer_figures, planted
 
 LAWS = {
@@ -184,6 +187,19 @@ def test_more_seeds_take_over_the_runs_of_fewer(tmp_path, capsys):
     code, out, err = run(capsys, "eigenvalue", *seeds, "--reuse", ledger.id, "--no-train", "--json")
     assert (code, json.loads(out)["done"], json.loads(out)["planned"]) == (1, 84, 126)
     assert f"84 runs are taken over from {ledger.id}" in err
+
+
+def test_all_experiments_are_offered_and_no_search(tmp_path, capsys):
+    declared = {name for family in families() for name in family.declared_experiments()}
+    assert set(experiments()) == declared & set(shipped())
+    hints = typing.get_type_hints(ExperimentFlags, include_extras=True)["experiment"]
+    for name in experiments():
+        assert name in str(hints)
+    with pytest.raises(SystemExit) as stop:
+        main(["experiment", "integer_tuning"])
+    assert stop.value.code == 2
+    assert "train it with `bestguess sweep integer_tuning`" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_experiments_are_shipped():

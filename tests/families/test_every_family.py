@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import fnmatch
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +21,8 @@ from bestguess.cli import commands, main
 from bestguess.command import Failure, UserError, make_console
 from bestguess.family import Family, families
 from bestguess.report.trackers import Trackers
+from bestguess.sweep.bayes import figures_of_runs
+from bestguess.sweep.spec import flatten
 from bestguess.sweep.train import figures_of
 from bestguess.task import Gaussian
 from bestguess.workflow import commands as workflow
@@ -272,8 +275,11 @@ def test_a_sweep_scores_as_evaluate_does(family, trained, tmp_path, capsys, monk
         found = training.evaluator(i)(training.predictor(i))
         assert record["metrics"][family.reported] == pytest.approx(family.works.reported(found), rel=1e-5)
         again = figures_of(training, i, training.curves()[i])
-        assert set(record["metrics"]) == {"validation_loss", "best_step", *again}
+        assert set(record["metrics"]) == {"validation_loss", "best_step", "stopped_step", *again}
         assert again[family.reported] == pytest.approx(family.works.reported(found), rel=1e-5)
+    # A bayes sweep knows the names of all figures before it trains anything.
+    named = {key for key, value in flatten(records[0]["metrics"]).items() if isinstance(value, int | float)}
+    assert [one for one in named if not any(fnmatch.fnmatchcase(one, of) for of in figures_of_runs(family))] == []
 
 
 @breakages

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bestguess.command import UserError
-from bestguess.sweep.agent import parse
+from bestguess.sweep.agent import _left_out, parse
 from bestguess.sweep.spec import read_spec
 from tests.sweep.conftest import ROOT
 
@@ -104,7 +104,35 @@ def test_every_form_of_arguments_is_read():
         assert found | {"e": list(found["e"])} == wanted, name
 
 
-@pytest.mark.parametrize("words", [["--a"], ["a"], ["--a=1", "b"]])
+def test_arguments_of_wandbs_other_macros_are_read(tmp_path, monkeypatch):
+    """`${args_no_boolean_flags}`, `${args_json}` and `${args_json_file}`, each as W&B's own function writes it."""
+    utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
+    wanted = {"a.b": 1e-3, "c": True, "bias": False, "d": None, "e": [1, 2], "f": "word", "last": True}
+    made = utils.create_sweep_command_args({"args": {key: {"value": value} for key, value in wanted.items()}})
+    assert parse(made["args_json"]) == wanted
+    file = tmp_path / "config-1.json"
+    file.write_text(made["args_json"][0])
+    assert parse([str(file)]) == wanted
+    words = made["args_no_boolean_flags"]
+    assert "--c" in words
+    assert not any("bias" in word.split("=")[0] for word in words)
+    found = parse(words)
+    assert found == {key: value for key, value in wanted.items() if key != "bias"}
+    # What is false is left out of the arguments, and stands in the file that the agent names.
+    (tmp_path / "config.yaml").write_text("wandb_version: 1\nbias: {value: false}\nc: {value: true}\n")
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(tmp_path / "config.yaml"))
+    assert _left_out(found) == {"bias": False}
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(tmp_path / "none.yaml"))
+    assert _left_out(found) == {}
+
+
+@pytest.mark.parametrize("words", [["{"], ["[1]"], ["{1}"]])
+def test_json_that_is_none_is_told(words):
+    with pytest.raises(UserError):
+        parse(words)
+
+
+@pytest.mark.parametrize("words", [["a"], ["--a=1", "b"]])
 def test_an_argument_that_is_none_is_told(words):
     with pytest.raises(UserError, match="expected --KEY=VALUE"):
         parse(words)

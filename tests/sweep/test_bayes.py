@@ -61,9 +61,27 @@ def test_proposals_are_a_function_of_seed_and_figures():
     assert suggest(one, told, 3, seed=1) != suggest(one, told, 3, seed=2)
 
 
-def test_a_range_without_bounds_is_refused():
-    with pytest.raises(UserError, match=r"parameters.x: method bayes needs bounds, and normal has none"):
-        suggest(spec("{x: {distribution: normal}}"), [], 1, seed=0)
+def test_proposals_follow_the_distribution_that_was_asked_for():
+    """Eight proposals at random, before the sampler has learnt anything: weighted, quantised, without bounds."""
+    one = spec(
+        "{w: {values: [0, 1], probabilities: [0.02, 0.98]}, n: {distribution: q_normal, mu: 100, sigma: 3},"
+        " q: {distribution: q_uniform, min: 100, max: 500}, d: {distribution: q_log_uniform_values, min: 16, max: 512},"
+        " x: {min: 0.0, max: 1.0}}"
+    )
+    found = [config for seed in range(20) for config in suggest(one, [], 8, seed=seed)]
+    assert len(found) == 160
+    assert sum(config["w"] for config in found) > 140
+    assert all(type(config[key]) is int for config in found for key in ("n", "q", "d"))
+    assert 97 < sum(config["n"] for config in found) / 160 < 103
+    # They can all be told: what is rounded out of its bounds as well.
+    assert len(suggest(one, [(config, 1.0) for config in found], 4, seed=0)) == 4
+
+
+def test_no_run_is_proposed_twice():
+    one = spec("{a: {values: [1, 2]}, b: {min: 1, max: 3}}")
+    told: list = [(config, 1.0) for config in suggest(one, [], 4, seed=0)]
+    told += [(config, 2.0) for config in suggest(one, told, 4, seed=1)]
+    assert len(told) == len({str(config) for config, _ in told}) == 6
 
 
 def test_without_optuna_the_mend_is_told(monkeypatch):
@@ -86,9 +104,34 @@ def test_a_bayes_sweep_runs_to_its_cap_in_rounds(tmp_path, marks):
     assert not propose(ledger)
 
 
-def test_a_figure_that_there_is_not_is_told(tmp_path, marks):
+def test_a_figure_that_there_is_not_is_told_before_anything_is_trained(tmp_path, marks):
     path = toy_yaml(
         tmp_path, method="bayes", run_cap=3, metric={"name": "los"}, train__learning_rate={"min": 0.01, "max": 0.1}
     )
-    with pytest.raises(UserError, match=r"metric.name: no figure 'los' in .*known: validation_loss"):
+    with pytest.raises(UserError, match=r"metric.name: a run of toy has no figure 'los'; did you mean loss\?"):
         sweep(flags(path, ensemble=1), Console(quiet=True))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_figure_that_a_run_does_not_reach_counts_as_the_worst(tmp_path, marks):
+    path = toy_yaml(
+        tmp_path, method="bayes", run_cap=3, metric={"name": "sequences_to_score_1e+06"},
+        train__learning_rate={"min": 0.01, "max": 0.1},
+    )  # fmt: skip
+    result = sweep(flags(path, ensemble=1), Console(quiet=True))
+    assert result["done"] == 3
+    one = spec("{x: {min: 0.0, max: 1.0}}")
+    # With enough known, proposals keep away from where runs did not get there.
+    told = [({"x": i / 40}, float(i) if i < 20 else math.inf) for i in range(40)]
+    assert all(config["x"] < 0.5 for seed in range(4) for config in suggest(one, told, 2, seed=seed))
+
+
+def test_a_random_sweep_without_a_cap_runs_as_many_as_are_asked_for(tmp_path, marks):
+    path = toy_yaml(tmp_path, method="random", train__learning_rate={"min": 0.01, "max": 0.1}, train__first_seed=[0, 1])
+    with pytest.raises(UserError, match="or with --runs"):
+        sweep(flags(path, plan=True), Console(quiet=True))
+    made = sweep(flags(path, plan=True, runs=3), Console(quiet=True))
+    assert made["planned"] == 3
+    path = toy_yaml(tmp_path, "few.yaml", method="bayes", metric={"name": "loss"}, train__first_seed=[0, 1])
+    few = sweep(flags(path, runs=3), Console(quiet=True))
+    assert (few["planned"], few["done"]) == (2, 2)

@@ -157,6 +157,21 @@ def test_validation_selects_and_test_reports():
     assert (second["config"], second["learning_rate"], second["edge"]) == ({"width": 2}, 0.1, True)
 
 
+def test_a_run_that_was_trained_twice_is_one_seed():
+    once = [record(1, 0, 0.1, 5.0, 1.0), record(1, 1, 0.1, 5.0, 3.0)]
+    twice = [*once, once[0], record(1, 0, 0.2, 4.0, 9.0), record(1, 0, 0.2, 4.0, 9.0), record(1, 0, 0.2, 4.0, 9.0)]
+    [found] = best_of_cells(twice, "loss")
+    # Three records of one seed are no three seeds: this rate does not win by them.
+    assert (found["learning_rate"], found["loss"], found["seeds"]) == (0.1, 2.0, 2)
+    assert found["standard_error_over_seeds"] == pytest.approx(1.0)
+
+
+def test_a_shipped_sweep_is_known_by_its_name(tmp_path, marks, capsys):
+    code, out, _ = run(capsys, "sweep", "eigenvalue", "--plan", "--json", "--folder", tmp_path)
+    by_path = run(capsys, "sweep", ROOT / "experiments" / "eigenvalue.yaml", "--plan", "--json", "--folder", tmp_path)
+    assert (code, json.loads(out)) == (0, json.loads(by_path[1]))
+
+
 SEARCHES = {"integer_heads", "integer_tuning", "text_raw_tuning"}
 """Sweeps that look for a default and test no hypothesis."""
 

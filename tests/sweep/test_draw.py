@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bestguess.command import UserError
-from bestguess.sweep.draw import draw, grid
+from bestguess.sweep.draw import combinations, draw, grid
 from bestguess.sweep.spec import parse_spec
 
 
@@ -24,7 +24,7 @@ def test_a_grid_is_the_product_the_last_key_fastest():
         {"a": 1, "c": 3}, {"a": 1, "c": 4}, {"a": 1, "c": 5}, {"a": 2, "c": 3},
     ]  # fmt: skip
     stepped = grid(spec("{a: {distribution: q_uniform, min: 0, max: 1, q: 0.25}}", "grid", None))
-    assert [one["a"] for one in stepped] == [0, 0.25, 0.5, 0.75, 1]
+    assert [one["a"] for one in stepped] == [0, 0.25, 0.5, 0.75]
 
 
 def test_a_grid_over_a_range_without_steps_is_refused():
@@ -76,3 +76,22 @@ def test_draws_are_a_function_of_seed_number_and_key():
     assert draw(spec(ALL), 3, seed=2) != few
     alone = draw(spec("{uniform: {min: 1.0, max: 3.0}}"), 3, seed=1)
     assert [one["uniform"] for one in alone] == [one["uniform"] for one in few]
+
+
+def test_no_run_is_drawn_twice():
+    few = spec("{a: {values: [1, 2]}, b: {values: [x, y], probabilities: [0.001, 0.999]}, c: {value: 3}}")
+    assert len({str(one) for one in draw(few, 3, seed=0)}) == 3
+    assert [len(draw(few, 99, seed=seed)) for seed in range(5)] == [4] * 5  # x, too, which one in a thousand has
+    assert draw(few, 99, seed=1)[:2] == draw(few, 2, seed=1)
+    assert combinations(few) == 4
+    assert combinations(spec("{a: {min: 1, max: 5}, b: {distribution: q_uniform, min: 0, max: 1, q: 0.5}}")) == 15
+    assert combinations(spec("{a: {min: 0.5, max: 5}, b: {values: [1, 2]}}")) is None
+
+
+def test_a_grid_without_end_is_refused_before_it_is_made():
+    endless = "{a: {min: 0, max: 1000000000}, b: {min: 0, max: 1000000000}}"
+    with pytest.raises(UserError, match=r"parameters.a: the grid has more than 1,000,000 runs"):
+        grid(spec(endless, "grid", None))
+    with pytest.raises(UserError, match=r"parameters.a: the grid has 1,002,001 runs"):
+        grid(spec("{a: {min: 0, max: 1000}, b: {min: 0, max: 1000}}", "grid", None))
+    assert grid(spec(endless, "grid", 2)) == [{"a": 0, "b": 0}, {"a": 0, "b": 1}]

@@ -128,3 +128,19 @@ def test_no_shared_room_imports_a_family():
     for path in (ROOT / "src/bestguess/sweep").glob("*.py"):
         lines = path.read_text().splitlines()
         assert not [line for line in lines if "import" in line and "bestguess.filters" in line], path
+
+
+def test_equal_runs_are_planned_once():
+    one = spec(
+        "train.learning_rate: {values: [1e-3, 3e-3]}, train.first_seed: {values: [0, 1]}", "method: random\nrun_cap: 9"
+    )
+    runs = plan(one, ensemble=16).runs
+    assert len({(run.config["train.learning_rate"], run.config["train.first_seed"]) for run in runs}) == len(runs) == 4
+    assert lacks(one, plan(one, ensemble=16)) == []
+
+
+def test_whole_numbers_may_be_written_as_fractions():
+    _, config = config_of({"family": "tests.sweep.toy_family", "train.steps": 20.0, "width": 2.0})
+    assert (config.train.steps, type(config.width)) == (20, int)
+    with pytest.raises(UserError, match=r"train.steps: 20.5 is not an int"):
+        config_of({"family": "tests.sweep.toy_family", "train.steps": 20.5})

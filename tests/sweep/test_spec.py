@@ -72,6 +72,31 @@ def test_name_cap_metric_and_what_is_not_done_here():
     found = spec(text + "parameters: {a: {min: 0, max: 3}}")
     assert (found.name, found.run_cap, found.metric) == ("my-sweep", 7, {"name": "m", "goal": "minimize"})
     assert "early_terminate" in found.notes[0]
+    text = text.replace("{name: m}", "{name: m, target: 1.01, impute: best, impute_while_running: latest}")
+    told = spec(text + "parameters: {a: {min: 0, max: 3}}")
+    assert told.metric == found.metric
+    assert [note.split(":")[0] for note in told.notes[1:]] == [
+        "metric.target", "metric.impute", "metric.impute_while_running",
+    ]  # fmt: skip
+    text = text.replace("impute: best", "impute: worst").replace("running: latest", "running: false")
+    assert len(spec(text + "parameters: {a: {min: 0, max: 3}}").notes) == 2
+
+
+def test_logarithms_that_look_like_values_are_noted():
+    text = "method: random\nrun_cap: 2\nparameters: {a: {distribution: log_uniform, min: 0.0001, max: 0.1}}"
+    assert "draws from 1 to 1.105; for values from 0.0001 to 0.1 write log_uniform_values" in spec(text).notes[0]
+    assert spec(text.replace("0.0001", "-7").replace("0.1", "-3")).notes == ()
+
+
+def test_runs_take_the_place_of_run_cap():
+    text = "method: random\nparameters: {a: {min: 0.0, max: 1.0}}"
+    with pytest.raises(UserError, match="say how many runs it has, there or with --runs"):
+        spec(text)
+    assert parse_spec(text, "n", "f", runs=7).run_cap == 7
+    assert parse_spec("run_cap: 3\n" + text, "n", "f", runs=7).run_cap == 7
+
+
+def test_a_sweep_without_a_name_has_its_files():
     assert spec("method: grid\nparameters: {a: {value: 1}}").name == "name"
 
 
@@ -105,7 +130,16 @@ GRID = "method: grid\nparameters: "
         (GRID + "{a: {distribution: int_uniform, min: 0.5, max: 3}}", "a.min: 0.5 is not a whole number"),
         (GRID + "{a: {distribution: log_uniform_values, min: 0, max: 3}}", "a.min: 0 must be positive"),
         (GRID + "{a: {distribution: unifrom, min: 0, max: 3}}", "no distribution 'unifrom'; did you mean uniform?"),
-        (GRID + "{a: {distribution: beta}}", "the distribution beta is W&B's, but not known here"),
+        (GRID + "{a: {distribution: log_uniform, min: 1e-4, max: 1000}}", "for values from 0.0001 to 1000 write log_u"),
+        (
+            "method: grid\nmetric: {name: a, gaol: minimize}\nparameters: {a: {value: 1}}",
+            "gaol: no key of a metric; did",
+        ),
+        (
+            "method: bayes\nrun_cap: 2\nmetric: {name: m}\nparameters: {a: {value: 1}}",
+            "a bayes sweep searches, and every",
+        ),
+        ("method: random\nrun_cap: 10000000000000000000\nparameters: {a: {value: 1}}", "or more than 1,000,000"),
         (GRID + "{a: {values: [1, 2], probabilities: [0.5, 0.6]}}", "a.probabilities: expected one for each value"),
         (GRID + "{a: {values: [1, 2], probabilities: [1]}}", "a.probabilities: expected one for each value"),
         (GRID + "{a: {parameters: {b: {value: 1}}, value: 2}}", "with parameters inside it"),

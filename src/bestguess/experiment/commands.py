@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bestguess.command import Failure, UserError, labelled, nearest
-from bestguess.experiment.config import ExperimentFlags, find, shipped, unknown
+from bestguess.experiment.config import ExperimentFlags, experiments, unknown
 from bestguess.report.progress import results_table
 from bestguess.sweep.commands import adopt, open_ledger, sweep
 from bestguess.sweep.config import SweepFlags
 from bestguess.sweep.keys import family_of
 from bestguess.sweep.ledger import Ledger, require_complete
 from bestguess.sweep.plan import UNTUNED, config_of
+from bestguess.sweep.shipped import find, shipped
 from bestguess.sweep.spec import read_spec
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
 
 
 def _sweep_flags(flags: ExperimentFlags) -> SweepFlags:
+    if flags.experiment in shipped() and flags.experiment not in experiments():
+        raise UserError(
+            f"{flags.experiment}: a search without hypotheses, no experiment; train it with `bestguess sweep "
+            f"{flags.experiment}`"
+        )
     path = find(flags.experiment)
     changes = flags.set_
     if path is None:

@@ -8,13 +8,21 @@ from typing import Annotated, Literal
 
 import tyro
 
-import bestguess
+from bestguess import files
 from bestguess.command import UserError, nearest
 from bestguess.sweep.ledger import ROOT
+from bestguess.sweep.shipped import shipped
 
-_PACKAGE = Path(bestguess.__file__).parent
-SHIPPED = (_PACKAGE / "experiments", _PACKAGE.parents[1] / "experiments")
-"""Where the YAML of the shipped experiments lies: in the installed package, or in the checkout around it."""
+SEARCH = "A search, not an experiment"
+"""Stands in the head of a shipped sweep that looks for a default and tests no hypothesis."""
+
+
+def experiments() -> dict[str, Path]:
+    """Return the YAML of each shipped experiment by name; a mere search is none."""
+    return {name: path for name, path in shipped().items() if SEARCH not in files.read_text(path)}
+
+
+_WHICH = f"Bundled experiment ({', '.join(experiments())}), or a sweep YAML, ID or folder."
 
 
 @dataclass(frozen=True)
@@ -25,8 +33,7 @@ class ExperimentFlags:
     in the header of the YAML.
     """
 
-    experiment: tyro.conf.Positional[str]
-    """Bundled experiment, such as eigenvalue, integer_design or rolls_power; or a sweep YAML, ID or folder."""
+    experiment: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=_WHICH)]
     preset: Literal["default", "small"] = "default"
     """Size: as in the YAML, or a small version that runs in minutes on a laptop CPU."""
     set_: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
@@ -50,19 +57,7 @@ add seeds with --set."""
     """Folder of the ledgers."""
 
 
-def shipped() -> dict[str, Path]:
-    """Return the YAML of each shipped experiment by its name."""
-    return {path.stem: path for place in reversed(SHIPPED) for path in sorted(place.glob("*.yaml"))}
-
-
-def find(name: str) -> Path | None:
-    """Return the YAML that `name` means, a file or a shipped experiment; None where it can only be a sweep's ID."""
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
-    return shipped().get(name)
-
-
 def unknown(name: str) -> UserError:
     """Return the error of a name that is neither an experiment nor a sweep."""
-    known = shipped()
+    known = experiments()
     return UserError(f"{name}: no experiment of this name{nearest(name, known)} (shipped: {', '.join(known)})")

@@ -21,6 +21,7 @@ FAMILY = Family(
     reported="normalised_loss",
     progress="normalised_loss",
     levels={"skill": (0.9, 0.99)},
+    figures=("skill", "standard_error", "headroom", "rollout.*"),
     bases="bestguess.filters.config:PRESETS",
     choosers={"preset": "Defaults of the other flags: the full size (docs/decisions.md), or a size for a laptop CPU."},
     evaluate_flags=_FLAGS + "EvaluateFlags",

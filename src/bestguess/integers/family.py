@@ -21,6 +21,10 @@ FAMILY = Family(
     reported="regret",
     progress="accuracy",
     validation="validation_score",
+    figures=(
+        *("accuracy", "relative_accuracy", "distance", "loss", "floor", "ceiling"),
+        *("mean.*", "by_position.*", "seen.*", "validation.*"),
+    ),
     bases="bestguess.integers.config:BASES",
     choosers={
         "preset": "Size of the task and of the model: all phases, or phase 1 only for a laptop CPU.",

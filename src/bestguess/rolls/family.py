@@ -21,6 +21,13 @@ FAMILY = Family(
     reported="bits_per_value",
     progress="bits_per_value",
     validation="validation_bits",
+    figures=(
+        *("regret", "skill", "standard_error", "values", "perplexity", "top1", "top3", "top5", "bits_per_token"),
+        *("floor_bits", "ceiling_bits", "ceiling_top1", "ceiling_top3", "ceiling_top5", "marginal_bits"),
+        *("training_bits", "gap_bits", "first_pass_bits", "first_pass_marginal_bits"),
+        *("first_pass_log10_e", "first_pass_log10_e_largest", "test_log10_e", "test_log10_e_end", "log10_m"),
+        *("above_ceiling_log10_e", "alarm", "loss_spike", "diverged"),
+    ),
     bases="bestguess.rolls.config:BASES",
     choosers={"preset": "Size of the model and of the training; with a file, large: 27 million parameters."},
     changed="bestguess.config:changed",

@@ -1,7 +1,8 @@
 """One run of a sweep, as a `wandb agent` starts it: python -m bestguess.sweep.agent --task.lambda=0.9 …
 
-Takes every form in which an agent passes arguments: --key=value, --key value, key=value, and nested
-parameters as one mapping, --task="{'lambda': 0.9}". Prints the run's figures as one JSON object.
+Takes every form in which an agent passes arguments: --key=value, --key value, key=value, --key alone for what is true
+and nothing for what is false, one JSON object or a file of it, and nested parameters as one mapping,
+--task="{'lambda': 0.9}". Prints the run's figures as one JSON object.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bestguess.command import Failure, UserError, make_console
-from bestguess.files import lock, plain, within
+from bestguess.files import lock, parse_json, plain, read_text, read_yaml, within
 from bestguess.sweep.plan import config_of
-from bestguess.sweep.spec import flatten, read_value
+from bestguess.sweep.spec import flatten, numbers_of, read_value
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(argv: list[str]) -> dict[str, Any]:
     """Train and score one run; return its config, figures and folder. Under an agent its metrics go to W&B."""
     values = parse(argv)
+    values |= _left_out(values)
     family, config = config_of(values)
     from bestguess.sweep.train import train_runs
     from bestguess.train.folder import new_folder
@@ -56,14 +58,41 @@ def parse(argv: list[str]) -> dict[str, Any]:
     rest = list(argv)
     while rest:
         word = rest.pop(0)
+        if word.startswith("{"):  # ${args_json}
+            values |= _of_json(word, "the arguments")
+            continue
+        if word.endswith(".json") and "=" not in word:  # ${args_json_file}
+            values |= _of_json(read_text(Path(word)), word)
+            continue
         key, equals, text = word.lstrip("-").lstrip("+").partition("=")
         if not equals:
-            if not word.startswith("--") or not rest:
+            if not word.startswith("--"):
                 raise UserError(f"{word}: expected --KEY=VALUE, such as --task.lambda=0.9")
-            text = rest.pop(0)
+            text = rest.pop(0) if rest and not rest[0].startswith("--") else "True"  # ${args_no_boolean_flags}
         value = _value(text)
         values |= flatten(value, f"{key}.") if isinstance(value, dict) else {key: value}
     return values
+
+
+def _of_json(text: str, where: str) -> dict[str, Any]:
+    found = parse_json(text, where)
+    if not isinstance(found, dict):
+        raise UserError(f"{where}: expected one JSON object of keys and values")
+    return flatten(numbers_of(found))
+
+
+def _left_out(values: dict[str, Any]) -> dict[str, Any]:
+    """What the agent's own file has beside its arguments: ${args_no_boolean_flags} leaves out what is false."""
+    path = Path(os.environ.get("WANDB_SWEEP_PARAM_PATH", ""))
+    if not path.is_file():
+        return {}
+    found = read_yaml(path)
+    given = {
+        key: one["value"]
+        for key, one in (found.items() if isinstance(found, dict) else ())
+        if isinstance(one, dict) and "value" in one
+    }
+    return {key: value for key, value in flatten(numbers_of(given)).items() if key not in values}
 
 
 def _value(text: str) -> Any:

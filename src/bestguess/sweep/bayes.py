@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from typing import Any
 
-from bestguess.command import UserError
+from bestguess.command import UserError, nearest
+from bestguess.family import Family
 from bestguess.files import read_text
+from bestguess.sweep.distributions import Parameter, identity, quantile, rank
+from bestguess.sweep.draw import others
+from bestguess.sweep.keys import OF_EVERY_RUN, VALIDATION
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import plan_round
-from bestguess.sweep.spec import Parameter, Spec, flatten, parse_spec
+from bestguess.sweep.spec import Spec, flatten, parse_spec
 
 
 def propose(ledger: Ledger) -> bool:
@@ -35,17 +40,35 @@ def propose(ledger: Ledger) -> bool:
 def spec_of(ledger: Ledger) -> Spec:
     """Return the sweep's YAML as it was when the sweep was planned."""
     path = ledger.folder / "sweep.yaml"
-    return parse_spec(read_text(path), ledger.id, str(path), tuple(ledger.about["changes"]))
+    return parse_spec(read_text(path), ledger.id, str(path), tuple(ledger.about["changes"]), ledger.planned)
+
+
+def check_metric(spec: Spec, family: Family) -> None:
+    """Raise a UserError where a bayes sweep optimises a figure that a run of this family does not have."""
+    name = spec.metric["name"]
+    known = figures_of_runs(family)
+    if not any(fnmatch.fnmatchcase(name, one) for one in known):
+        hint = nearest(name, known)
+        raise UserError(f"metric.name: a run of {family.name} has no figure {name!r}{hint} (known: {', '.join(known)})")
+
+
+def figures_of_runs(family: Family) -> list[str]:
+    """Return the names of the figures that a bayes sweep may optimise; * stands for what the config names."""
+    levels = [f"sequences_to_{measure}_{level:g}" for measure, of in family.levels.items() for level in of]
+    return list(dict.fromkeys((VALIDATION, family.reported, *family.figures, *levels, *OF_EVERY_RUN)))
 
 
 def suggest(spec: Spec, told: list[tuple[dict[str, Any], float | None]], count: int, seed: int) -> list[dict[str, Any]]:
-    """Return `count` new configs, given earlier ones with their figures (None: not known yet, or failed)."""
+    """Return `count` new configs, given earlier ones with their figures (None: not known yet, or failed).
+
+    None of them is like another or like an earlier one; where there are not so many others, they are fewer.
+    """
     optuna = load_optuna()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # What runs or failed counts as poor, so that a batch, or several workers, do not all ask for one place.
     sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, multivariate=True, n_startup_trials=8)
     study = optuna.create_study(sampler=sampler, direction=spec.metric["goal"])
-    spaces = {key: _distribution(key, parameter) for key, parameter in spec.parameters.items() if parameter.varies}
+    spaces = {key: _distribution(parameter) for key, parameter in spec.parameters.items() if parameter.varies}
     for config, value in told:
         trial = optuna.trial.create_trial(
             state=optuna.trial.TrialState.COMPLETE if value is not None else optuna.trial.TrialState.RUNNING,
@@ -54,15 +77,19 @@ def suggest(spec: Spec, told: list[tuple[dict[str, Any], float | None]], count: 
             distributions=spaces,
         )
         study.add_trial(trial)
-    proposals = []
+    proposals: list[dict[str, Any]] = []
+    seen = {identity({key: config[key] for key in spec.parameters}) for config, _ in told}
+    new = others(spec, seed, seen)
     for _ in range(count):
-        drawn = study.ask(spaces).params
-        proposals.append(
-            {
-                key: _from_optuna(parameter, drawn[key]) if key in spaces else _constant(parameter)
-                for key, parameter in spec.parameters.items()
-            }
-        )
+        asked = study.ask(spaces).params
+        proposal = {key: _from_optuna(one, asked.get(key)) for key, one in spec.parameters.items()}
+        if (found := identity(proposal)) in seen:
+            drawn = next(new, None)
+            if drawn is None:
+                break
+            proposal = drawn
+        seen.add(found)
+        proposals.append(proposal)
     return proposals
 
 
@@ -77,45 +104,45 @@ def load_optuna() -> Any:
     return optuna
 
 
-def _distribution(key: str, parameter: Parameter) -> Any:
+def _distribution(parameter: Parameter) -> Any:
     distributions = load_optuna().distributions
     given = parameter.arguments
     match parameter.distribution:
-        case "categorical" | "categorical_w_probabilities":
+        case "categorical":
             # By position: Optuna wants choices that are numbers, words or None, and a list is none of them.
             return distributions.CategoricalDistribution(tuple(range(len(given["values"]))))
         case "int_uniform":
             return distributions.IntDistribution(given["min"], given["max"])
-        case "uniform":
-            return distributions.FloatDistribution(given["min"], given["max"])
-        case "q_uniform":
-            return distributions.FloatDistribution(given["min"], given["max"], step=given["q"])
-        case "log_uniform":
-            return distributions.FloatDistribution(math.exp(given["min"]), math.exp(given["max"]), log=True)
-        case "log_uniform_values":
-            return distributions.FloatDistribution(given["min"], given["max"], log=True)
-        case other:
-            raise UserError(f"parameters.{key}: method bayes needs bounds, and {other} has none; give min and max")
+    # At which u: where its quantile function is flat or steep, the prior is W&B's all the same.
+    return distributions.FloatDistribution(0.0, 1.0)
 
 
 def _to_optuna(parameter: Parameter, value: Any) -> Any:
-    return parameter.arguments["values"].index(value) if "values" in parameter.arguments else value
+    match parameter.distribution:
+        case "categorical":
+            return parameter.arguments["values"].index(value)
+        case "int_uniform":
+            return value
+    return rank(parameter, value)
 
 
 def _from_optuna(parameter: Parameter, value: Any) -> Any:
-    return parameter.arguments["values"][value] if "values" in parameter.arguments else value
-
-
-def _constant(parameter: Parameter) -> Any:
-    return parameter.arguments["value"] if "value" in parameter.arguments else parameter.arguments["values"][0]
+    if not parameter.varies:
+        return quantile(parameter, 0.5)
+    match parameter.distribution:
+        case "categorical":
+            return parameter.arguments["values"][value]
+        case "int_uniform":
+            return value
+    return quantile(parameter, value)
 
 
 def _value(ledger: Ledger, run: str, spec: Spec) -> float | None:
+    """A run's figure; the worst there is for one that does not have it, such as a level that it did not reach."""
     record = ledger.record(run)
     if record is None:
         return None
-    figures = flatten(record["metrics"])
-    name = spec.metric["name"]
-    if figures.get(name) is None:
-        raise UserError(f"metric.name: no figure {name!r} in {ledger.id}; known: {', '.join(figures)}")
-    return float(figures[name])
+    found = flatten(record["metrics"]).get(spec.metric["name"])
+    if isinstance(found, int | float):
+        return float(found)
+    return math.inf if spec.metric["goal"] == "minimize" else -math.inf

@@ -23,12 +23,13 @@ def best_of_cells(records: list[dict[str, Any]], reported: str) -> list[dict[str
         cells.setdefault(key, []).append(record)
     found = []
     for members in cells.values():
-        rates: dict[Any, list[dict[str, Any]]] = {}
+        # By seed: a run that was trained twice is no second seed.
+        rates: dict[Any, dict[Any, dict[str, Any]]] = {}
         for record in members:
-            rates.setdefault(record["config"].get(RATE), []).append(record)
-        rate = best_rate({one: [run["metrics"][VALIDATION] for run in own] for one, own in rates.items()})
+            rates.setdefault(record["config"].get(RATE), {}).setdefault(record["config"].get(SEED), record)
+        rate = best_rate({one: [run["metrics"][VALIDATION] for run in own.values()] for one, own in rates.items()})
         seeds = len(rates[rate])
-        figures = np.array([run["metrics"][reported] for run in rates[rate]], float)
+        figures = np.array([run["metrics"][reported] for run in rates[rate].values()], float)
         found.append(
             {
                 "config": {k: v for k, v in members[0]["config"].items() if k not in (SEED, RATE)},

@@ -7,7 +7,6 @@ import datetime
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bestguess import __version__
@@ -16,9 +15,11 @@ from bestguess.files import read_text
 from bestguess.report.progress import results_table
 from bestguess.sweep.cells import best_of_cells
 from bestguess.sweep.config import StatusFlags, SweepFlags
+from bestguess.sweep.draw import combinations
 from bestguess.sweep.keys import family_of
 from bestguess.sweep.ledger import Ledger, Status
 from bestguess.sweep.plan import Round, lacks, plan, sample, sweep_id
+from bestguess.sweep.shipped import find
 from bestguess.sweep.spec import Spec, read_spec
 from bestguess.train.cores import use_cores
 
@@ -48,7 +49,7 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
     _print_plan(ledger, console)
     if flags.plan:
         units = [list(unit.runs) for unit in ledger.units()]
-        return about | {"planned": ledger.planned, "ensembles": units, "lacks": ledger.about["lacks"]}
+        return about | {"planned": ledger.planned, "ensembles": units, **_told(ledger)}
     only = _only(ledger, flags.test)
     if (flags.estimate or flags.jobs == 1) and not flags.distributed:  # of several workers, each uses its own share
         use_cores()
@@ -80,20 +81,20 @@ def status(flags: StatusFlags, console: Console) -> dict[str, Any]:
     """Say how far a sweep is; Failure unless it is complete."""
     ledger = Ledger.find(flags.folder, flags.sweep)
     found = ledger.status(_only(ledger, flags.test))
-    result = {"sweep": ledger.id, **found.to_dict(), "lacks": ledger.about["lacks"]}
+    result = {"sweep": ledger.id, **found.to_dict(), **_told(ledger)}
     _conclude(ledger, found, console, result)
     return result
 
 
 def open_ledger(flags: SweepFlags) -> Ledger:
     """Return the ledger of the sweep that the flags name, planned now if it is new; UserError if it is off."""
-    path = Path(flags.sweep)
-    if path.suffix not in (".yaml", ".yml"):
-        for name, default in (("set_", ()), ("seed", 0)):
+    path = find(flags.sweep)
+    if path is None:
+        for name, default in (("set_", ()), ("seed", 0), ("runs", None)):
             if getattr(flags, name) != default:
                 raise UserError(f"--{name.rstrip('_')}: the sweep {flags.sweep} is planned already; give its YAML")
         return Ledger.find(flags.folder, flags.sweep)
-    spec = read_spec(path, flags.set_)
+    spec = read_spec(path, flags.set_, flags.runs)
     folder = flags.folder / sweep_id(spec, flags.seed)
     if (folder / "plan.json").exists():
         return Ledger(folder)
@@ -104,15 +105,31 @@ def open_ledger(flags: SweepFlags) -> Ledger:
     about = {
         "name": spec.name,
         "method": spec.method,
-        "planned": spec.run_cap if spec.method == "bayes" else len(first.runs),
+        "planned": _planned(spec, first),
         "changes": flags.set_,
         "seed": flags.seed,
         "ensemble": flags.ensemble,
-        "lacks": [*spec.notes, *lacks(spec, first)],
+        "lacks": lacks(spec, first),
+        "notes": [*spec.notes, *_fewer(spec, first)],
         "version": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     return Ledger.create(folder, read_text(path), about, first)
+
+
+def _planned(spec: Spec, first: Round) -> int:
+    """How many runs the sweep has: no more than there are different ones."""
+    if spec.method != "bayes":
+        return len(first.runs)
+    return min(one for one in (spec.run_cap, combinations(spec)) if one is not None)
+
+
+def _fewer(spec: Spec, first: Round) -> list[str]:
+    """What is said of a sweep that has fewer runs than were asked for."""
+    planned = _planned(spec, first)
+    if spec.method == "grid" or spec.run_cap is None or planned >= spec.run_cap:
+        return []
+    return [f"run_cap {spec.run_cap}: the parameters make {planned} different runs, and none is trained twice"]
 
 
 def adopt(ledger: Ledger, flags: SweepFlags, console: Console) -> None:
@@ -126,9 +143,12 @@ def adopt(ledger: Ledger, flags: SweepFlags, console: Console) -> None:
 def _first_round(spec: Spec, flags: SweepFlags) -> Round:
     if spec.method != "bayes":
         return plan(spec, ensemble=flags.ensemble, jobs=flags.jobs, seed=flags.seed)
-    from bestguess.sweep.bayes import suggest
+    from bestguess.sweep.bayes import check_metric, suggest
     from bestguess.sweep.plan import plan_round
 
+    families = spec.parameters["family"].arguments if "family" in spec.parameters else {}
+    for name in [families["value"]] if "value" in families else families.get("values", ()):
+        check_metric(spec, family_of({"family": name}))
     count = min(flags.ensemble, spec.run_cap or 0)
     return plan_round(suggest(spec, [], count, flags.seed), ensemble=flags.ensemble, jobs=flags.jobs)
 
@@ -156,6 +176,13 @@ def _print_plan(ledger: Ledger, console: Console) -> None:
     )
     for lack in ledger.about["lacks"]:
         console.print(labelled("lacks:", lack, "yellow"), soft_wrap=True)
+    for note in ledger.about.get("notes", ()):
+        console.print(labelled("note:", note, "yellow"), soft_wrap=True)
+
+
+def _told(ledger: Ledger) -> dict[str, Any]:
+    """What was said of the plan."""
+    return {"lacks": ledger.about["lacks"], "notes": ledger.about.get("notes", [])}
 
 
 def _estimate(ledger: Ledger, only: list[str] | None, jobs: int, console: Console) -> dict[str, Any]:

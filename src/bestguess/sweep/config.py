@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from bestguess.command import UserError
+from bestguess.sweep.keys import MOST_RUNS
 from bestguess.sweep.ledger import ROOT
 
 Tracker = Literal["jsonl", "tensorboard", "wandb"]
@@ -23,10 +24,13 @@ class SweepFlags:
     """
 
     sweep: tyro.conf.Positional[str]
-    """Sweep YAML file, sweep ID, or sweep folder."""
+    """Sweep YAML file, the name of a shipped one such as eigenvalue, sweep ID, or sweep folder."""
     set_: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """Overrides of the YAML's parameters, KEY=VALUE or KEY=VALUE,VALUE, such as preset=small train.steps=100. They \
 change the sweep's ID."""
+    runs: int | None = None
+    """Number of runs of a random or bayes sweep, or the most of a grid, in place of the YAML's run_cap. It changes \
+the sweep's ID."""
     test: int | None = None
     """Train only this many runs, covering every shape, to test the sweep; they count as done."""
     jobs: int = 1
@@ -58,8 +62,11 @@ seeds."""
         for name in ("jobs", "ensemble", "max_failures"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be positive")
-        if self.test is not None and self.test < 1:
-            raise UserError(f"--test {self.test}: must be positive")
+        for name in ("test", "runs"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UserError(f"--{name} {getattr(self, name)}: must be positive")
+        if self.runs is not None and self.runs > MOST_RUNS:
+            raise UserError(f"--runs {self.runs}: a sweep has at most {MOST_RUNS:,}")
         if self.distributed and self.jobs > 1:
             raise UserError("--distributed: all processes are one worker; drop --jobs")
 

@@ -11,6 +11,10 @@ SEED, RATE = "train.first_seed", "train.learning_rate"
 """The keys over which a cell of a sweep is repeated and tuned; all others make the cell."""
 VALIDATION = "validation_loss"
 """The figure that selects learning rates: the best validation score, on data apart from the test's."""
+OF_EVERY_RUN = ("best_step", "stopped_step", "self_test")
+"""The other figures that a run has in every family."""
+MOST_RUNS = 1_000_000
+"""Runs that a sweep has at most."""
 
 
 def family_of(values: dict[str, Any]) -> Family:

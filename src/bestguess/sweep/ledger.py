@@ -26,11 +26,11 @@ from typing import Any
 from bestguess import __version__, files
 from bestguess.command import Failure, UserError, nearest
 from bestguess.files import write_new
+from bestguess.sweep.keys import MOST_RUNS
 from bestguess.sweep.lease import holder
 from bestguess.sweep.plan import Round, Run, Unit
 
 ROOT = Path("runs/sweeps")
-MOST_RUNS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def not_finite(value: Any, name: str = "") -> list[str]:
 
 
 _NEEDED = {"planned": int, "method": str, "lacks": list}
-_MORE = {"name": str, "changes": list, "seed": int, "ensemble": int}
+_MORE = {"name": str, "changes": list, "seed": int, "ensemble": int, "notes": list}
 """The keys of plan.json that every command needs, and those that some do."""
 
 

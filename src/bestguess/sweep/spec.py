@@ -7,7 +7,6 @@ that passes here is one that `wandb sweep` takes as it stands.
 from __future__ import annotations
 
 import math
-import numbers
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from typing import Any
 
 from bestguess import files
 from bestguess.command import UserError, nearest
+from bestguess.sweep.distributions import Parameter, notes_of, parse
+from bestguess.sweep.keys import MOST_RUNS
 
 METHODS = ("grid", "random", "bayes")
 KEYS = (
@@ -23,38 +24,17 @@ KEYS = (
     *("method", "command", "name", "run_cap", "metric", "early_terminate", "parameters"),
 )
 
-# What each distribution takes, besides `distribution` itself, and its default; None: no default.
-DISTRIBUTIONS: dict[str, dict[str, float | None]] = {
-    "constant": {"value": None},
-    "categorical": {"values": None},
-    "categorical_w_probabilities": {"values": None, "probabilities": None},
-    "int_uniform": {"min": None, "max": None},
-    "uniform": {"min": None, "max": None},
-    "q_uniform": {"min": None, "max": None, "q": 1.0},
-    "log_uniform": {"min": None, "max": None},
-    "log_uniform_values": {"min": None, "max": None},
-    "q_log_uniform_values": {"min": None, "max": None, "q": 1.0},
-    "normal": {"mu": 0.0, "sigma": 1.0},
-    "q_normal": {"mu": 0.0, "sigma": 1.0, "q": 1.0},
-    "log_normal": {"mu": 0.0, "sigma": 1.0},
+METRIC = {
+    "name": None,
+    "goal": "minimize",
+    "target": None,
+    "impute": "worst",
+    "impute_while_running": "false",
 }
-UNSUPPORTED = ("inv_log_uniform", "inv_log_uniform_values", "q_log_uniform", "q_log_normal", "beta", "q_beta")
+"""The keys under `metric`, and what a sweep here does of those that it does not read."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*$")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """What one key may be."""
-
-    distribution: str
-    arguments: Mapping[str, Any]
-
-    @property
-    def varies(self) -> bool:
-        """Whether it can take more than one value."""
-        return self.distribution != "constant" and len(self.arguments.get("values", (0, 1))) > 1
 
 
 @dataclass(frozen=True)
@@ -71,12 +51,15 @@ class Spec:
     """What the YAML asks for and W&B would do, but a sweep here does not."""
 
 
-def read_spec(path: Path, changes: tuple[str, ...] = ()) -> Spec:
-    """Return the sweep of a YAML file, `KEY=VALUE,VALUE…` changes to its parameters applied; UserError if it is off."""
-    return parse_spec(files.read_text(path), path.stem, str(path), changes)
+def read_spec(path: Path, changes: tuple[str, ...] = (), runs: int | None = None) -> Spec:
+    """Return the sweep of a YAML file; UserError if it is off.
+
+    changes: KEY=VALUE,VALUE… in place of its own parameters. runs: in place of its run_cap.
+    """
+    return parse_spec(files.read_text(path), path.stem, str(path), changes, runs)
 
 
-def parse_spec(text: str, name: str, where: str, changes: tuple[str, ...] = ()) -> Spec:
+def parse_spec(text: str, name: str, where: str, changes: tuple[str, ...] = (), runs: int | None = None) -> Spec:
     """Return the sweep that the YAML `text` describes; `where` names it in errors, `name` where it has no name."""
     data = numbers_of(files.parse_yaml(text, where))
     if not isinstance(data, dict):
@@ -87,25 +70,31 @@ def parse_spec(text: str, name: str, where: str, changes: tuple[str, ...] = ()) 
     method = data.get("method")
     if method not in METHODS:
         raise UserError(f"{where}: method: {method!r} is none of {', '.join(METHODS)}")
-    cap = data.get("run_cap")
-    if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
-        raise UserError(f"{where}: run_cap: {cap!r} is not a positive whole number")
+    cap = data.get("run_cap") if runs is None else runs
+    if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or not 1 <= cap <= MOST_RUNS):
+        raise UserError(f"{where}: run_cap: {cap!r} is not a positive whole number, or more than {MOST_RUNS:,}")
     if cap is None and method != "grid":
-        raise UserError(f"{where}: run_cap: a {method} sweep has no end of its own; say how many runs it has")
+        raise UserError(
+            f"{where}: run_cap: a {method} sweep has no end of its own; say how many runs it has, there or with --runs"
+        )
     if not isinstance(data.get("program", ""), str) or not isinstance(data.get("command", []), list):
         raise UserError(f"{where}: program must be text, and command a list")
     parameters = _parameters(data.get("parameters"), where + ": parameters")
     for change in changes:
         parameters |= _change(change)
-    notes = []
+    notes = [note for key, one in parameters.items() for note in notes_of(key, one)]
     if "early_terminate" in data:
         notes.append("early_terminate: not applied here; train.patience stops a run early")
+    metric = _metric(data.get("metric"), method, where)
+    if method == "bayes" and not any(one.varies for one in parameters.values()):
+        raise UserError(f"{where}: parameters: a bayes sweep searches, and every key has one value; give one a range")
+    notes += _ignored(data.get("metric") or {})
     return Spec(
         name=_slug(str(data.get("name") or name)),
         method=method,
         parameters=parameters,
         run_cap=cap,
-        metric=_metric(data.get("metric"), method, where),
+        metric=metric,
         notes=tuple(notes),
     )
 
@@ -161,71 +150,11 @@ def _parameters(data: Any, where: str, prefix: str = "") -> dict[str, Parameter]
                 raise UserError(f"{here}: with parameters inside it, it can hold nothing else")
             inner = _parameters(one["parameters"], here, f"{prefix}{name}.")
         else:
-            inner = {prefix + name: _parameter(one, here)}
+            inner = {prefix + name: parse(one, here)}
         if twice := inner.keys() & found.keys():
             raise UserError(f"{where}: {min(twice)} is given twice")
         found |= inner
     return found
-
-
-def _parameter(data: dict[str, Any], where: str) -> Parameter:
-    name = data.get("distribution") or _implied(data)
-    if name in UNSUPPORTED:
-        raise UserError(f"{where}: the distribution {name} is W&B's, but not known here; take log_uniform_values")
-    if name not in DISTRIBUTIONS:
-        raise UserError(
-            f"{where}: give value, values, or min and max"
-            if name is None
-            else f"{where}: no distribution {name!r}{nearest(str(name), DISTRIBUTIONS)}"
-        )
-    known = DISTRIBUTIONS[name]
-    given = {key: value for key, value in data.items() if key != "distribution"}
-    for key in given:
-        if key not in known:
-            raise UserError(f"{where}.{key}: not a key of {name}{nearest(key, known)}")
-    arguments = {key: given.get(key, default) for key, default in known.items()}
-    for key, value in arguments.items():
-        if key not in given and value is None:
-            raise UserError(f"{where}: {name} needs {key}")
-        whole = name == "int_uniform"
-        if key not in ("value", "values", "probabilities") and not _is_number(value, whole):
-            raise UserError(f"{where}.{key}: {value!r} is not a {'whole ' * whole}number")
-    _check_arguments(name, arguments, where)
-    return Parameter(name, arguments)
-
-
-def _check_arguments(name: str, given: dict[str, Any], where: str) -> None:
-    if "values" in given:
-        values = given["values"]
-        if not isinstance(values, list) or not values:
-            raise UserError(f"{where}.values: expected a list of at least one value, found {values!r}")
-        if len({repr(value) for value in values}) < len(values):
-            raise UserError(f"{where}.values: a value stands twice in {values}")
-    if "probabilities" in given:
-        shares = given["probabilities"]
-        fits = isinstance(shares, list) and len(shares) == len(given["values"])
-        if not fits or not all(_is_number(p) and p >= 0 for p in shares) or not math.isclose(sum(shares), 1.0):
-            raise UserError(f"{where}.probabilities: expected one for each value, with sum 1, found {shares!r}")
-    if "min" in given:
-        if given["min"] >= given["max"]:
-            raise UserError(f"{where}: min {given['min']} must be below max {given['max']}")
-        if name.endswith("log_uniform_values") and given["min"] <= 0:
-            raise UserError(f"{where}.min: {given['min']} must be positive, to have a logarithm")
-    if given.get("q", 1) <= 0:
-        raise UserError(f"{where}.q: {given['q']} must be positive")
-    if given.get("sigma", 0) < 0:
-        raise UserError(f"{where}.sigma: {given['sigma']} must not be negative")
-
-
-def _implied(data: dict[str, Any]) -> str | None:
-    """The distribution that W&B takes where none is named."""
-    if "value" in data:
-        return "constant"
-    if "values" in data:
-        return "categorical_w_probabilities" if "probabilities" in data else "categorical"
-    if "min" in data and "max" in data:
-        return "int_uniform" if all(isinstance(data[key], int) for key in ("min", "max")) else "uniform"
-    return None
 
 
 def _metric(data: Any, method: str, where: str) -> dict[str, Any]:
@@ -235,10 +164,27 @@ def _metric(data: Any, method: str, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         raise UserError(f"{where}: metric: expected {{name: …, goal: minimize}}, found {data!r}")
+    for key in data:
+        if key not in METRIC:
+            raise UserError(f"{where}: metric.{key}: no key of a metric{nearest(str(key), METRIC)}")
     goal = data.get("goal", "minimize")
     if goal not in ("minimize", "maximize"):
         raise UserError(f"{where}: metric.goal: {goal!r} is none of minimize, maximize")
     return {"name": data["name"], "goal": goal}
+
+
+def _ignored(metric: Mapping[str, Any]) -> list[str]:
+    """What `metric` asks for and is not done."""
+    told = {
+        "target": "no run ends the sweep; all are trained",
+        "impute": "a run without the figure counts as the worst",
+        "impute_while_running": "a run that is under way counts as poor",
+    }
+    return [
+        f"metric.{key}: not applied here; {told[key]}"
+        for key, done in METRIC.items()
+        if key in told and key in metric and str(metric[key]).lower() != done
+    ]
 
 
 def _change(text: str) -> dict[str, Parameter]:
@@ -248,7 +194,7 @@ def _change(text: str) -> dict[str, Parameter]:
         raise UserError(f"--set {text}: write KEY=VALUE, or KEY=VALUE,VALUE")
     values = [read_value(part) for part in ([value] if value.startswith("[") else value.split(","))]
     one = {"value": values[0]} if len(values) == 1 else {"values": values}
-    return {key: _parameter(one, f"--set {key}")}
+    return {key: parse(one, f"--set {key}")}
 
 
 def read_value(text: str) -> Any:
@@ -257,11 +203,6 @@ def read_value(text: str) -> Any:
         return numbers_of(files.parse_yaml(text, "the command line"))
     except UserError:
         return text
-
-
-def _is_number(value: Any, whole: bool = False) -> bool:
-    kind = numbers.Integral if whole else numbers.Real
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _slug(name: str) -> str:

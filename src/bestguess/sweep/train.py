@@ -90,7 +90,11 @@ def train_runs(
 
 def _judge(training: Training, i: int, curve: list[dict[str, Any]]) -> tuple[dict[str, Any], str | None]:
     learnt = training.learnt
-    metrics = {VALIDATION: float(learnt.best_score[i]), "best_step": int(learnt.best_step[i])}
+    metrics: dict[str, Any] = {
+        VALIDATION: float(learnt.best_score[i]),
+        "best_step": int(learnt.best_step[i]),
+        "stopped_step": curve[-1]["step"] if learnt.stopped[i] and curve else None,
+    }
     if (step := int(learnt.fault_step[i])) >= 0:
         return metrics, f"loss not finite at step {step}; lower the learning rate"
     if not math.isfinite(metrics[VALIDATION]):

@@ -21,6 +21,13 @@ FAMILY = Family(
     reported="nats_per_document",
     progress="loss_per_document",
     validation="validation_loss",
+    figures=(
+        *("nats_per_token", "bits_per_token", "bits_per_byte", "perplexity", "top1", "standard_error", "documents"),
+        *("tokens", "skill", "regret_per_document", "regret_error", "floor_per_document", "ceiling_per_document"),
+        *("constant_nats_per_token", "parameters", "parameters_without_vocabulary", "flops_per_document"),
+        *("processed_per_document", "utilisation", "seconds_per_document", "tokens_per_second"),
+        *("peak_bytes", "state_bytes", "working_bytes", "facts.*", "generated.*", "kinds.*", "source.*"),
+    ),
     bases="bestguess.text.config:BASES",
     choosers={"preset": "Size of the corpus and of the model: for two CPU cores, or for a GPU."},
     changed="bestguess.config:changed",
