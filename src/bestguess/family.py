@@ -238,6 +238,9 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
         """Return what a run's validation figures come to in a few words, for the line of progress; "" for nothing."""
         return ""
 
+    def check_new(self, config: C) -> None:
+        """Raise a UserError where a training cannot begin that could be gone on with, before its folder is made."""
+
     def check_resume(self, folder: Path) -> None:
         """Raise a UserError where the training in `folder` cannot be resumed."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bestguess.command import UserError
-from bestguess.experiment.declare import At, Contrast, Difference, Experiment, Slope
+from bestguess.experiment.declare import At, Contrast, Curvature, Difference, Experiment, Slope
 from bestguess.experiment.statistics import MeasureTable, Verdict, grade, verdicts_of
 from bestguess.sweep.cells import best_of_cells
 from bestguess.sweep.keys import RATE, SEED
@@ -60,8 +60,12 @@ def check(experiment: Experiment, runs: Iterable[Run]) -> None:
                     needed = {level}
                 case Difference(plus, minus):
                     needed = {plus, minus}
+                case Slope(among) | Curvature(among) if among:
+                    needed = set(among)
                 case Slope() if len(levels) < 2:
                     raise UserError(f"parameters.{factor.key}: {name} is about a slope, which needs two values or more")
+                case Curvature() if len(levels) < 3:
+                    raise UserError(f"parameters.{factor.key}: {name} is about a curvature, which needs three values")
                 case _:
                     needed = set()
             if lacking := needed - levels:

@@ -101,7 +101,18 @@ class Mean(_Reducer):
 
 
 @dataclass(frozen=True)
-class Slope(_Reducer):
+class _Along(_Reducer):
+    """What is read off the positions of the factor's levels, or of those `among` them that it is about."""
+
+    among: tuple[Any, ...] = ()
+
+    def keep(self, levels: Sequence[Any]) -> list[int]:
+        """Return the indices of the levels that it is about."""
+        return [i for i, level in enumerate(levels) if not self.among or level in self.among]
+
+
+@dataclass(frozen=True)
+class Slope(_Along):
     """The least-squares slope over the factor's positions."""
 
     fewest = 2
@@ -111,6 +122,19 @@ class Slope(_Reducer):
         assert factor.position is not None
         x = np.array([factor.position(level) for level in levels])
         return (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+
+
+@dataclass(frozen=True)
+class Curvature(_Along):
+    """The second derivative of the least-squares parabola over the factor's positions: above 0 it bends upwards."""
+
+    fewest = 3
+
+    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
+        """Return the weights of twice the parabola's leading coefficient."""
+        assert factor.position is not None
+        x = np.array([factor.position(level) for level in levels])
+        return 2 * np.linalg.pinv(np.vander(x - x.mean(), 3))[0]
 
 
 @dataclass(frozen=True)

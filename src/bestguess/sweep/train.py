@@ -63,6 +63,8 @@ def train_runs(
     runs = [run_of_single(config, i) for i, config in enumerate(configs)]
     training = make_training(family, folder, runs, evaluators=evaluators)
     began_before = any(checkpoints(part) for part in (folder / CHECKPOINTS).glob("part-*"))
+    if not began_before:
+        family.works.check_new(configs[0])
     resumed = resumed_at(training) if began_before else None
     trackers = Trackers([])
     if distributed.is_first():

@@ -87,6 +87,7 @@ def record(losses: Evaluation, told: Written | None, about: About) -> dict[str, 
     kept["kinds"] = kinds(losses, about)
     kept["generated"] = None if told is None else told.shares()
     kept["facts"] = None if told is None else told.facts()
+    kept["rouge"] = None if told is None else told.rouge()
     return kept
 
 
@@ -160,4 +161,4 @@ def answer(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         *("top1", "facts", "kinds", "generated"),
     )
     stops = None if own["generated"] is None else own["generated"]["stops"]
-    return {key: own[key] for key in keys} | {"stops": stops} | dict(evaluation)
+    return {key: own[key] for key in keys} | {"stops": stops, "rouge": own.get("rouge")} | dict(evaluation)

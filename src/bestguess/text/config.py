@@ -116,6 +116,9 @@ class TextObjectiveConfig:
     """What a decoder-only model is trained on: the target alone, or every token. Scored is the target alone."""
     freeze_encoder: bool = False
     """Leave the encoder's weights as they are drawn; the token embedding, which the decoder shares, is trained."""
+    start: str = added("")
+    """Folder of a trained text model of the same shape, whose weights are begun with (default: drawn ones). Tokens \
+are found by what they stand for, new ones are drawn. Of several runs there, seed s takes run s modulo their number."""
     packing: int = added(0)
     """Tokens of a row that takes several training documents, none of which sees the others; 0: a row for each. \
 --batch-size then counts rows. For documents of unequal length: rows have less padding."""

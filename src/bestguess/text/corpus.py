@@ -67,6 +67,7 @@ def _errands(task: TextTaskConfig, training: int, validation: int, test: int) ->
         test_kinds=kinds,
         kind_names=KINDS,
         test_bytes=np.array([len(text.encode()) for text in texts], np.int64),
+        tokens=errands.vocabulary,
     )
 
 
@@ -99,6 +100,7 @@ def _natural(task: TextTaskConfig, validation: int, test: int) -> About:
     most = {"validation": validation, "test": test}
     kept = {part: _first(one, most.get(part, len(one))) for part, one in parts.items()}
     S, U = (max(getattr(one.pairs, name).shape[1] for one in kept.values()) for name in ("source", "target"))
+    train, given = corpus.parts["train"], corpus.parts["test"].target
     pairs = {part: widened(one.pairs, S, U) for part, one in kept.items()}
     return About(
         name=corpus.name,
@@ -113,6 +115,9 @@ def _natural(task: TextTaskConfig, validation: int, test: int) -> About:
         counts=dict(counts),
         sha256=corpus.sha256,
         repeated=corpus.repeated("test")[kept["test"].document],
+        tokens=tokenizer.token_texts,
+        references=() if given is None else tuple(given[i] for i in kept["test"].document),
+        frequent="" if train.target is None else Counter(train.target).most_common(1)[0][0],
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from bestguess.command import UserError
 from bestguess.experiment.declare import At, Contrast, Difference, Experiment, Factor, Hypothesis, Measure, Reading
+from bestguess.text.comparable import same_tokens
 from bestguess.text.config import ERRANDS, TextConfig
 from bestguess.text.counting import Pairing, paired
+from bestguess.text.scaling import SCALING
+from bestguess.text.transfer import TRANSFER
 
 # ------------------------------------------------------------------------------------------ arms
 
@@ -230,22 +232,6 @@ MEASURES = (
 )
 
 
-def comparable(records: Sequence[Mapping[str, Any]]) -> None:
-    """Raise a UserError where two runs on one corpus do not score the very same number of tokens in every document."""
-    seen: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for record in records:
-        value, figures = record["config"]["change"], record["metrics"]
-        corpus = LEVELS[value][0] if value in LEVELS else value
-        first, other = seen.setdefault(corpus, (record["run"], figures))
-        for key in ("documents", "tokens", "document_tokens"):
-            if figures[key] != other[key]:
-                raise UserError(
-                    f"{corpus}: run {record['run']} scores {figures['tokens']:,} tokens of {figures['documents']:,} "
-                    f"documents, run {first} {other['tokens']:,} of {other['documents']:,}, or of others; their losses "
-                    "do not compare"
-                )
-
-
 # ------------------------------------------------------------------------------------------ hypotheses
 
 LITTLE = 0.05
@@ -373,7 +359,9 @@ EXPERIMENTS = {
             "train.validation_sequences=32 test_documents=64 generated=16 generation.max_tokens=32",
         ),
         tuned=False,
-        comparable=comparable,
+        comparable=same_tokens({value: corpus for value, (corpus, _) in LEVELS.items()}),
         more="bestguess.text.raw:sections",
     ),
+    "text_scaling": SCALING,
+    "text_transfer": TRANSFER,
 }

@@ -47,6 +47,11 @@ FAMILY = Family(
         "text generate": Command(
             "write the target of a document, or of a text of your own", _FLAGS + "GenerateFlags", _COMMANDS + "generate"
         ),
+        "text convert": Command(
+            "make a decoder-only run an encoder-decoder, to fine-tune it",
+            _FLAGS + "ConvertFlags",
+            "bestguess.text.convert:convert_command",
+        ),
         "text make": Command(
             "write the Errands corpus as JSON lines, with its optimum",
             _FLAGS + "MakeFlags",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -40,6 +41,29 @@ class GenerateFlags(GenerationConfig):
     """Test document whose source is taken (default: 0)."""
     number: int | None = None
     """Run of the folder (default: the one that validation data select)."""
+
+
+EncoderWeights = Literal["decoder", "random"]
+CrossOutput = Literal["zero", "random"]
+
+
+@dataclass(frozen=True)
+class ConvertFlags:
+    """Write a decoder-only run, or a prefix LM, as an encoder-decoder, to be trained on with `text train --start`.
+
+    Its decoder has the run's weights; an encoder and cross-attention are added. All runs of the folder are converted.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder written by `text train`."""
+    out: Path | None = None
+    """New folder (default: runs/text/ and the time)."""
+    encoder: EncoderWeights = "decoder"
+    """Weights of the encoder: the decoder's blocks, or random ones."""
+    cross_output: CrossOutput = "zero"
+    """Output of cross-attention: zero, so that it predicts what the run did of a target alone; or random."""
+    seed: int = 0
+    """Seed of the weights that are new."""
 
 
 @dataclass(frozen=True)

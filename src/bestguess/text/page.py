@@ -12,6 +12,7 @@ from bestguess.report.charts import Bars, Chart, HLine, Line
 from bestguess.report.progress import with_error
 from bestguess.report.story import Drawn, Rows, Section, Stat, Story, Words, self_test_stat
 from bestguess.text.answers import FACTS
+from bestguess.text.metrics import ROUGE
 
 _MODELS = {"encoder-decoder": "An encoder-decoder", "decoder-only": "A decoder-only model", "prefix-lm": "A prefix LM"}
 _SHOWN = {"copied": "copied facts", "label_of_oracle": "occasion", "statements": "true statements"}
@@ -78,6 +79,19 @@ def _between(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else f"{100 * interval[0]:.1f} … {100 * interval[1]:.1f} %"
 
 
+def rouge_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]:
+    """Return ROUGE of what is generated, of all documents and by length, beside the most frequent summary's."""
+    rows = []
+    for name, one in {"all": found, **found["by_length"]}.items():
+        own, baseline = ([f"{100 * of[key]:.1f}" for key in ROUGE] for of in (one, one["baseline"]))
+        rows += [[name, one["documents"], "model", *own], ["", "", "most frequent summary", *baseline]]
+    caption = (
+        "F in %, by characters of the reference. Words are runs of letters and digits in lower case, not stemmed; "
+        "sentences of ROUGE-Lsum are lines."
+    )
+    return ["reference", "documents", "", *ROUGE], rows, caption
+
+
 def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:
     """Return the page from a training's results."""
     one = evaluation["runs"][evaluation["shown"]]
@@ -91,6 +105,8 @@ def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:
         sections.append(Section("Kinds of tokens", [Drawn("kinds", _kinds(one)), Rows(*_kind_rows(one))]))
     if one["facts"]:
         sections.append(Section("Facts", [Rows(*facts_table(one))]))
+    if one.get("rouge"):  # results of before lack it
+        sections.append(Section("Summaries", [Rows(*rouge_table(one["rouge"]))]))
     if evaluation["samples"]:
         sections.append(Section("Samples", [Rows(*_samples(evaluation["samples"]))]))
     sections.append(Section("How this was made", [Words(_how(training, known))]))

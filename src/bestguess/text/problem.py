@@ -16,6 +16,7 @@ from bestguess.text.config import TextConfig
 from bestguess.text.documents import Document, Documents, document, within
 from bestguess.text.model import TextModel
 from bestguess.text.packing import pair_row, sequence_row
+from bestguess.text.start import Start
 from bestguess.train.permutation import order_key, permuted
 from bestguess.train.problem import Problem, Turn
 
@@ -49,9 +50,13 @@ class TextProblem(Problem[Own, TextModel]):
     widths: tuple[int, ...] = eqx.field(static=True, default=())
     """Tokens of a row; of an encoder-decoder those of its sources and of its targets."""
 
+    start: Start | None = None
+    """What a training begins with; None: an untrained model."""
+
     def init(self, task: Own, key: Key[Array, ""]) -> TextModel:
-        """Return an untrained model."""
-        return TextModel(self.config.model, self.vocab, self.context, key=key)
+        """Return the initial model."""
+        drawn = TextModel(self.config.model, self.vocab, self.context, key=key)
+        return drawn if self.start is None else self.start.begun(drawn, jnp.asarray(task.seed))
 
     @property
     def context(self) -> tuple[int, int]:

@@ -48,6 +48,12 @@ class About:
     sha256: str = ""
     repeated: np.ndarray | None = None
     """Test documents that stand in the training part too, bool [n]."""
+    tokens: tuple[str, ...] = ()
+    """What each token of the vocabulary stands for."""
+    references: tuple[str, ...] = ()
+    """The test targets as they were given, uncut, of documents that have a target of their own; none of raw text."""
+    frequent: str = ""
+    """The most frequent of the training targets, of such documents."""
 
     @property
     def source_width(self) -> int:

@@ -90,6 +90,11 @@ class Tokenizer(abc.ABC):
     def vocab_size(self) -> int:
         """Number of tokens, special ones included."""
 
+    @property
+    @abc.abstractmethod
+    def token_texts(self) -> tuple[str, ...]:
+        """What each token stands for, special ones included: equal texts mean the same in tokenizers of one kind."""
+
     @abc.abstractmethod
     def _counted(self, text: str) -> tuple[Integer[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
         """Return (token ids, UTF-8 bytes of each), int32."""
@@ -169,6 +174,11 @@ class Pieces(Tokenizer):
     def vocab_size(self) -> int:
         """Number of tokens, special ones included."""
         return FIRST + len(self.pieces)
+
+    @property
+    def token_texts(self) -> tuple[str, ...]:
+        """What each token stands for, special ones included."""
+        return (*SPECIAL, *self.pieces)
 
     def _counted(self, text: str) -> tuple[Integer[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
         found = self.split(text)
@@ -267,7 +277,7 @@ class BytePairs(Tokenizer):
             if left not in vocabulary or right not in vocabulary:
                 raise ValueError(f"merges: {left!r} and {right!r} are not both made before")
             vocabulary.setdefault(left + right, len(vocabulary))
-        self._size = FIRST + len(vocabulary)
+        self._texts = (*SPECIAL, *vocabulary)
         self._n_bytes = np.array([len(piece) for piece in vocabulary], np.int32)  # a byte is one character here
         self._inside = library.Tokenizer(library.models.BPE(vocab=vocabulary, merges=self.merges))
         self._inside.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -288,7 +298,12 @@ class BytePairs(Tokenizer):
     @property
     def vocab_size(self) -> int:
         """Number of tokens, special ones included."""
-        return self._size
+        return len(self._texts)
+
+    @property
+    def token_texts(self) -> tuple[str, ...]:
+        """What each token stands for, special ones included; a byte is one character."""
+        return self._texts
 
     def _counted(self, text: str) -> tuple[Integer[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
         return self._of_ids(self._inside.encode(whole(text)).ids)

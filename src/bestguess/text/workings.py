@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ from bestguess.text.evaluate import (
 from bestguess.text.model import TextModel
 from bestguess.text.packing import documents_to_draw, packed
 from bestguess.text.problem import Own, TextProblem
-from bestguess.text.task import TextTask, laid_out, task_of
+from bestguess.text.start import Start, read_start
+from bestguess.text.task import About, TextTask, laid_out, task_of
 from bestguess.text.written import Written, written
 
 
@@ -76,7 +78,18 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
             about.vocab,
             rows,
             widths,
+            self._start(config, about),
         )
+
+    def _start(self, config: TextConfig, about: About) -> Start | None:
+        """What a training begins with; of a folder that is gone nothing is needed where a training has begun."""
+        there = config.objective.start and Path(config.objective.start).is_dir()
+        return read_start(config, about) if there else None
+
+    def check_new(self, config: TextConfig) -> None:
+        """Raise a UserError where the weights to begin with are gone."""
+        if config.objective.start and not Path(config.objective.start).is_dir():
+            raise UserError(f"--start {config.objective.start}: no such folder; train that model first")
 
     def own(self, configs: Sequence[TextConfig], tasks: Sequence[TextTask]) -> Own:
         """Return each run's seed."""

@@ -17,6 +17,7 @@ from bestguess.text.judged import JudgedStories, JudgedSummaries, judged
 from bestguess.text.metrics import distinct, repetition
 from bestguess.text.model import TextModel
 from bestguess.text.pairs import Pairs
+from bestguess.text.summaries import rouge_by_length
 from bestguess.text.task import About
 from bestguess.text.tokens import EOS
 
@@ -65,6 +66,14 @@ class Written:
     def facts(self) -> dict[str, float | None] | None:
         """Return the share of each kind of fact that is right; None where no grammar can say."""
         return None if self.judged is None else self.judged.shares()
+
+    def rouge(self) -> dict[str, Any] | None:
+        """Return ROUGE of generated summaries, by length; None of what has no targets of its own."""
+        references = self.about.references[: len(self.tokens)]
+        if not references or self.about.known is not None:
+            return None
+        texts = [self.text(i) for i in range(len(self.tokens))]
+        return rouge_by_length(references, texts, self.about.frequent)
 
     def samples(self, most: int) -> list[dict[str, Any]]:
         """Return the first documents with what was generated for them, every wrong fact marked."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -124,6 +125,29 @@ def load_fitted(problem: Problem, config: TrainConfig, members: Member, folder: 
             raise UserError(f"{folder}: runs {runs.start} to {runs.stop - 1} hold no checkpoint yet; --resume the run")
         states.append(newest[0])
     return _fitted(states)
+
+
+def keep_fitted(
+    problem: Problem, config: TrainConfig, members: Member, folder: Path, models: PyTree, scores: np.ndarray
+) -> None:
+    """Write weights as those that a training of these members came to, for every command that reads one.
+
+    models: with a leading run axis. scores: what validation gives them.
+    """
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), _like(problem, config, members))
+    size = int(members.seed.shape[0])
+    state = dataclasses.replace(
+        state,
+        model=models,
+        best=models,
+        best_score=jnp.asarray(scores, jnp.float32),
+        best_step=jnp.full(size, config.steps, state.best_step.dtype),
+        fault_step=jnp.full(size, -1, state.fault_step.dtype),
+        average=models if jax.tree.leaves(state.average) else state.average,
+    )
+    files.make_folder(folder / "part-0")
+    files.write_bytes(folder / "parts.json", json.dumps({"width": size}).encode())
+    save_checkpoint(folder / "part-0", config.steps, state, {"done": True})
 
 
 def _fitted(states: list[State], seconds: float = 0.0, run_steps: int = 0) -> Fitted:

@@ -63,6 +63,8 @@ def train_config(
     every = runs(config)
     use_cores(family.works.product(config), len(every))
     # A task that cannot be made, or a model that no device can hold, is told before a folder is made.
+    if resume is None:
+        family.works.check_new(config)
     training = make_training(family, Path() if resume is None else resume, every)
     refuse_oversized(training.problem, training.config, training.members)
     folder = new_folder(family.name, out) if resume is None else resume

@@ -1,0 +1,82 @@
+"""What the page of the experiment on transfer has beside verdicts: the pairs that each arm needs to reach a regret."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bestguess.report.charts import Chart, Line
+from bestguess.report.story import Drawn, Rows, Section, Words
+from bestguess.text.fits import between, needed
+from bestguess.text.transfer import ARMS, LEVELS, PAIRS
+
+REGRETS = (4.0, 2.0, 1.0, 0.5, 0.2, 0.1)
+"""Regrets (nats per summary) of which the page says how many pairs they take."""
+_RESAMPLES = 1000
+
+
+def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """Return the regret over training pairs, and how many pairs each arm needs, of a ledger."""
+    arms = by_arm(records)
+    return [Section("Pairs needed", [Drawn("pairs", chart(arms)), Words(_ABOUT), Rows(*pairs_needed(arms))])]
+
+
+_ABOUT = (
+    "Between two numbers of pairs the regret is a straight line of both logarithms; a regret that is not reached with "
+    f"{PAIRS[-1]:,} pairs takes more than those. Of the mean over seeds, with 95 % percentiles over seeds drawn with "
+    "replacement at each number of pairs. Weights are chosen on 512 validation pairs more, for all arms alike."
+)
+
+
+def by_arm(records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Return the regret of every arm by pairs and seed, [pairs, seeds]; arms without a run of each size fall out."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        if (place := LEVELS.get(record["config"]["change"])) is not None and place[0] != "files":
+            found.setdefault(place, []).append(float(record["metrics"]["regret_per_document"]))
+    arms = {}
+    for arm in ARMS:
+        own = [found.get((f"{pairs:,} pairs", arm), []) for pairs in PAIRS]
+        if seeds := min(map(len, own)):
+            arms[arm] = np.array([one[:seeds] for one in own])
+    return arms
+
+
+def chart(arms: Mapping[str, np.ndarray]) -> Chart:
+    """Return the regret over training pairs, a line for each arm with its lowest and highest seed."""
+    lines = [
+        Line(np.array(PAIRS, float), regret.mean(axis=1), regret.min(axis=1), regret.max(axis=1), name=arm, colour=i)
+        for i, (arm, regret) in enumerate(arms.items())
+    ]
+    return Chart("Regret over training pairs", "pairs", "nats per summary", lines, log_x=True, log_y=True)
+
+
+def pairs_needed(arms: Mapping[str, np.ndarray]) -> tuple[list[str], list[list[Any]], str]:
+    """Return the pairs that each arm needs to reach a regret, with intervals; those that none reaches are left out."""
+    x = np.array(PAIRS, float)
+    rng = np.random.default_rng(0)
+    reached = [
+        level for level in REGRETS if any(needed(x, one.mean(axis=1), level) < math.inf for one in arms.values())
+    ]
+    rows = []
+    for arm, regret in arms.items():
+        sizes, seeds = regret.shape
+        draws = [
+            np.take_along_axis(regret, rng.integers(seeds, size=(sizes, seeds)), axis=1).mean(axis=1)
+            for _ in range(_RESAMPLES)
+        ]
+        cells = []
+        for level in reached:
+            low, high = between([needed(x, one, level) for one in draws])
+            cells.append(f"{_pairs(needed(x, regret.mean(axis=1), level))} ({_pairs(low)} to {_pairs(high)})")
+        rows.append([arm, *cells])
+    return ["arm", *(f"{level:g} nats" for level in reached)], rows, "Training pairs needed to reach a regret."
+
+
+def _pairs(value: float) -> str:
+    if math.isinf(value):
+        return f"> {PAIRS[-1]:,}"
+    return f"≤ {PAIRS[0]:,}" if value <= PAIRS[0] else f"{value:,.0f}"
