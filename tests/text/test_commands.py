@@ -182,3 +182,59 @@ def test_sheet_says_what_is_wrong(trained, tmp_path, capsys, words, says):
     assert (code, len(err.strip().splitlines())) == (2, 1)
     assert says in err
     assert not (tmp_path / "sheet.html").exists()
+
+
+def test_attention_writes_a_page_and_heat_maps_and_gives_every_head(trained, capsys, tmp_path):
+    out = tmp_path / "page.html"
+    words = (
+        "text",
+        "attention",
+        trained,
+        trained,
+        "--number",
+        "0",
+        "--number2",
+        "1",
+        "--documents",
+        "4",
+        "--shown",
+        "2",
+    )
+    code, found, _ = run(capsys, *words, "--out", out, "--json")
+    assert code == 0
+    assert found["page"] == str(out)
+    assert [Path(one).exists() for one in found["heatmaps"]] == 6 * [True]
+    assert [(one["kind"], one["layer"], one["head"]) for one in found["heads"]] == [
+        (kind, 1, head) for kind in ("encoder", "decoder", "cross") for head in (1, 2)
+    ]
+    for one in found["heads"]:
+        assert one["entropy"] > 0
+        assert (one["turn_mass"] is None) == (one["kind"] == "decoder")
+        assert one["errors"]["entropy"] > 0
+    assert found["heads"] != found["second"]["heads"]
+    assert found["documents"] == 4
+    assert set(found["causal"]) == {"place", "day", "item", "bringer"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--documents", "1"], "--documents 1: from 2"),
+        (["--documents", "13"], "--documents 13: from 2, for a standard error, to 12"),
+        (["--index", "12"], "--index 12: the test part has documents 0 to 11"),
+        (["--shown", "0"], "--shown 0: must be positive"),
+        (["--number2", "1"], "--number2 1: is about a second folder"),
+        (["--number", "2"], "--number 2: the folder has runs 0 to 1"),
+    ],
+)
+def test_bad_flags_of_attention_are_told_before_anything_is_measured(trained, capsys, words, says):
+    code, _, err = run(capsys, "text", "attention", trained, *words)
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in err
+    assert not (trained / "attention.html").exists()
+
+
+def test_attention_of_no_run_makes_no_folder(tmp_path, capsys):
+    assert run(capsys, "text", "attention", tmp_path / "none")[0] == 2
+    assert not (tmp_path / "none").exists()

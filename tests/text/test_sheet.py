@@ -22,7 +22,6 @@ from bestguess.text.votes import Count, counted, read_votes
 from tests.text.tiny import tiny
 
 THREE = GenerationConfig(max_tokens=3)
-CHROMIUM = Path("/usr/bin/chromium")
 EVIL = '</p></script><script>document.title="pwned"</script><img src=x onerror=document.title="pwned">&amp;\u2028'
 
 
@@ -45,17 +44,6 @@ def votes_of(sheet: Sheet, preferred: list[int | str | None], **changes) -> dict
 def saved(path: Path, value: object) -> Path:
     path.write_text(json.dumps(value), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as play:
-        started = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
 
 
 def test_people_vote_by_key_and_by_button_and_what_they_save_is_counted(browser, tmp_path):

@@ -130,7 +130,7 @@ def sheet(flags: SheetFlags, console: Console) -> dict[str, Any]:
         raise UserError("--question: is empty; say what people are to compare")
     check_writable(flags.out)
     with console.status("generating"):
-        sides = _side(flags.run_a, "--number-a", flags.number_a), _side(flags.run_b, "--number-b", flags.number_b)
+        sides = side(flags.run_a, "--number-a", flags.number_a), side(flags.run_b, "--number-b", flags.number_b)
         found = compare(sides, settings, flags.documents, flags.seed)
     path = write_sheet(flags.out, found, flags.question)
     left_out = f"; {found.identical:,} left out, for which both runs write the same" if found.identical else ""
@@ -139,7 +139,8 @@ def sheet(flags: SheetFlags, console: Console) -> dict[str, Any]:
     return plain({"path": path, **about, "seed": found.seed})
 
 
-def _side(folder: Path, flag: str, given: int | None) -> Side:
+def side(folder: Path, flag: str, given: int | None) -> Side:
+    """Return a run of a folder: the one that a flag names, or that validation data select."""
     training = load_training(FAMILY, folder)
     number = _number(training, flag, given)
     name = str(folder) if given is None else f"{folder}, run {number}"

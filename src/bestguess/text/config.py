@@ -161,6 +161,8 @@ class TextConfig:
     """Documents of the test part that are reported on, at most."""
     generated: int = 256
     """Test documents whose targets are generated, at most; 0: none."""
+    attention_documents: int = added(0)
+    """Test documents in which attention is measured when a training is evaluated, at most; 0: it is not."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value or a combination is impossible."""
@@ -168,6 +170,8 @@ class TextConfig:
             raise UserError(f"--test-documents {self.test_documents}: at least 2, for a standard error")
         if self.generated < 0:
             raise UserError(f"--generated {self.generated}: must not be negative")
+        if self.attention_documents < 0:
+            raise UserError(f"--attention-documents {self.attention_documents}: must not be negative")
         self.task.check()
         self.model.check()
         self.objective.check()

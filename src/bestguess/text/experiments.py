@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bestguess.experiment.declare import At, Contrast, Difference, Experiment, Factor, Hypothesis, Measure, Reading
+from bestguess.text.attention.declared import ATTENTION
 from bestguess.text.comparable import same_tokens
 from bestguess.text.config import ERRANDS, TextConfig
 from bestguess.text.counting import Pairing, paired
@@ -345,6 +346,7 @@ HYPOTHESES = (
 )
 
 EXPERIMENTS = {
+    "text_attention": ATTENTION,
     "text_raw": Experiment(
         title="Encoder-decoder and decoder-only on raw text",
         question="By how much is an encoder-decoder worse than a decoder-only model on raw text that is cut in two, at "

@@ -62,6 +62,11 @@ FAMILY = Family(
             _FLAGS + "SheetFlags",
             _COMMANDS + "sheet",
         ),
+        "text attention": Command(
+            "show what attention reads, and test by swaps what summaries depend on",
+            _FLAGS + "AttentionFlags",
+            "bestguess.text.attention.command:attention",
+        ),
         "text votes": Command(
             "count what people voted on such a sheet, with exact intervals", _FLAGS + "VotesFlags", _COMMANDS + "votes"
         ),

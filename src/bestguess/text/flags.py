@@ -110,6 +110,35 @@ class SheetFlags(GenerationConfig):
 
 
 @dataclass(frozen=True)
+class AttentionFlags:
+    """Measure what every attention head reads, test by swaps what summaries depend on, and write it as one HTML page.
+
+    The page opens offline: the text with what each token reads, all heads, two models side by side. Heat maps of one
+    document are written beside it.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder written by `text train`."""
+    run2: tyro.conf.Positional[Path | None] = None
+    """A second folder, of the same corpus, to be shown beside the first."""
+    number: int | None = None
+    """Run of the first folder (default: the one that validation data select)."""
+    number2: int | None = None
+    """Run of the second folder (default: the one that validation data select)."""
+    out: Path | None = None
+    """Page to write (default: attention.html in the first folder)."""
+    documents: int | None = None
+    """Test documents that heads are measured on (default: 256, or all); as many validation documents choose the best \
+ones."""
+    shown: int = 6
+    """Test documents on the page."""
+    index: int = 0
+    """The first of them, and the one of the heat maps."""
+    heatmaps: bool = True
+    """Draw the heat maps."""
+
+
+@dataclass(frozen=True)
 class VotesFlags:
     """Say how often each run won on a blind sheet, of the votes that differ, with the exact 95 % interval.
 

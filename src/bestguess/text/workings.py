@@ -16,6 +16,7 @@ from bestguess.config import to_dict
 from bestguess.family import Measured, Trained, Workings
 from bestguess.report.story import Story
 from bestguess.text import answers, page, trained
+from bestguess.text.attention.figures import attention_figures
 from bestguess.text.config import ERRANDS, TextConfig
 from bestguess.text.corpus import about_of
 from bestguess.text.documents import Documents
@@ -188,13 +189,22 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
     def trained_record(
         self, training: Trained, i: int, curve: Sequence[Mapping[str, Any]], found: TextEvaluation
     ) -> dict[str, Any]:
-        """Return what the training cost, its curve, and how much the model takes from the source."""
+        """Return what the training cost, its curve, how much the model takes from the source, and its attention."""
         predictor = self.predictor(training.model(i), training.tasks[i])
-        return trained.record(training, i, curve, predictor, found.losses)
+        return trained.record(training, i, curve, predictor, found.losses) | self._attention(training, i)
 
     def results(self, training: Trained, found: Sequence[TextEvaluation], part: str) -> dict[str, Any]:
         """Return what the run that is shown comes to, and some of what it writes."""
-        return answers.results(training, [one.losses for one in found], [one.written for one in found])
+        told = answers.results(training, [one.losses for one in found], [one.written for one in found])
+        return told | self._attention(training, told["shown"])
+
+    def _attention(self, training: Trained, i: int) -> dict[str, Any]:
+        """Return a run's attention in figures, where the config asks for them."""
+        config = training.runs[i].config
+        if not config.attention_documents:
+            return {}
+        about, model = training.tasks[i].about, training.model(i)
+        return {"attention": attention_figures(about, model, config.generation, config.attention_documents)}
 
     def answer(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Return the figures of the run that is shown beside those of all."""

@@ -1,0 +1,83 @@
+"""The command `text attention`: figures of every head, the page, heat maps."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bestguess.command import UserError
+from bestguess.files import check_writable, plain
+from bestguess.report.progress import results_table
+from bestguess.report.render import save_png
+from bestguess.text.attention.figures import attention_figures
+from bestguess.text.attention.heatmaps import heatmaps
+from bestguess.text.attention.page import Shown, write_page
+from bestguess.text.attention.tables import best_table, swaps_table
+from bestguess.text.attention.weights import blocks_of
+from bestguess.text.commands import side
+from bestguess.text.generation import GenerationConfig
+from bestguess.text.sheet import Side, common
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bestguess.text.flags import AttentionFlags
+
+PAGE = "attention.html"
+MEASURED = 256
+"""Test documents that heads are measured on, at most."""
+
+
+def attention(flags: AttentionFlags, console: Console) -> dict[str, Any]:
+    """Write the page and the heat maps; return where they are, and the figures of every head."""
+    if flags.shown < 1:
+        raise UserError(f"--shown {flags.shown}: must be positive")
+    if flags.run2 is None and flags.number2 is not None:
+        raise UserError(f"--number2 {flags.number2}: is about a second folder; give RUN2")
+    sides = [side(flags.run, "--number", flags.number)]
+    if flags.run2 is not None:
+        sides.append(side(flags.run2, "--number2", flags.number2))
+    count = common((sides[0], sides[-1]))
+    if flags.documents is not None and not 2 <= flags.documents <= count:
+        raise UserError(f"--documents {flags.documents}: from 2, for a standard error, to {count}, the test documents")
+    if not 0 <= flags.index < count:
+        raise UserError(f"--index {flags.index}: the test part has documents 0 to {count - 1}")
+    page = flags.out or flags.run / PAGE
+    check_writable(page)
+    measured = min(MEASURED, count) if flags.documents is None else flags.documents
+    with console.status("measuring"):
+        models = [_shown(one, measured) for one in sides]
+    documents = range(flags.index, min(flags.index + flags.shown, count))
+    with console.status("writing"):
+        path = write_page(page, models, documents)
+        pictures = _pictures(page, models, flags.index) if flags.heatmaps else []
+    for one in models:
+        console.print(one.name, soft_wrap=True)
+        console.print(results_table(*best_table(one.figures)))
+        if one.figures["causal"] is not None:
+            console.print(results_table(*swaps_table(one.figures)))
+    console.print(f"page: {path}", soft_wrap=True)
+    found: dict[str, Any] = {"page": path, "heatmaps": pictures, **models[0].figures}
+    if len(models) > 1:
+        found["second"] = models[1].figures
+    return plain(found)
+
+
+def _shown(one: Side, documents: int) -> Shown:
+    found = attention_figures(one.about, one.model, GenerationConfig(), documents)
+    return Shown(one.name, one.about, one.model, found)
+
+
+def _pictures(page: Path, models: list[Shown], index: int) -> list[Path]:
+    """Write the heat maps of one document beside the page, and return their paths."""
+    found = []
+    for m, one in enumerate(models):
+        pairs = one.about.test[index : index + 1]
+        (blocks,) = blocks_of(one.model, pairs)
+        for kind, picture in heatmaps(one.about, pairs, 0, blocks).items():
+            name = f"{page.stem}_{kind}{f'_{m + 1}' if len(models) > 1 else ''}.png"
+            found.append(
+                save_png(dataclasses.replace(picture, title=f"{picture.title}: {one.name}"), page.parent / name)
+            )
+    return found

@@ -1,0 +1,70 @@
+"""Attention weights of documents, cut into the same three blocks for every architecture.
+
+encoder: tokens of the source on the source. decoder: the target on the target. cross: the target on the source. Of a
+model without an encoder they are parts of one causal matrix, whose rows sum to 1 only with what lies on [BOS].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Int
+
+from bestguess.text.model import TextModel
+from bestguess.text.pairs import Pairs
+
+KINDS = ("encoder", "decoder", "cross")
+_MOST = 1 << 26
+"""Most weights at once, 256 MiB."""
+
+
+class Blocks(NamedTuple):
+    """Every layer's and head's attention weights in one document, without padding; rows are queries.
+
+    Query u of the target is the token before target token u, [SEP] the first: what is read to predict token u.
+    """
+
+    encoder: Float32[np.ndarray, "L H S S"]
+    decoder: Float32[np.ndarray, "L H U U"]
+    """Key 0 is [SEP], key u the target's token u − 1."""
+    cross: Float32[np.ndarray, "L H U S"]
+
+
+def blocks_of(model: TextModel, pairs: Pairs) -> Iterator[Blocks]:
+    """Yield the blocks of each document, in order; memory is bounded whatever their number and length."""
+    size = max(1, min(32, len(pairs), _MOST // _weights_of(model, pairs)))
+    for first in range(0, len(pairs), size):
+        # The last batch is filled up with documents that are thrown away: one compiled program serves all.
+        batch = pairs[np.minimum(np.arange(first, first + size), len(pairs) - 1)]
+        parts = [jnp.asarray(one, jnp.int32) for one in (batch.source, batch.source_length, batch.target)]
+        found = {name: np.asarray(one, np.float32) for name, one in _attention(model, *parts).items()}
+        for row in range(min(size, len(pairs) - first)):
+            own = {name: one[row] for name, one in found.items()}
+            yield _cut(own, int(batch.source_length[row]), int(batch.target_length[row]))
+
+
+@eqx.filter_jit
+def _attention(
+    model: TextModel, source: Int[Array, "n S"], source_length: Int[Array, " n"], target: Int[Array, "n U"]
+) -> dict[str, Array]:
+    return jax.vmap(model.attention)(source, source_length, target)
+
+
+def _weights_of(model: TextModel, pairs: Pairs) -> int:
+    """Return the weights of one padded document."""
+    S, U = pairs.source.shape[1], pairs.target.shape[1]
+    layers = len(model.decoder.blocks)
+    cells = (S + U + 1) ** 2 if model.encoder is None else S * S + U * U + S * U
+    return layers * model.decoder.blocks[0].attention.heads * cells
+
+
+def _cut(found: dict[str, np.ndarray], S: int, U: int) -> Blocks:
+    if "encoder" in found:
+        return Blocks(found["encoder"][..., :S, :S], found["decoder"][..., :U, :U], found["cross"][..., :U, :S])
+    whole, source, target = found["decoder"], slice(1, S + 1), slice(S + 1, S + 1 + U)
+    return Blocks(whole[..., source, source], whole[..., target, target], whole[..., target, source])
