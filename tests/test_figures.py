@@ -1,0 +1,131 @@
+"""The figures of README and docs are those of the files that they name: each is formatted anew from its file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks" / "results"
+RESULTS = ROOT / "experiments" / "results"
+
+GRAPH = "PyTorch compile, step in a CUDA graph"
+REDUCED = "PyTorch compile, reduce-overhead"
+RUNS = {1: "bestguess, 1 run", 4: "bestguess, 4 runs", 16: "bestguess, 16 runs", 256: "bestguess, 256 runs"}
+
+
+@cache
+def page(name: str) -> str:
+    """Return a page's text with runs of white space as one space, so that a line's end is no difference."""
+    return re.sub(r"\s+", " ", (ROOT / name).read_text(encoding="utf-8"))
+
+
+@cache
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def speed(file: str, variant: str) -> float:
+    """Return the run-steps per second of a variant of a benchmark."""
+    return read(BENCHMARKS / file)["training"][variant]["steps_per_second"]
+
+
+def times(file: str, ours: str, rival: str) -> float:
+    """Return how many times as many run-steps per second one variant makes as another: the median over the rounds."""
+    training = read(BENCHMARKS / file)["training"]
+    return median(one / other for one, other in zip(training[ours]["rates"], training[rival]["rates"], strict=True))
+
+
+def spread(file: str, variant: str, key: str = "ratio") -> str:
+    """Return a ratio with its range over the rounds."""
+    one = read(BENCHMARKS / file)["training"][variant]
+    low, high = one[f"{key}_range"]
+    return f"{one[key]:.2f} ({low:.2f} to {high:.2f})"
+
+
+def filters_gpu() -> Iterator[tuple[str, str]]:
+    file = "filters_h100.json"
+    rows = {"PyTorch eager": "PyTorch, eager", "PyTorch compile": "PyTorch, `torch.compile`"}
+    rows |= {REDUCED: "PyTorch, `torch.compile` with CUDA graphs (`reduce-overhead`)"}
+    rows |= {GRAPH: "PyTorch, the whole step captured by hand in one CUDA graph"}
+    rows |= {RUNS[1]: RUNS[1], RUNS[16]: "bestguess, 16 runs together"}
+    for variant, words in rows.items():
+        tflops = read(BENCHMARKS / file)["training"][variant]["tflops"]
+        yield "README.md", f"| {words} | {speed(file, variant):.0f} | {tflops:.0f} |"
+    for runs, words in ((1, RUNS[1]), (16, "bestguess, 16 runs together")):
+        ratios = [times(file, RUNS[runs], rival) for rival in (REDUCED, GRAPH)]
+        yield "README.md", f"| {words} | {ratios[0]:.2f} | {ratios[1]:.2f} |"
+    for rival, words in (
+        (REDUCED, "PyTorch, compiled with CUDA graphs"),
+        (GRAPH, "captured by hand in one CUDA graph"),
+    ):
+        one, many = (times(file, RUNS[runs], rival) for runs in (1, 16))
+        yield "docs/filters.md", f"{words} | {speed(file, rival):.0f} | {one:.2f} | {many:.2f} |"
+
+
+def filters_cpu() -> Iterator[tuple[str, str]]:
+    for file in ("filters_cpu.json", "filters_cpu_8_cores.json"):
+        yield "docs/filters.md", f"{file})) | {spread(file, RUNS[1])} | {spread(file, RUNS[4])} |"
+
+
+def filters_default() -> Iterator[tuple[str, str]]:
+    runs = read(RESULTS / "filters_default_h100" / "result.json")["runs"]
+    for run in runs:
+        rate = f"{run['learning_rate']:.0e}".replace("e-0", "e-")
+        chosen = " (chosen)" if run["selected"] else ""
+        row = f"| {run['seed']} | {rate}{chosen} | {run['normalised_loss']:.7f} | {run['skill']:.4f} |"
+        yield "docs/filters.md", row
+    chosen = [run["normalised_loss"] for run in runs if run["selected"]]
+    mean = sum(chosen) / len(chosen)
+    yield "README.md", f"**{100 * (mean - 1):.3f} % above the Kalman filter**"
+    yield "README.md", f"loss {mean:.5f}, mean of two systems"
+
+
+def integers_gpu() -> Iterator[tuple[str, str]]:
+    file = "integers_h100.json"
+    ratio = read(BENCHMARKS / file)["training"][RUNS[1]]["ratio_to_best"]
+    yield "README.md", f"bestguess, 1 run: {ratio:.2f} times PyTorch with the whole step captured by hand"
+    yield "README.md", f"| {speed(file, RUNS[1]):,.0f} |"
+    yield "README.md", f"| bestguess, 256 runs together | {speed(file, RUNS[256]):,.0f} |"
+    for runs in (1, 16, 256):
+        one = read(BENCHMARKS / file)["training"][RUNS[runs]]
+        yield "docs/integers.md", f"| {RUNS[runs]} | {one['steps_per_second']:,.0f} | {one['ratio']:.0f}"
+    yield (
+        "docs/integers.md",
+        f"| PyTorch, the whole compiled step captured by hand in one CUDA graph | {speed(file, GRAPH):,.0f}",
+    )
+
+
+def integers_cpu() -> Iterator[tuple[str, str]]:
+    for file in ("integers_cpu_16_cores", "integers_cpu_8_cores", "integers_cpu_4_cores", "integers_cpu"):
+        training = read(BENCHMARKS / f"{file}.json")["training"]
+        best = max((one["steps_per_second"], name) for name, one in training.items() if name.startswith("PyTorch"))
+        ours = speed(f"{file}.json", RUNS[1])
+        yield "docs/integers.md", f"{file}.json)) | {best[0]:.0f} | {ours:,.0f} | {spread(f'{file}.json', RUNS[1])} |"
+
+
+def experiments() -> Iterator[tuple[str, str]]:
+    """The number of runs that an experiment's own page tells is that of its rows."""
+    for folder in sorted(RESULTS.iterdir()):
+        if (folder / "runs.csv").exists() and (folder / "verdicts.json").exists():
+            with (folder / "runs.csv").open(encoding="utf-8", newline="") as opened:
+                rows = sum(1 for _ in csv.reader(opened)) - 1
+            yield str((folder / "README.md").relative_to(ROOT)), f"{rows:,} runs"
+
+
+CLAIMS = [filters_gpu, filters_cpu, filters_default, integers_gpu, integers_cpu, experiments]
+
+
+@pytest.mark.parametrize("claims", CLAIMS, ids=lambda claims: claims.__name__)
+def test_a_page_s_figures_are_those_of_its_file(claims):
+    told = list(claims())
+    assert told
+    assert [(name, text) for name, text in told if re.sub(r"\s+", " ", text) not in page(name)] == []
