@@ -1,7 +1,7 @@
 """Time the integers family's training against PyTorch: same model, batch, data, optimiser, one process.
 
-    python benchmarks/integers.py --device gpu --out gpu.json
-    python benchmarks/integers.py --device cpu --out cpu.json
+    uv run --group bench python benchmarks/integers.py --device gpu --out gpu.json
+    uv run --group bench python benchmarks/integers.py --device cpu --out cpu.json
 
 Variants take turns (A B C A B C ...), so that whatever else the machine does falls on all of them. A figure is the
 median over the rounds; a ratio is the median of the ratios within each round. Every variant draws its rows inside
@@ -28,6 +28,7 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
+import importlib.util
 import os
 import shlex
 import sys
@@ -36,9 +37,11 @@ from pathlib import Path
 from typing import Any
 
 from side_by_side import (
+    agree,
     compare_rates,
     device_name,
-    error_line,
+    need_torch,
+    our_training,
     own_devices,
     print_table,
     profile,
@@ -178,7 +181,7 @@ def common_problem(config, model, sampler):
 
 
 def compare(args: argparse.Namespace, result: dict[str, Any]) -> None:
-    """Give both models the same weights and rows; raise unless they agree in float32."""
+    """Give both models the same weights and rows; end unless they agree in float32."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -218,14 +221,10 @@ def compare(args: argparse.Namespace, result: dict[str, Any]) -> None:
         worst["loss"] = max(worst["loss"], abs(got_loss / float(loss) - 1))
         worst["logits"] = max(worst["logits"], apart(got, np.asarray(logits)))
         worst["gradient"] = max(worst["gradient"], *(apart(got_gradient[name], expected[name]) for name in expected))
-    result["equality"] = {"max_relative_error": worst, "dtype": "float32", "limit": 1e-4}
-    print(
-        f"same weights, same rows, float32: losses differ by {worst['loss']:.1e}, logits by {worst['logits']:.1e} of "
-        f"the largest, gradients by {worst['gradient']:.1e} of their matrix's largest",
-        flush=True,
-    )
-    if not max(worst["logits"], worst["loss"]) < 1e-4:
-        raise AssertionError(f"the models differ: {worst}")
+    if config.model.d_model <= 2 and config.model.norm == "layer":
+        # LayerNorm over two features is a sign: its derivative is 0 but where it is infinite, and rounding decides.
+        del worst["gradient"]
+    agree(worst, result)
 
 
 # ---- the variants
@@ -235,7 +234,7 @@ class Ours:
     """`bestguess` with some runs in one program."""
 
     def __init__(self, args: argparse.Namespace, runs: int, packed: bool = True):
-        from bestguess.integers.problem import IntegerProblem, make_members, make_problem
+        from bestguess.integers.problem import IntegerProblem
         from bestguess.train.program import Program
 
         class Unpacked(IntegerProblem):
@@ -243,10 +242,11 @@ class Ours:
 
         config = configuration(args, runs)
         self.runs, self.turn, self.step = runs, args.steps, 0
-        problem = make_problem(config)
+        training = our_training("integers", config)
+        problem = training.problem
         if not packed:
             problem = Unpacked(problem.sampler, problem.validation, problem.config)
-        self.program = Program(problem, config.train, make_members(config), own_devices(args))
+        self.program = Program(problem, config.train, training.members, own_devices(args))
         (self.compiled,) = self.program.compile(args.steps)
         self.state = self.program.start()
         self.run(args.steps)
@@ -323,11 +323,10 @@ def makers(args: argparse.Namespace) -> dict[str, Any]:
 
 def training(args: argparse.Namespace, result: dict[str, Any]) -> None:
     """Time the variants in turns."""
-    try:
+    made = makers(args)
+    need_torch(made)
+    if importlib.util.find_spec("torch"):
         compare(args, result)
-    except Exception as error:
-        result["equality"] = {"error": error_line(error)}
-        print(f"equality: {error_line(error)}", flush=True)
     if args.device == "gpu":
         with contextlib.suppress(ImportError):
             import torch
@@ -335,7 +334,7 @@ def training(args: argparse.Namespace, result: dict[str, Any]) -> None:
             torch.set_float32_matmul_precision("high")  # TF32, as XLA does by default
     figures: dict[str, Any] = {}
     result["training"] = figures
-    take_turns(makers(args), args.rounds, figures, lambda: save(args, result))
+    take_turns(made, args.rounds, figures, lambda: save(args, result))
     timed = compare_rates(figures, None)
     best = next((f["rival"] for f in timed.values() if "rival" in f), None)
     result["best_pytorch"] = best

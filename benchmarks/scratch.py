@@ -1,7 +1,7 @@
 """Time the NumPy engine's GPT against eager PyTorch on this CPU, and each layer fused against primitive.
 
-    python benchmarks/scratch.py --out cpu.json
-    python benchmarks/scratch.py --torch-python /path/to/python-with-torch
+    uv run --group bench python benchmarks/scratch.py --out cpu.json
+    uv run --group bench python benchmarks/scratch.py --torch-python /path/to/python-with-torch
 
 A step is forward, backward and AdamW in float32, on the same batch, from the same weights. Every figure comes from
 processes of its own: in a first round each variant runs once (PyTorch and the engine with 1, 2, ... threads, PyTorch

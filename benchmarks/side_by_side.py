@@ -12,12 +12,14 @@ import contextlib
 import glob
 import gzip
 import importlib.metadata
+import importlib.util
 import json
 import platform
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,29 @@ def error_line(error: BaseException) -> str:
     """Return what went wrong, in one line."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {text}"[:300]
+
+
+def need_torch(variants: Iterable[str]) -> None:
+    """End with one line unless there are variants, and PyTorch if one of them needs it."""
+    if not (names := list(variants)):
+        sys.exit("--variants: no variant has such a name; leave the flag out to see them all")
+    if any(name.startswith("PyTorch") for name in names) and importlib.util.find_spec("torch") is None:
+        sys.exit(
+            f"PyTorch is missing: run `uv run --group bench python {sys.argv[0]} …`, or time ours alone with "
+            "--variants bestguess"
+        )
+
+
+def agree(worst: dict[str, float], result: dict[str, Any], limit: float = 1e-4) -> None:
+    """Note the largest relative errors between the two models in float32; end unless all are below the limit.
+
+    Rates of models that differ would compare nothing.
+    """
+    result["equality"] = {"max_relative_error": worst, "dtype": "float32", "limit": limit}
+    told = ", ".join(f"{name} {error:.1e}" for name, error in worst.items())
+    print(f"same weights, same data, float32; largest relative errors: {told}", flush=True)
+    if not max(worst.values()) < limit:
+        sys.exit(f"the models differ by more than {limit:g}: nothing was timed")
 
 
 def one_device() -> list:

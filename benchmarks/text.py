@@ -1,7 +1,7 @@
 """Time the text family: training by architecture at paired sizes; generation with and without the cache; beam search.
 
-    python benchmarks/text.py --device gpu --out gpu.json
-    python benchmarks/text.py --device cpu --out cpu.json
+    uv run python benchmarks/text.py --device gpu --out gpu.json
+    uv run python benchmarks/text.py --device cpu --out cpu.json
 
 Documents are random tokens, every source and every target of full length. Variants take turns (A B C A B C ...), so
 that whatever else the machine does falls on all of them. A figure is given as the best and the median of its rounds; a
