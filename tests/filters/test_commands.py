@@ -111,6 +111,25 @@ def test_rollout_takes_horizons(trained, capsys):
     run(capsys, "filters", "rollout", str(trained), "--json")
 
 
+def test_inspect_shows_what_was_learnt(trained, capsys):
+    status, result, err = run(capsys, "filters", "inspect", str(trained), "--sequences", "8", "--json")
+    assert status == 0
+    assert "self-test" in err
+    evaluation = json.loads((trained / "evaluation.json").read_text())
+    for one, evaluated in zip(result["runs"], evaluation["runs"], strict=True):
+        for key in ("normalised_loss", "skill", "equivalent_memory", "ar", "lambda", "learning_rate"):
+            assert one[key] == evaluated[key]
+        assert one["excess"] == pytest.approx(evaluated["normalised_loss"] - 1)
+        assert len(one["response"]["model"]) == len(one["response"]["filter"]) == 15
+        assert one["response"]["relative_error"] > 0
+        assert len(one["probe_r2"]) == len(one["probe_r2_shuffled"]) == len(one["probe_r2_untrained"]) == 2
+    assert json.loads((trained / "inspect.json").read_text())["runs"] == result["runs"]
+    assert "Kalman filter" in Path(result["report"]).read_text(encoding="utf-8")
+    assert (trained / "figures" / "inspect_response.png").exists()
+    status, _, err = run(capsys, "filters", "inspect", str(trained), "--sequences", "3")
+    assert (status, "--sequences 3" in err) == (2, True)
+
+
 def test_report_is_made_again(trained, capsys):
     (trained / "report.html").unlink()
     status, result, _ = run(capsys, "filters", "report", str(trained), "--json")

@@ -36,6 +36,11 @@ FAMILY = Family(
             _FLAGS + "RolloutFlags",
             _COMMANDS + "rollout",
         ),
+        "filters inspect": Command(
+            "show what the transformers have learnt, beside the filter's coefficients and state",
+            _FLAGS + "InspectFlags",
+            "bestguess.filters.inspect_page:inspect",
+        ),
     },
     experiments="bestguess.filters.experiments:EXPERIMENTS",
 )

@@ -33,6 +33,18 @@ class RolloutFlags(RunFlags):
 
 
 @dataclass(frozen=True)
+class InspectFlags(RunFlags):
+    """Show what every run in a folder has learnt, beside the Kalman filter.
+
+    Writes a page: the response to single observations and how linear it is, what each layer knows of the filter's
+    state estimate, and what heads read.
+    """
+
+    sequences: int = 64
+    """Number of test sequences to look at."""
+
+
+@dataclass(frozen=True)
 class QuickstartFlags:
     """Train small transformers at several values of λ together: at most 3 minutes on 2 CPU cores.
 

@@ -14,6 +14,7 @@ from bestguess.family import Trained
 from bestguess.filters import memory_page
 from bestguess.filters.config import FiltersConfig
 from bestguess.filters.forecaster import Forecaster, predict
+from bestguess.filters.inspection import tokens
 from bestguess.filters.systems import henrici
 from bestguess.filters.task import FilterTask, system_of
 from bestguess.report.charts import Chart, Grid, Heatmap, HLine, Line, Picture, Points, Series, unit_circle
@@ -348,7 +349,7 @@ def _spectrum(runs: Sequence[Run], shown: Sequence[int]) -> Picture:
 
 def _attention(run: Run, runs: Sequence[Run], model: Forecaster, task: FilterTask) -> Picture:
     y, _ = _draw(jax.tree.map(jnp.asarray, task), run, 1)
-    weights = np.asarray(jax.jit(lambda one: model.core.attention_weights(_tokens(model, one)))(y[0]))
+    weights = np.asarray(jax.jit(lambda one: model.core.attention_weights(tokens(model, one)))(y[0]))
     last = min(weights.shape[-1], 32)
     return Grid(
         f"Attention, mean over heads ({run.label(runs) if len(runs) > 1 else run.name()})",
@@ -363,9 +364,3 @@ def _attention(run: Run, runs: Sequence[Run], model: Forecaster, task: FilterTas
         ],
         f"The last {last} tokens of the first sequence above. A stripe below the diagonal is a lag that is read.",
     )
-
-
-def _tokens(model: Forecaster, y_Tm: jax.Array) -> jax.Array:
-    patches = y_Tm.reshape(-1, model.patch, y_Tm.shape[-1])
-    u, _ = model.normaliser.normalise(patches, model.normaliser.start())
-    return u.reshape(len(u), -1)
