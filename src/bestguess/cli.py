@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from bestguess import __version__, files
-from bestguess.command import Command, Failure, UserError, make_console, nearest, shown
+from bestguess.command import Command, Failure, Terminated, UserError, make_console, nearest, shown, terminable
 from bestguess.family import families, unloadable
 
 _SCRATCH = "bestguess.scratch.flags:", "bestguess.scratch.commands."
@@ -106,14 +106,16 @@ def titles() -> dict[str, str]:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line `argv` (default: the process's) and exit with its status.
 
-    0: done. 1: ran, and the result is a failure. 2: bad input, told in one line. 130: interrupted.
+    0: done. 1: ran, and the result is a failure. 2: bad input, told in one line. 130: Ctrl-C. 143: SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
     # A terminal that has no λ gets a question mark, not a traceback.
     getattr(sys.stdout, "reconfigure", lambda errors: None)(errors="replace")
     try:
         try:
-            sys.exit(_dispatch(argv))
+            with terminable():
+                status = _dispatch(argv)
+            sys.exit(status)
         finally:
             sys.stdout.flush()  # at exit nobody could catch what it raises
     except UserError as error:
@@ -121,10 +123,11 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     except Failure as error:
         print(f"bestguess: failed: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("bestguess: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(error.status)
+    except KeyboardInterrupt as stop:
+        how = "terminated" if isinstance(stop, Terminated) else "interrupted"
+        print(": ".join(["bestguess", how, *map(str, stop.args[:1])]), file=sys.stderr)
+        sys.exit(143 if isinstance(stop, Terminated) else 130)
     except BrokenPipeError:  # the reader of our output (`| head`) has gone
         _mute()
         sys.exit(0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import re
+import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +31,44 @@ class Failure(Exception):
     result: what --json prints all the same, where there is something to print.
     """
 
+    status = 1
+    """The exit status."""
+
     def __init__(self, message: str, result: dict[str, Any] | None = None) -> None:
         super().__init__(shown(message))
         self.result = result
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as Ctrl-C is told: what is under way ends in an orderly way. Exit status 143."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated` meanwhile."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Terminated
+
+    before = None
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers
+        before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def interrupted_with(on_disk: Callable[[], str]) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM, wherever they come in between, say what is on disk."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not stop.args:
+            stop.args = (on_disk(),)
+        raise
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import shlex
 import types
 import typing
@@ -46,6 +47,11 @@ def axis(default: tuple, symbol: str, *, setting: bool = True, always: bool = Fa
 def arrays(default: Any) -> Any:
     """Return a field with one value a config, which ends up in arrays: runs that differ in it share a shape."""
     return field(default=default, metadata={"arrays": True})
+
+
+def infinite(default: float) -> Any:
+    """Return a field that may be inf, which disables what it bounds."""
+    return field(default=default, metadata={"infinite": True})
 
 
 def added(default: Any) -> Any:
@@ -101,6 +107,7 @@ class Run(Generic[C]):
 
 def runs(config: C) -> list[Run[C]]:
     """Return the config's runs in the order of the run axis: its family's axes, the seed, then the learning rate."""
+    _check_numbers(config)
     axes = dict(axes_of(config))
     last = {path: axes.pop(path) for path in [("train", RATE)] if path in axes}
     train = cast(Any, config).train
@@ -117,6 +124,23 @@ def runs(config: C) -> list[Run[C]]:
         narrowed = _with(_with(narrowed, ("train", "seeds"), 1), ("train", "first_seed"), own[SEED])
         made.append(Run(index, narrowed, own, named))
     return made
+
+
+def _check_numbers(config: Any) -> None:
+    """Raise a UserError for a number that float32, in which all is computed, does not hold."""
+    for path, one in _leaves(config):
+        given = _get(config, path)
+        for value in given if isinstance(given, tuple) else (given,):
+            if not isinstance(value, float) or value == 0 or (math.isinf(value) and one.metadata.get("infinite")):
+                continue
+            if not _SMALLEST <= abs(value) <= _LARGEST:  # nan as well
+                raise UserError(
+                    f"{flag(path[-1])} {value}: must be finite, and within float32 ({_SMALLEST} to {_LARGEST})"
+                )
+
+
+_SMALLEST, _LARGEST = 1.2e-38, 3.4e38
+"""Of float32."""
 
 
 def run_of_single(config: C, index: int = 0) -> Run[C]:

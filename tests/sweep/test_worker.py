@@ -231,9 +231,9 @@ def test_sigterm_checkpoints_and_the_next_goes_on_from_there(tmp_path, marks):
     metrics = first_metrics(tmp_path, worker)
     worker.send_signal(signal.SIGTERM)
     _, told = worker.communicate(timeout=120)
-    assert worker.returncode == 1
+    assert worker.returncode == 128 + signal.SIGTERM
     ledger = ledger_of(tmp_path)
-    assert f"stopped by a signal; resume with `bestguess sweep {ledger.id}`" in told
+    assert f"stopped by SIGTERM; resume with `bestguess sweep {ledger.id}`" in told
     assert [m.reason for m in ledger.status().missing] == ["stopped before it was done"] * 2
     assert len(list(ledger.folder.glob("work/*/checkpoints/part-0/*.safetensors"))) == 1
     assert np.isfinite(json.loads(metrics.read_text().splitlines()[-1])["score"])
@@ -268,6 +268,6 @@ def test_a_signal_to_one_of_two_processes_stops_both_with_one_checkpoint(tmp_pat
     first_metrics(tmp_path, *both)
     both[1].send_signal(signal.SIGTERM)
     told = [one.communicate(timeout=120) for one in both]
-    assert [one.returncode for one in both] == [1, 1], told
-    assert all("stopped by a signal" in err for _, err in told)
+    assert [one.returncode for one in both] == [143, 143], told
+    assert all("stopped by SIGTERM" in err for _, err in told)
     assert len(list(ledger_of(tmp_path).folder.glob("work/*/checkpoints/part-0/*.safetensors"))) == 1

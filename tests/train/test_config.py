@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bestguess.command import UserError
-from bestguess.config import added, flag, from_dict, key_of, to_dict
+from bestguess.config import added, flag, from_dict, key_of, runs, to_dict
 from bestguess.train.config import TrainConfig
 
 
@@ -32,6 +32,11 @@ class Outer:
     maybe: int | None = None
     word: str = "x"
     on: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    train: TrainConfig = field(default_factory=TrainConfig)
 
 
 numbers = st.floats(allow_nan=False)
@@ -93,7 +98,7 @@ def test_yaml_reads_1e_4_as_a_string_and_we_do_not():
         ({"zzz": 1}, "zzz: unknown key"),
         ({7: 1}, "7: unknown key"),
         ({"count": "3"}, "count: '3' is not an int"),
-        ({"count": 3.0}, "count: 3.0 is not an int"),
+        ({"count": 3.5}, "count: 3.5 is not an int"),
         ({"count": True}, "count: True is not an int"),
         ({"count": None}, "count: None is not an int"),
         ({"on": 1}, "on: 1 is not a bool"),
@@ -204,3 +209,25 @@ def test_an_impossible_value_is_named_in_one_line(change, named):
 )
 def test_the_last_possible_value_is_taken(change):
     dataclasses.replace(TrainConfig(), **change).check()
+
+
+@pytest.mark.parametrize(
+    ("train", "named"),
+    [
+        ({"weight_decay": float("inf")}, "--weight-decay inf"),
+        ({"min_delta": float("inf")}, "--min-delta inf"),
+        ({"learning_rate": (1e-3, 1e39)}, "--learning-rate 1e+39"),
+        ({"learning_rate": (1e-42,)}, "--learning-rate 1e-42"),
+        ({"clip_norm": 1e-300}, "--clip-norm 1e-300"),
+        ({"checkpoint_every": float("nan")}, "--checkpoint-every nan"),
+    ],
+)
+def test_a_number_that_float32_does_not_hold_is_refused_wherever_it_stands(train, named):
+    with pytest.raises(UserError) as error:
+        runs(Trained(train=TrainConfig(**train)))
+    assert str(error.value).startswith(f"{named}: must be finite, and within float32")
+
+
+def test_inf_disables_what_may_be_disabled():
+    inf = float("inf")
+    assert len(runs(Trained(train=TrainConfig(clip_norm=inf, clip_value=inf, checkpoint_every=inf)))) == 1

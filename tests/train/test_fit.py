@@ -84,6 +84,32 @@ def test_a_finished_training_trains_no_more(tmp_path, undisturbed):
     assert "step 20: already trained" in lines
 
 
+def test_a_stopped_run_takes_no_steps_and_has_ended_from_the_next_chunk_on(tmp_path):
+    poison = np.stack([NO_KEY, key_of(6, step=7, sequence=0), NO_KEY])
+    told = []
+    keep = lambda runs, step, metrics: told.append((step, metrics["ended"].tolist(), metrics["stopped"].tolist()))  # noqa: E731
+    fitted = fit(ToyProblem(), EVERY_SAVED, members(nan_loss_at=poison), tmp_path, on_chunk=keep)
+    sick, well = [False, True, False], [False] * 3
+    assert told == [(5, well, well), (10, well, sick), (15, sick, sick), (20, sick, sick)]
+    assert fitted.run_steps == 20 + 7 + 20
+
+
+def test_what_had_ended_before_a_resume_has_ended_after_it(tmp_path):
+    poison = np.stack([NO_KEY, key_of(6, step=7, sequence=0), NO_KEY])
+
+    def stop(runs, step, metrics):
+        if step == 15:
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        fit(ToyProblem(), EVERY_SAVED, members(nan_loss_at=poison), tmp_path, on_chunk=stop)
+    told = []
+    keep = lambda runs, step, metrics: told.append((step, metrics["ended"].tolist()))  # noqa: E731
+    fitted = fit(ToyProblem(), EVERY_SAVED, members(nan_loss_at=poison), tmp_path, on_chunk=keep)
+    assert told == [(15, [False, True, False]), (20, [False, True, False])]
+    assert fitted.run_steps == 10 + 10
+
+
 def test_stops_when_every_run_has_stopped(tmp_path):
     poison = np.stack([key_of(seed, step=3, sequence=seed) for seed in (5, 6, 7)])
     told = []
@@ -185,8 +211,10 @@ def test_a_signal_checkpoints_and_ends_and_the_rest_is_bit_identical(tmp_path, u
             os.kill(os.getpid(), number)
 
     folder = tmp_path / "run" / "checkpoints"
-    with pytest.raises(Failure, match=f"stopped by a signal at step .*--resume {tmp_path / 'run'}$"):
+    told = f"stopped by {signal.Signals(number).name} at step .*--resume {tmp_path / 'run'}$"
+    with pytest.raises(Failure, match=told) as stopped:
         fit(ToyProblem(), rarely, members(), folder, on_chunk=stop)
+    assert stopped.value.status == 128 + number
     assert signal.getsignal(number) is before
     (saved,) = checkpoints(folder / "part-0")
     assert 0 < int(saved.stem.removeprefix("step-")) < 20

@@ -144,12 +144,12 @@ def test_learning_rate_rises_to_its_peak_and_falls_to_its_final_share(steps, war
     assert rates[0] > 0
     np.testing.assert_allclose(rates.max(), peak, rtol=1e-6)
     assert (np.diff(rates[max(warmup - 1, 0) :]) < 0).all()
-    # The cosine by hand, over the steps after the warm-up; without one it starts at the very peak.
-    done = (np.arange(steps) + (warmup > 0) - warmup) / (steps - warmup)
+    # The cosine by hand, over the steps after the warm-up; without one the first step has the very peak.
+    begin = max(1, warmup)
+    done = (np.arange(1, steps + 1) - begin) / (steps - begin)
     cosine = peak * (share + (1 - share) * 0.5 * (1 + np.cos(np.pi * done)))
     np.testing.assert_allclose(rates[warmup:], cosine[warmup:], rtol=1e-5, atol=1e-9)
-    if warmup:
-        np.testing.assert_allclose(rates[-1], share * peak, atol=1e-9)
+    np.testing.assert_allclose(rates[-1], share * peak, atol=1e-9)
 
 
 TABLE = {
@@ -175,7 +175,22 @@ def test_a_rate_is_held_at_its_peak_before_it_decays(schedule):
 def test_a_linear_decay_without_warm_up_or_hold():
     cfg = config(steps=5, warmup_steps=0, schedule="linear")
     rates = [float(learning_rate(cfg, jnp.asarray(2.0), jnp.asarray(step))) for step in range(5)]
-    np.testing.assert_allclose(rates, [2.0, 1.6, 1.2, 0.8, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(rates, [2.0, 1.5, 1.0, 0.5, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 4])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "exponential", "step"])
+def test_the_last_step_has_the_final_rate_and_the_warm_up_ends_at_the_peak(schedule, warmup):
+    cfg = config(steps=10, warmup_steps=warmup, schedule=schedule, final_learning_rate=0.1)
+    rates = [float(learning_rate(cfg, jnp.asarray(2.0), jnp.asarray(step))) for step in range(10)]
+    assert rates[-1] == pytest.approx(0.2, rel=1e-5)
+    assert max(rates) == rates[max(0, warmup - 1)] == pytest.approx(2.0, rel=1e-5)
+
+
+def test_a_training_of_one_step_has_the_peak():
+    cfg = config(steps=1, warmup_steps=0)
+    cfg.check()
+    assert float(learning_rate(cfg, jnp.asarray(2.0), jnp.asarray(0))) == 2.0
 
 
 @pytest.mark.parametrize(("warmup", "final"), [(0, 0.0), (7, 0.0), (7, 0.03)])
@@ -183,8 +198,8 @@ def test_without_a_hold_a_cosine_is_optax_s_own_to_the_bit(warmup, final):
     cfg = config(steps=53, warmup_steps=warmup, final_learning_rate=final)
     steps = jnp.arange(53)
     ours = jax.jit(jax.vmap(lambda step: learning_rate(cfg, jnp.asarray(0.3), step)))(steps)
-    optax_s = optax.schedules.warmup_cosine_decay_schedule(0.0, 1.0, warmup, 53, final)
-    theirs = jax.jit(jax.vmap(lambda step: jnp.asarray(0.3) * optax_s(step + (warmup > 0))))(steps)
+    optax_s = optax.schedules.warmup_cosine_decay_schedule(0.0, 1.0, max(1, warmup), 53, final)
+    theirs = jax.jit(jax.vmap(lambda step: jnp.asarray(0.3) * optax_s(step + 1)))(steps)
     same(ours, theirs)
 
 

@@ -43,8 +43,11 @@ non-normal eigenvectors. Give several to train one run each."""
         for name in ("latent_dim", "observed_dim", "length"):
             if getattr(self, name) < 1:
                 raise UserError(f"{flag(name)} {getattr(self, name)}: must be positive")
-        if not self.sigma > 0:
-            raise UserError(f"--sigma {self.sigma}: must be positive; without noise there is nothing to filter")
+        if not 1e-6 <= self.sigma <= 1e6:
+            raise UserError(
+                f"--sigma {self.sigma}: must lie in [1e-6, 1e6]; without noise there is nothing to filter, and beyond "
+                "that range squares leave float32"
+            )
         if self.observed_dim > self.latent_dim:
             raise UserError(
                 f"--observed-dim {self.observed_dim}: more than --latent-dim {self.latent_dim}, so C cannot have full "

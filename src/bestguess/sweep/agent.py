@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bestguess.command import Failure, UserError, make_console
+from bestguess.command import Failure, Terminated, UserError, make_console, terminable
 from bestguess.files import lock, parse_json, plain, read_text, read_yaml, within
 from bestguess.sweep.plan import config_of
 from bestguess.sweep.spec import flatten, numbers_of, read_value
@@ -23,13 +23,18 @@ from bestguess.sweep.spec import flatten, numbers_of, read_value
 def main(argv: list[str] | None = None) -> None:
     """Train and score the run that the arguments describe; exit with 0, 1 (failed) or 2 (bad input)."""
     try:
-        print(json.dumps(run(sys.argv[1:] if argv is None else argv), allow_nan=False))
+        with terminable():
+            found = run(sys.argv[1:] if argv is None else argv)
+        print(json.dumps(found, allow_nan=False))
     except UserError as error:
         print(f"bestguess: error: {error}", file=sys.stderr)
         sys.exit(2)
     except Failure as error:
         print(f"bestguess: failed: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.status)
+    except KeyboardInterrupt as stop:
+        print("bestguess: interrupted; an agent starts the run again from its checkpoints", file=sys.stderr)
+        sys.exit(143 if isinstance(stop, Terminated) else 130)
 
 
 def run(argv: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bestguess import files
+from bestguess.command import Terminated
 from bestguess.sweep.ledger import Ledger
 from bestguess.train.cores import devices_of
 from bestguess.train.machine import free_memory, usable_cores
@@ -36,7 +37,10 @@ def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console) -> lis
         workers.append(subprocess.Popen(command, env=environment, stdout=output.fileno(), stderr=subprocess.STDOUT))
     console.print(f"{jobs} workers; their logs: {logs}/{attempt}-*.log", soft_wrap=True)
 
+    caught: list[int] = []
+
     def forward(number: int, frame: object) -> None:
+        caught.append(number)
         for worker in workers:
             worker.send_signal(signal.SIGTERM)
 
@@ -52,6 +56,9 @@ def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console) -> lis
         if status:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             console.print(f"worker {i} {how}: {_last_line(logs / f'{attempt}-{i}.log')}", soft_wrap=True)
+    if caught:
+        told = f"{ledger.status().done} of {ledger.planned} runs done; resume with `bestguess sweep {ledger.id}`"
+        raise Terminated(told) if caught[0] == signal.SIGTERM else KeyboardInterrupt(told)
     return statuses
 
 

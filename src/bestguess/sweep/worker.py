@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from bestguess import __version__, files
-from bestguess.command import Failure, labelled
+from bestguess.command import Failure, interrupted_with, labelled, terminable
 from bestguess.files import plain
 from bestguess.sweep.bayes import propose
 from bestguess.sweep.lease import Lease, acquire
@@ -69,7 +68,8 @@ def work(
         cache = files.make_folder(ledger.folder / "compiled" / _processor())
         jax.config.update("jax_compilation_cache_dir", str(cache.absolute()))
     tally, in_a_row, evaluators = Tally(), 0, Evaluators()
-    with _terminable():
+    told = lambda: f"{ledger.status().done} of {ledger.planned} runs done; resume with `bestguess sweep {ledger.id}`"  # noqa: E731
+    with interrupted_with(told), terminable():
         while True:
             taken = _take(ledger, attempt, only)
             if taken is None:
@@ -85,7 +85,9 @@ def work(
                     try:
                         _train(ledger, unit, part, lease, attempt, track, console, tally, evaluators)
                     except Stopped as stopped:
-                        raise Failure(f"stopped by a signal; resume with `bestguess sweep {ledger.id}`") from stopped
+                        name = signal.Signals(stopped.number).name
+                        resume = f"resume with `bestguess sweep {ledger.id}`"
+                        raise Stopped(f"stopped by {name}; {resume}", stopped.number) from stopped
                     except Lost:
                         console.print(f"unit {unit.unit}: another worker has taken it over")
                         break
@@ -237,20 +239,3 @@ def label_of(runs: Any) -> str:
 def told(config: dict[str, Any]) -> str:
     """Return a flat config as one line."""
     return ", ".join(f"{key} {value}" for key, value in config.items())
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Between trainings, too, SIGTERM ends this worker in an orderly way: its lease is released."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    before = None
-    with contextlib.suppress(ValueError):  # only the main thread may set handlers
-        before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)

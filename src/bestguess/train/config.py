@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bestguess.command import UserError
-from bestguess.config import added, arrays, axis, flag
+from bestguess.config import added, arrays, axis, flag, infinite
 
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "constant", "step", "exponential", "linear"]
@@ -45,9 +45,9 @@ gradient."""
     """Decay rate of the second moment; ignored by SGD."""
     weight_decay: float = 0.01
     """Weight decay of the matrices, per step and multiplied by the learning rate."""
-    clip_norm: float = 1.0
+    clip_norm: float = infinite(1.0)
     """Maximum global norm of the gradient; inf disables clipping by norm."""
-    clip_value: float = float("inf")
+    clip_value: float = infinite(float("inf"))
     """Maximum absolute value of a gradient entry, applied before --clip-norm; inf disables clipping by value."""
     average: float = added(0.0)
     """Decay rate of an exponential moving average of the weights, such as 0.998; 0 disables it. The averaged weights \
@@ -63,7 +63,7 @@ weights. After t steps the rate is at most (1 + t) / (10 + t), so that early wei
     """Early stopping: number of validations without improvement before a run stops; 0 disables it."""
     min_delta: float = 0.0
     """Smallest decrease of the validation score that counts as an improvement, as a fraction of the best score."""
-    checkpoint_every: float = 60.0
+    checkpoint_every: float = infinite(60.0)
     """Seconds between checkpoints; 0 writes one after every validation. The last step is always saved."""
 
     @property

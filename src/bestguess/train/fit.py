@@ -28,11 +28,19 @@ from bestguess.train.program import Program
 
 Say = Callable[[str], None]
 OnChunk = Callable[[range, int, dict[str, np.ndarray]], None]
-"""Called with the runs of a part, the step, and the metrics of each of those runs after every validation."""
+"""Called with the runs of a part, the step, and the metrics of each of those runs after every validation.
+
+Among them `ended`: whether the run had stopped before this chunk, so that nothing is to be said of it any more.
+"""
 
 
 class Stopped(Failure):
-    """A training that a signal stopped: it is checkpointed, and goes on from there."""
+    """A training that a signal stopped: it is checkpointed, and goes on from there. Exit status 130, or 143."""
+
+    def __init__(self, message: str, number: int = signal.SIGTERM) -> None:
+        super().__init__(message)
+        self.number = number
+        self.status = 128 + number
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ def fit(
             say(f"part {i + 1} of {len(parts)}: runs {runs.start} to {runs.stop - 1}")
         state, part_seconds, part_steps = _fit_part(program, runs, folder / f"part-{i}", on_chunk, on_resume, say)
         states.append(state)
-        seconds, steps = seconds + part_seconds, steps + part_steps * len(runs)
+        seconds, steps = seconds + part_seconds, steps + part_steps
     peak = program_memory(first.compile(min(config.validate_every, config.steps)))
     return dataclasses.replace(_fitted(states, seconds, steps), peak_bytes=peak, runs_together=first.size)
 
@@ -246,10 +254,10 @@ def fit_to_memory(
 
 
 def _fit_part(program: Program, runs: range, folder: Path, on_chunk, on_resume, say) -> tuple[State, float, int]:
-    """Train the runs of one program to their end; return their state, the seconds, and the steps of this process."""
+    """Train the runs of one program to their end; return state, seconds, and this process's steps over all runs."""
     config = program.config
-    state, first, done = _begin(program, runs, folder, on_resume, say)
-    step, seconds = first, 0.0
+    state, step, done = _begin(program, runs, folder, on_resume, say)
+    heard, seconds = _Heard(runs, on_chunk, np.asarray(fetch(state.stopped))), 0.0
     with _graceful() as stop:
         for length in {min(config.validate_every, config.steps - step)} - {0}:
             program.compile(length)
@@ -260,21 +268,22 @@ def _fit_part(program: Program, runs: range, folder: Path, on_chunk, on_resume, 
             state, metrics = program.chunk(state, step, length)
             step += length
             # Fetch the chunk before while this one computes: the device never waits for the host.
-            stopped = pending is not None and _deliver(runs, pending, on_chunk)
+            stopped = pending is not None and heard.deliver(*pending)
             pending = (step, metrics)
             done = step >= config.steps or stopped
             # A clock and a signal are each process's own; what follows from them, all must do together.
-            signalled = bool(of_all(len(stop)).any())
+            number = int(of_all(stop[0] if stop else 0).max())
             due = bool(of_all(time.perf_counter() - saved >= config.checkpoint_every)[0])
-            if done or due or signalled:
-                stopped = _deliver(runs, pending, on_chunk)
+            if done or due or number:
+                stopped = heard.deliver(*pending)
                 pending, done = None, done or stopped
                 seconds = time.perf_counter() - began
                 _save(folder, step, state, done)
                 saved = time.perf_counter()
-            if signalled and not done:
-                raise Stopped(f"stopped by a signal at step {step}; resume with --resume {folder.parents[1]}")
-    return fetch(state), seconds, step - first
+            if number and not done:
+                told = f"stopped by {signal.Signals(number).name} at step {step}, which is checkpointed"
+                raise Stopped(f"{told}; resume with --resume {folder.parents[1]}", number)
+    return fetch(state), seconds, heard.steps
 
 
 def _begin(program: Program, runs: range, folder: Path, on_resume, say) -> tuple[State, int, bool]:
@@ -303,11 +312,25 @@ def _save(folder: Path, step: int, state: State, done: bool) -> None:
     wait("checkpoint")
 
 
-def _deliver(runs: range, pending: tuple[int, dict], on_chunk: OnChunk) -> bool:
-    """Hand one chunk's metrics on; return whether every run has stopped."""
-    step, metrics = pending[0], fetch(pending[1])
-    on_chunk(runs, step, {name: np.asarray(value) for name, value in metrics.items()})
-    return bool(np.all(metrics["stopped"]))
+@dataclass
+class _Heard:
+    """What the chunks of a part of the runs have told so far."""
+
+    runs: range
+    on_chunk: OnChunk
+    ended: np.ndarray
+    """Whether each run has stopped."""
+    steps: int = 0
+    """Steps that were taken, summed over runs: those of a stopped run are none."""
+
+    def deliver(self, step: int, metrics: dict) -> bool:
+        """Hand one chunk's metrics on; return whether every run has stopped."""
+        found = {name: np.asarray(value) for name, value in fetch(metrics).items()}
+        self.steps += int(found["steps_taken"].sum())
+        if not self.ended.all():  # of the chunk that was under way when the last run stopped, nothing is to be said
+            self.on_chunk(self.runs, step, found | {"ended": self.ended})
+        self.ended = found["stopped"]
+        return bool(self.ended.all())
 
 
 @contextlib.contextmanager

@@ -64,6 +64,15 @@ def read_config(folder: Path, family: str) -> dict[str, Any]:
     return config
 
 
+def on_disk(folder: Path) -> str:
+    """Return what a training that was cut short has left in its folder, and how to go on, in one line."""
+    steps = [int(path.stem.rpartition("-")[2]) for path in sorted((folder / CHECKPOINTS).glob("*/step-*.safetensors"))]
+    if not (folder / CONFIG).exists():
+        return "nothing was written"
+    kept = f"checkpoints up to step {max(steps)}" if steps else "no checkpoint yet"
+    return f"{folder} has {kept}; resume with --resume {folder}"
+
+
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 

@@ -84,15 +84,18 @@ _EPS = 1e-8
 
 
 def learning_rate(config: TrainConfig, peak: Float[Array | np.ndarray, ""], step: Int[Array, ""]) -> Float[Array, ""]:
-    """Return the rate at `step`: linear warm-up to `peak`, the hold there, the schedule's way to its final share."""
-    step = step + 1 if config.warmup_steps else step
-    final, begin = config.final_learning_rate, config.decay_begins
+    """Return the rate at `step`: linear warm-up to `peak`, the hold there, the schedule's way to its final share.
+
+    The last step has the final share. Without a warm-up the first step has the peak.
+    """
+    warmup, final, begin = max(1, config.warmup_steps), config.final_learning_rate, max(1, config.decay_begins)
+    step, decay = step + 1, max(1, config.steps - begin)
     if config.schedule == "cosine":
-        cosine = optax.schedules.cosine_decay_schedule(1.0, config.steps - begin, final)
-        rise = optax.schedules.linear_schedule(0.0, 1.0, config.warmup_steps)
+        cosine = optax.schedules.cosine_decay_schedule(1.0, decay, final)
+        rise = optax.schedules.linear_schedule(0.0, 1.0, warmup)
         stages = [rise, lambda step: 1.0, cosine]
-        return peak * optax.schedules.join_schedules(stages, [config.warmup_steps, begin])(step)
-    progress = jnp.clip((step - begin) / (config.steps - begin), 0.0, 1.0)
+        return peak * optax.schedules.join_schedules(stages, [warmup, begin])(step)
+    progress = jnp.clip((step - begin) / decay, 0.0, 1.0)
     match config.schedule:
         case "constant":
             share = jnp.ones(())
@@ -103,7 +106,7 @@ def learning_rate(config: TrainConfig, peak: Float[Array | np.ndarray, ""], step
             share = final**progress
         case "linear":
             share = 1 - (1 - final) * progress
-    return jnp.asarray(peak) * jnp.where(step < config.warmup_steps, step / max(1, config.warmup_steps), share)
+    return jnp.asarray(peak) * jnp.where(step < warmup, step / warmup, share)
 
 
 def _matrices(parameters: PyTree) -> PyTree:

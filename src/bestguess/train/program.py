@@ -180,7 +180,11 @@ class Program:
         }
         state, measures = self._validate(problem, state, members, at)
         measures |= jax.vmap(lambda one: problem.kept_measures(one.kept))(state)
-        return state, metrics | measures | {"stopped": state.stopped, "fault_step": state.fault_step}
+        return state, metrics | measures | {
+            "stopped": state.stopped,
+            "fault_step": state.fault_step,
+            "steps_taken": count,
+        }
 
     def _steps(
         self, problem: Problem, state: State, members: Member, t: Int[Array, " steps"], fed: PyTree

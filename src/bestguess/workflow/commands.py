@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bestguess.command import Failure, UserError
+from bestguess.command import Failure, UserError, interrupted_with
 from bestguess.config import RATE, SEED, runs, to_dict
 from bestguess.family import Family
 from bestguess.files import lock, plain, read_json, write_json
@@ -18,7 +18,7 @@ from bestguess.report.progress import results_table
 from bestguess.report.trackers import open_trackers
 from bestguess.train.cores import use_cores
 from bestguess.train.fit import refuse_oversized
-from bestguess.train.folder import TRAINING, new_folder, write_config
+from bestguess.train.folder import TRAINING, new_folder, on_disk, write_config
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import (
     Training,
@@ -69,7 +69,7 @@ def train_config(
     refuse_oversized(training.problem, training.config, training.members)
     folder = new_folder(family.name, out) if resume is None else resume
     training = dataclasses.replace(training, folder=folder)
-    with lock(folder):
+    with lock(folder), interrupted_with(lambda: on_disk(folder)):
         if resume is None:
             write_config(folder, family.name, to_dict(config))
         training = fit_in_folder(training, config, console, track, resume=resume is not None)
@@ -162,7 +162,7 @@ def evaluate_training(
 
 def about_runs(training: Training) -> list[dict[str, Any]]:
     """Return what each run's entry in results has beside its figures: what sets it apart, and how it was selected."""
-    rates, learnt = training.selected(), training.learnt
+    rates, learnt, ends = training.selected(), training.learnt, training.stopped_steps()
     faults = [int(step) for step in learnt.fault_step]
     return [
         {
@@ -172,6 +172,7 @@ def about_runs(training: Training) -> list[dict[str, Any]]:
             training.family.validation: float(learnt.best_score[i]),
             "best_step": int(learnt.best_step[i]),
             "fault_step": faults[i] if faults[i] >= 0 else None,
+            "stopped_step": ends[i],
         }
         for i, run in enumerate(training.runs)
     ]

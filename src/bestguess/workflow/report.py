@@ -23,8 +23,22 @@ def write_report(training: Training, results: Mapping[str, Any]) -> Path:
         save_png(one.picture, folder / FIGURES / f"{one.name}.png")
         save_svg(one.picture, folder / FIGURES / f"{one.name}.svg")
     page = make_page(story, read_json(folder / TRAINING))
+    for line in ended_early(training):
+        page.text(line)
     page.details("config.yaml", files.read_text(folder / CONFIG))
     return page.write(folder / PAGE)
+
+
+def ended_early(training: Training) -> list[str]:
+    """Return a sentence for the runs that stopped before their last step, with why; none where none did."""
+    named: dict[str, list[str]] = {}
+    for run, step, fault in zip(training.runs, training.stopped_steps(), training.learnt.fault_step):
+        if step is None:
+            continue
+        patience = training.config.patience
+        why = f"no improvement in {patience} validations" if fault < 0 else "the loss was not finite"
+        named.setdefault(why, []).append(f"{run.label(training.runs)} at step {step if fault < 0 else int(fault):,}")
+    return [f"Stopped early, {why}: {'; '.join(runs)}." for why, runs in named.items()]
 
 
 def make_page(story: Story, timing: Mapping[str, Any] | None = None) -> Page:

@@ -30,7 +30,7 @@ from bestguess.workflow.select import best_run, select
 if TYPE_CHECKING:
     from rich.console import Console
 
-NOT_LOGGED = ("stopped", "fault_step")
+NOT_LOGGED = ("stopped", "fault_step", "steps_taken", "ended")
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,11 @@ class Training:
                 )
             found[line["run"]][line["step"]] = line
         return [[own[step] for step in sorted(own)] for own in found]
+
+    def stopped_steps(self) -> list[int | None]:
+        """Return the step of the validation at which each run stopped before its time, early or by a fault."""
+        ends = [curve[-1]["step"] if curve else 0 for curve in self.curves()]
+        return [end if stopped else None for end, stopped in zip(ends, self.learnt.stopped)]
 
     def curve_lines(
         self, measure: str, shown: Sequence[int], change: Callable[[np.ndarray], np.ndarray] = lambda values: values
@@ -201,16 +206,22 @@ def fit_runs(
         def on_chunk(part: range, step: int, metrics: dict[str, np.ndarray]) -> None:
             each_chunk()
             for i, run in enumerate(part):
+                if metrics["ended"][i]:
+                    continue
                 fault = int(metrics["fault_step"][i])
                 if fault >= 0 and run not in faults:
                     faults.add(run)
                     say(f"{runs[run].label(runs)}: loss not finite at step {fault}; this run stops, others go on")
+                elif metrics["stopped"][i]:
+                    why = f"no improvement in {config.patience} validations"
+                    say(f"{runs[run].label(runs)}: stopped early at step {step} of {config.steps}: {why}")
                 values = {name: float(metrics[name][i]) for name in metrics if name not in NOT_LOGGED}
                 trackers.log(step, run, {"sequences": step * config.batch_size, **values})
             if distributed.is_first():
-                first = {name: float(metrics[name][0]) for name in metrics}
-                more = training.works.told(runs[part.start].config, first)
-                progress.update(part, step, metrics["train_loss"], shown, metrics[shown], more)
+                live = np.flatnonzero(~metrics["ended"])
+                first = {name: float(metrics[name][live[0]]) for name in metrics}
+                more = training.works.told(runs[part[live[0]]].config, first)
+                progress.update(part, step, metrics["train_loss"][live], shown, metrics[shown][live], more)
 
         folder = training.folder / CHECKPOINTS
         fitted = fit(training.problem, config, training.members, folder, on_chunk=on_chunk, say=say)
