@@ -371,10 +371,10 @@ def made_up(problem):
         def draw(self, task, turn):
             shape = (self.config.task.window + 1,)
             window = jax.random.randint(turn.key, shape, 0, len(self.data.of_value)).astype(jnp.uint16)
-            return super().draw(task, turn)._replace(window=window)
+            return super().draw(task, turn._replace(fed=window))
 
     data = dataclasses.replace(problem.data, values=None)
-    return MadeUp(data, problem.config, problem.shape, problem.windows, None)
+    return MadeUp(data, problem.config, problem.shape, problem.windows, problem.last, None)
 
 
 def makers(args: argparse.Namespace, config, training) -> dict[str, Any]:
