@@ -1,4 +1,4 @@
-"""Time the NumPy engine's GPT against eager PyTorch on this CPU, and each layer fused against primitive.
+"""Time the NumPy engine's GPT against eager PyTorch on this CPU, and each layer fast against simple.
 
     uv run --group bench python benchmarks/scratch.py --out cpu.json
     uv run --group bench python benchmarks/scratch.py --torch-python /path/to/python-with-torch
@@ -39,13 +39,16 @@ import numpy as np
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SOURCE))  # the engine needs NumPy alone, so PyTorch's interpreter can run it too
 
-from bestguess.scratch import ops, pool  # noqa: E402
-from bestguess.scratch.data import PAD  # noqa: E402
-from bestguess.scratch.gpt import GPT, GPTConfig  # noqa: E402
-from bestguess.scratch.nn import layers  # noqa: E402
-from bestguess.scratch.ops import Tensor  # noqa: E402
-from bestguess.scratch.optim import AdamW  # noqa: E402
-from bestguess.scratch.record import cores, cpu  # noqa: E402
+from bestguess.scratch.check import KERNELS  # noqa: E402
+from bestguess.scratch.commands.record import cores, cpu  # noqa: E402
+from bestguess.scratch.demos import decoder  # noqa: E402
+from bestguess.scratch.demos.data import PAD  # noqa: E402
+from bestguess.scratch.engine import optim as simple_optim  # noqa: E402
+from bestguess.scratch.engine.gpt import GPT, GPTConfig  # noqa: E402
+from bestguess.scratch.engine.tensor import Tensor, concatenate, where  # noqa: E402
+from bestguess.scratch.fast import layers as fast  # noqa: E402
+from bestguess.scratch.fast.gpt import FastGPT  # noqa: E402
+from bestguess.scratch.fast.optim import AdamW  # noqa: E402
 
 SIZES: dict[str, tuple[GPTConfig, int, int]] = {
     "33,472 parameters, 32 × 64": (GPTConfig(vocab=61, d_model=32, layers=2, heads=8, positions=128), 32, 64),
@@ -72,8 +75,12 @@ def batch(config: GPTConfig, B: int, T: int) -> tuple[np.ndarray, np.ndarray]:
 def engine_steps(size: str, kernels: str) -> float:
     """Return the engine's steps per second."""
     config, B, T = SIZES[size]
-    model = GPT(config, 0, kernels)  # type: ignore[arg-type]
-    optimizer = AdamW(model.parameters(), LR, BETAS, weight_decay=DECAY)
+    model = KERNELS[kernels][1](config, 0)
+    optimizer: Any
+    if kernels == "fast":
+        optimizer = AdamW(model.parameters(), LR, BETAS, weight_decay=DECAY)
+    else:
+        optimizer = simple_optim.AdamW(model.parameters(), LR, weight_decay=DECAY)
     inputs, targets = batch(config, B, T)
 
     def step() -> None:
@@ -90,7 +97,7 @@ def torch_steps(size: str, attention: str, adamw: str, threads: int) -> float:
 
     torch.set_num_threads(threads)
     config, B, T = SIZES[size]
-    model = torch_gpt(GPT(config, 0), attention)
+    model = torch_gpt(FastGPT(config, 0), attention)
     optimizer = torch.optim.AdamW(model.parameters(), LR, BETAS, weight_decay=DECAY, fused=adamw == "fused")
     inputs, targets = map(torch.from_numpy, batch(config, B, T))
 
@@ -190,7 +197,7 @@ def torch_gpt(ours: GPT, attention: str) -> Any:
         def loss(self, index: Any, targets: Any) -> Any:
             return F.cross_entropy(self(index).flatten(0, 1), targets.flatten(), ignore_index=PAD)
 
-    state = {name: torch.from_numpy(array) for name, array in ours.state_dict().items()}
+    state = {name: torch.from_numpy(p.data.copy()) for name, p in ours.named_parameters()}
     model = Model().to(next(iter(state.values())).dtype)
     model.load_state_dict(state)
     return model
@@ -212,7 +219,7 @@ def agreement() -> dict[str, float]:
         weights = rng.normal(size=y.shape)
         y.backward(weights)
         z.backward(torch.from_numpy(weights))
-        errors = [np.abs(y.array - z.detach().numpy()).max() / np.abs(y.array).max()]
+        errors = [np.abs(y.data - z.detach().numpy()).max() / np.abs(y.data).max()]
         errors += [np.abs(t.grad - o.grad.numpy()).max() / np.abs(t.grad).max() for t, o in zip(tensors, others)]
         found[name] = float(max(errors))
 
@@ -222,29 +229,37 @@ def agreement() -> dict[str, float]:
     index = np.array([[1, 2, 1], [4, 0, 3]])
     table, mask = torch.from_numpy(index), index > 1
     for name, ours, theirs, arrays in (
-        ("add", ops.add, torch.add, [n(2, 3), n(3)]),
-        ("subtract", ops.subtract, torch.sub, [n(2, 1), n(3)]),
-        ("multiply", ops.multiply, torch.mul, [n(2, 3), n(2, 1)]),
-        ("divide", ops.divide, torch.div, [n(2, 3), 1 + n(3) ** 2]),
-        ("power", lambda a: ops.power(a, 3), lambda a: a**3, [n(2, 3)]),
-        ("exp", ops.exp, torch.exp, [n(2, 3)]),
-        ("log", ops.log, torch.log, [1 + n(2, 3) ** 2]),
-        ("sqrt", ops.sqrt, torch.sqrt, [1 + n(2, 3) ** 2]),
-        ("tanh", ops.tanh, torch.tanh, [n(2, 3)]),
-        ("sum", lambda a: ops.sum_(a, 1), lambda a: a.sum(1), [n(2, 3)]),
-        ("mean", lambda a: ops.mean(a, 0), lambda a: a.mean(0), [n(2, 3)]),
-        ("max", lambda a: ops.max_(a, 1), lambda a: a.amax(1), [n(2, 3)]),
-        ("matmul", ops.matmul, torch.matmul, [n(5, 2, 3), n(3, 7)]),
-        ("reshape", lambda a: ops.reshape(a, (3, 2)), lambda a: a.reshape(3, 2), [n(2, 3)]),
-        ("transpose", lambda a: ops.transpose(a, (2, 0, 1)), lambda a: a.permute(2, 0, 1), [n(2, 3, 5)]),
-        ("slice", lambda a: ops.slice_(a, (slice(1, 5, 2), 0)), lambda a: a[1:5:2, 0], [n(7, 3)]),
-        ("concatenate", lambda a, b: ops.concatenate([a, b], 1), lambda a, b: torch.cat([a, b], 1), [n(2, 3), n(2, 5)]),
-        ("embedding", lambda t: ops.embedding(t, index), lambda t: F.embedding(table, t), [n(5, 3)]),
-        ("where", lambda a, b: ops.where(mask, a, b), lambda a, b: torch.where(table > 1, a, b), [n(3), n(3)]),
+        ("add", lambda a, b: a + b, torch.add, [n(2, 3), n(3)]),
+        ("subtract", lambda a, b: a - b, torch.sub, [n(2, 1), n(3)]),
+        ("multiply", lambda a, b: a * b, torch.mul, [n(2, 3), n(2, 1)]),
+        ("divide", lambda a, b: a / b, torch.div, [n(2, 3), 1 + n(3) ** 2]),
+        ("power", lambda a: a**3, lambda a: a**3, [n(2, 3)]),
+        ("abs", abs, torch.abs, [n(2, 3)]),
+        ("exp", lambda a: a.exp(), torch.exp, [n(2, 3)]),
+        ("log", lambda a: a.log(), torch.log, [1 + n(2, 3) ** 2]),
+        ("sqrt", lambda a: a.sqrt(), torch.sqrt, [1 + n(2, 3) ** 2]),
+        ("tanh", lambda a: a.tanh(), torch.tanh, [n(2, 3)]),
+        ("relu", lambda a: a.relu(), torch.relu, [n(2, 3)]),
+        ("softmax", lambda a: a.softmax(1), lambda a: a.softmax(1), [n(2, 3)]),
+        ("sum", lambda a: a.sum(1), lambda a: a.sum(1), [n(2, 3)]),
+        ("mean", lambda a: a.mean(0), lambda a: a.mean(0), [n(2, 3)]),
+        ("max", lambda a: a.max(1), lambda a: a.amax(1), [n(2, 3)]),
+        ("matmul", lambda a, b: a @ b, torch.matmul, [n(5, 2, 3), n(3, 7)]),
+        ("reshape", lambda a: a.reshape(3, 2), lambda a: a.reshape(3, 2), [n(2, 3)]),
+        ("transpose", lambda a: a.transpose(2, 0, 1), lambda a: a.permute(2, 0, 1), [n(2, 3, 5)]),
+        ("index", lambda a: a[1:5:2, 0], lambda a: a[1:5:2, 0], [n(7, 3)]),
+        ("concatenate", lambda a, b: concatenate([a, b], 1), lambda a, b: torch.cat([a, b], 1), [n(2, 3), n(2, 5)]),
+        ("where", lambda a, b: where(mask, a, b), lambda a, b: torch.where(table > 1, a, b), [n(2, 3), n(3)]),
+        ("RMS norm", decoder.rms_norm, lambda x, g: F.rms_norm(x, (7,), g, 1e-6), [n(2, 3, 7), n(7)]),
+        (
+            "feed-forward (fast)",
+            fast.feed_forward,
+            lambda x, u, b, v, c, s: s + F.linear(F.gelu(F.linear(x, u.T, b), approximate="tanh"), v.T, c),
+            [n(2, 3, 5), n(5, 7), n(7), n(7, 5), n(5), n(2, 3, 5)],
+        ),
     ):  # fmt: skip
         compare(name, ours, theirs, *arrays)
-    for kernels in ("fused", "primitive"):
-        m = layers(kernels)  # type: ignore[arg-type]
+    for kernels, (m, kind) in KERNELS.items():
 
         def attend(x: Any) -> Any:
             q, k, v = x.view(2, 5, 3, 3, 2).permute(2, 0, 3, 1, 4)
@@ -253,14 +268,8 @@ def agreement() -> dict[str, float]:
         for name, ours, theirs, arrays in (
             ("linear", m.linear, lambda x, w, b: F.linear(x, w.T, b), [n(2, 3, 5), n(5, 7), n(7)]),
             ("layer norm", m.layer_norm, lambda x, g, b: F.layer_norm(x, (7,), g, b), [n(2, 3, 7), n(7), n(7)]),
-            ("RMS norm", m.rms_norm, lambda x, g: F.rms_norm(x, (7,), g, 1e-6), [n(2, 3, 7), n(7)]),
+            ("embedding", lambda t, m=m: m.embedding(t, index), lambda t: F.embedding(table, t), [n(5, 3)]),
             ("GELU", m.gelu, lambda x: F.gelu(x, approximate="tanh"), [2 * n(3, 5)]),
-            (
-                "feed-forward",
-                m.feed_forward,
-                lambda x, u, b, v, c, s: s + F.linear(F.gelu(F.linear(x, u.T, b), approximate="tanh"), v.T, c),
-                [n(2, 3, 5), n(5, 7), n(7), n(7, 5), n(5), n(2, 3, 5)],
-            ),
             ("attention", lambda x, m=m: m.causal_attention(x, 3), attend, [n(2, 5, 18)]),
             (
                 "cross-entropy",
@@ -271,7 +280,9 @@ def agreement() -> dict[str, float]:
         ):
             compare(f"{name} ({kernels})", ours, theirs, *arrays)
         config = SIZES["33,472 parameters, 32 × 64"][0]
-        ours_gpt = GPT(config, 0, kernels, np.float64)  # type: ignore[arg-type]
+        ours_gpt: GPT = kind(config, 0)
+        for p in ours_gpt.parameters():
+            p.data = p.data.astype(np.float64)
         theirs_gpt = torch_gpt(ours_gpt, "written out")
         inputs, wanted = batch(config, 5, 17)
         ours_gpt.loss(inputs, wanted, PAD).backward()
@@ -285,11 +296,17 @@ def agreement() -> dict[str, float]:
     return found
 
 
+def simple_feed_forward(x: Tensor, up: Tensor, b: Tensor, down: Tensor, c: Tensor, onto: Tensor) -> Tensor:
+    """Return the feed-forward layer made of the engine's layers."""
+    m = KERNELS["simple"][0]
+    return onto + m.linear(m.gelu(m.linear(x, up, b)), down, c)
+
+
 def per_operation() -> dict[str, dict[str, dict[str, float]]]:
     """Return, for each layer at the larger size, milliseconds and allocations of forward + backward, both kernels.
 
-    `MB` is the memory that a call allocates beyond what it held before, at its peak (the pool's own buffers, once
-    made, are not allocated again); `faults` are the page faults of a call.
+    `MB` is the memory that a call allocates beyond what it held before, at its peak; `faults` are the page faults of a
+    call.
     """
     config, B, T = SIZES["33,472 parameters, 32 × 64"]
     d, rng = config.d_model, np.random.default_rng(0)
@@ -311,14 +328,15 @@ def per_operation() -> dict[str, dict[str, dict[str, float]]]:
     out: dict[str, dict[str, dict[str, float]]] = {}
     for name, (function, arguments) in cases.items():
         out[name] = {}
-        for kernels in ("primitive", "fused"):
-            f = getattr(layers(kernels), function)  # type: ignore[arg-type]
+        for kernels in ("simple", "fast"):
+            f = getattr(KERNELS[kernels][0], function, None)
+            if f is None:
+                f = simple_feed_forward
             leaves = [a for a in arguments if isinstance(a, Tensor)]
-            pool.clear()
 
             def call(f: Any = f, arguments: Any = arguments, leaves: Any = leaves) -> None:
                 y = f(*arguments)
-                y.backward(np.ones_like(y.array))
+                y.backward(np.ones_like(y.data))
                 for t in leaves:
                     t.grad = None
 
@@ -379,7 +397,7 @@ def main() -> None:
     if result["agreement"][worst] > 1e-9:
         sys.exit("the two do not compute the same; no timing would mean anything")
     result["sizes"] = {size: race(size, args) for size in SIZES if args.sizes in size}
-    print("\nforward + backward of a layer, 32 × 64 tokens   primitive             fused")
+    print("\nforward + backward of a layer, 32 × 64 tokens   simple                fast")
     print("                                 ms     MB  faults     ms     MB  faults")
     result["operations"] = in_a_process(sys.executable, {"what": "operations"}, 1)
     for name, both in result["operations"].items():
@@ -394,7 +412,7 @@ def race(size: str, args: argparse.Namespace) -> dict[str, Any]:
     """Return steps per second of every variant of one size, and the engine's ratio to PyTorch."""
     variants: dict[str, tuple[str, dict[str, Any], int]] = {}
     for threads in args.threads:
-        for kernels in ("fused", "primitive"):
+        for kernels in ("fast", "simple"):
             job = {"what": "engine", "size": size, "kernels": kernels}
             variants[f"engine, {kernels}, {threads} threads"] = (sys.executable, job, threads)
         for attention, adamw in itertools.product(("sdpa", "written out"), ("eager", "fused")):

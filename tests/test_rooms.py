@@ -310,7 +310,7 @@ OUTSIDE_OF_FILES = {
     "train/machine.py": {"read_text"},  # /proc and /sys have no size, and nothing of a user's
     "sweep/lease.py": {"read_text"},  # /proc
     "sweep/worker.py": {"read_text"},  # /proc
-    "scratch/record.py": {"read_text"},  # /proc
+    "scratch/commands/record.py": {"read_text"},  # /proc
     "cli.py": {"os.open"},  # /dev/null
     "sweep/commands.py": {"open"},  # /dev/null
 }

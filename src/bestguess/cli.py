@@ -59,14 +59,14 @@ OWN: dict[str, Command] = {
         _SCRATCH[1] + "models:run_copilot",
     ),
     "scratch stdlib": Command(
-        "train a larger GPT on the source of Python's standard library",
+        "train a larger GPT on the source of Python's standard library, or on your own text",
         _SCRATCH[0] + "StdlibFlags",
-        _SCRATCH[1] + "models:run_stdlib",
+        _SCRATCH[1] + "text:run_stdlib",
     ),
     "scratch teach": Command(
         "run one of three classroom demos with a model that trains during the lesson",
         _SCRATCH[0] + "TeachFlags",
-        _SCRATCH[1] + "models:run_teach",
+        _SCRATCH[1] + "teach:run_teach",
     ),
     "scratch options": Command(
         "compare longer training, an easier task, and sampling temperatures",

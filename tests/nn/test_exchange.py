@@ -11,11 +11,11 @@ import optax
 import pytest
 
 from bestguess.nn.exchange import from_arrays, to_arrays
-from bestguess.scratch import checkpoint, copilot, stdlib
-from bestguess.scratch.gpt import GPT, GPTConfig
-from bestguess.scratch.training import fit
+from bestguess.scratch.demos import checkpoint, copilot, stdlib
+from bestguess.scratch.demos.decoder import Decoder, DecoderConfig
+from bestguess.scratch.demos.training import fit
 
-GPT2 = GPTConfig(vocab=11, d_model=12, layers=3, heads=2, positions=17)
+GPT2 = DecoderConfig(vocab=11, d_model=12, layers=3, heads=2, positions=17)
 KINDS = {
     "gpt-2": GPT2,
     "learned": dataclasses.replace(GPT2, norm="rms", bias=False),
@@ -26,9 +26,9 @@ KINDS = {
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def trained(request) -> GPT:
+def trained(request) -> Decoder:
     """A GPT some way from its start, so that gains are not 1 and biases not 0."""
-    model = GPT(KINDS[request.param], 0)
+    model = Decoder(KINDS[request.param], 0)
     rng = np.random.default_rng(0)
     index = rng.integers(1, 11, (7, 14))
     fit(model, lambda _: (index[:, :-1], index[:, 1:]), 30, 1e-2)
@@ -40,26 +40,26 @@ def logits(model, index: np.ndarray) -> np.ndarray:
 
 
 def test_a_gpt_trained_in_numpy_has_the_same_logits_in_jax(trained):
-    assert np.abs(trained.norm.gain.array - 1).max() > 0.01
+    assert np.abs(trained.norm.gain.data - 1).max() > 0.01
     index = np.random.default_rng(1).integers(0, 11, (5, 17))
-    ours = trained(index).array
+    ours = trained(index).data
     theirs = logits(from_arrays(trained.state_dict(), heads=2), index)
     assert np.abs(ours).max() > 1
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
 
 def test_the_second_stage_s_checkpoint_goes_over(tmp_path):
-    checkpoint.save(tmp_path / "m.npz", GPT(stdlib.CONFIG, 5))
+    checkpoint.save(tmp_path / "m.npz", Decoder(stdlib.CONFIG, 5))
     model, _ = checkpoint.load(tmp_path / "m.npz")
     index = np.random.default_rng(1).integers(0, model.config.vocab, (2, 128))
     there = from_arrays(model.state_dict(), model.config.heads)
-    np.testing.assert_allclose(logits(there, index), model(index).array, atol=1e-5)
+    np.testing.assert_allclose(logits(there, index), model(index).data, atol=1e-5)
 
 
 def test_the_copilot_in_the_package_goes_over():
     model, _ = copilot.pretrained()
     index = np.random.default_rng(1).integers(0, model.config.vocab, (2, 128))
-    ours = model(index).array
+    ours = model(index).data
     np.testing.assert_allclose(logits(from_arrays(model.state_dict(), model.config.heads), index), ours, atol=1e-5)
 
 
@@ -85,19 +85,19 @@ def test_there_and_back_is_the_same_to_the_bit(trained):
     assert back.keys() == state.keys()
     for name, array in state.items():
         np.testing.assert_array_equal(back[name], array)
-    again = GPT(trained.config, 1)
+    again = Decoder(trained.config, 1)
     again.load_state_dict(back)
-    index = np.array([[3, 1, 4, 1, 5]])
-    np.testing.assert_array_equal(again(index).array, trained(index).array)
+    index = np.data([[3, 1, 4, 1, 5]])
+    np.testing.assert_array_equal(again(index).data, trained(index).data)
 
 
 def test_what_jax_changes_comes_back_too(trained):
     model = from_arrays(trained.state_dict(), heads=2)
     model = jax.tree.map(lambda leaf: 0.9 * leaf + 0.01, model)
-    back = GPT(trained.config, 1)
+    back = Decoder(trained.config, 1)
     back.load_state_dict(to_arrays(model))
     index = np.random.default_rng(3).integers(0, 11, (2, 13))
-    np.testing.assert_allclose(back(index).array, logits(model, index), atol=1e-5)
+    np.testing.assert_allclose(back(index).data, logits(model, index), atol=1e-5)
 
 
 def test_arrays_that_do_not_fit_are_told(trained):

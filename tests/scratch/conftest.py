@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bestguess.scratch import causes, copilot, data, options
+from bestguess.scratch.demos import copilot, data
 
 
 @pytest.fixture
@@ -13,6 +13,5 @@ def few_snippets(monkeypatch) -> tuple[list[str], list[str]]:
     train, held = data.split()
     demos = [s for s in train if s.partition("\n")[0] in data.DEMOS]
     few = demos + train[:20], held[:5]
-    for module in (data, copilot, options, causes):
-        monkeypatch.setattr(module, "split", lambda: few)
+    monkeypatch.setattr(copilot.Setting, "split", lambda self: few)
     return few

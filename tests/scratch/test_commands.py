@@ -11,10 +11,9 @@ import pytest
 
 from bestguess.cli import main
 from bestguess.scratch.bugs import BUGS, bug
-from bestguess.scratch.check import run
-from bestguess.scratch.flags import CheckFlags
-from bestguess.scratch.gpt import GPT, GPTConfig
-from bestguess.scratch.level1 import CONFIG
+from bestguess.scratch.check import SMALLER, run, zoo
+from bestguess.scratch.demos import copilot
+from bestguess.scratch.flags import CheckFlags, CopilotFlags, Level1Flags
 
 
 def command(capsys, *words):
@@ -28,54 +27,107 @@ def command(capsys, *words):
 def test_every_gradient_equals_the_numerical_one(seed):
     report = run(seed)
     assert report.faults == []
-    assert len(report.operations) >= 30
+    assert len(report.operations) >= 40
+    assert {name.rpartition(" ")[2] for name in report.parameters} == {"(simple)", "(fast)"}
     assert max(report.operations.values()) < 1e-6
     assert min(gradient.cosine for gradient in report.parameters.values()) > 1 - 1e-9
 
 
-@pytest.mark.parametrize("name", BUGS)
-def test_the_check_catches_every_classic_bug(name):
-    with bug(name):
-        assert run().faults
+EXPECTED = {
+    "detached-attention": {"attention (simple)", "attention (fast)", "blocks.0.attention.qkv.weight (simple)"},
+    "inverted-mask": {"no token reads a later one (simple)", "no token reads a later one (fast)"},
+    "frozen-norm": {"norm.gain (simple)", "norm.bias (fast)", "layer norm (simple)"},
+    "no-sort": {"backward visits each node once"},
+    "depth-first": {"attention (simple)", "blocks.0.attention.qkv.weight (simple)", "token_embedding (fast)"},
+    "overwrite": {"gradients of two losses add up", "GELU (simple)", "token_embedding (simple)"},
+    "no-zero-grad": {"a step starts from no gradient"},
+    "scored-padding": {"padding is not scored (simple)", "padding is not scored (fast)"},
+}
 
 
-def test_a_bug_is_gone_after_its_block():
-    with bug("detached-attention"):
+def test_the_check_catches_every_bug_by_what_it_breaks():
+    found = zoo()
+    assert set(found) == set(BUGS) == set(EXPECTED)
+    for name, faults in found.items():
+        assert EXPECTED[name] <= set(faults), name
+    for name in ("inverted-mask", "no-sort", "no-zero-grad", "scored-padding"):  # every gradient is right
+        assert not [f for f in found[name] if "weight" in f or "gain" in f or f == "linear (simple)"]
+    assert run().faults == []  # a bug is gone after its block
+
+
+def test_the_zoo_does_not_count_what_is_wrong_anyway(monkeypatch):
+    monkeypatch.setattr("bestguess.scratch.bugs.BUGS", {"no-zero-grad": ""})
+    with bug("no-zero-grad"):
+        assert zoo()["no-zero-grad"] == []
+
+
+def test_an_unknown_bug_is_told():
+    with pytest.raises(ValueError, match="no bug is called 'moth'"), bug("moth"):
         pass
-    assert run().faults == []
 
 
-def test_the_flag_offers_every_bug():
-    hint = typing.get_type_hints(CheckFlags)["bug"]
+@pytest.mark.parametrize("flags", [CheckFlags, Level1Flags, CopilotFlags])
+def test_the_flag_offers_every_bug(flags):
+    hint = typing.get_type_hints(flags)["bug"]
     assert set(typing.get_args(hint)) == {"none", *BUGS}
 
 
-@pytest.mark.parametrize(
-    ("config", "parameters"),
-    [(CONFIG, 4_624), (GPTConfig(vocab=61, d_model=32, layers=2, heads=8, positions=128), 33_472)],
-)
-def test_the_models_have_the_sizes_that_they_are_named_for(config, parameters):
-    assert sum(p.array.size for p in GPT(config, 0).parameters()) == parameters
-
-
-def test_check_as_a_command(capsys):
+def test_check_as_a_command(capsys, monkeypatch):
+    monkeypatch.setattr("bestguess.scratch.check.zoo", lambda seed: {name: ["a fault"] for name in BUGS})
     status, result, _ = command(capsys, "check")
-    assert status == 0
+    assert (status, result["bug"]) == (0, "none")
     assert result["faults"] == []
-    status, result, err = command(capsys, "check", "--bug", "inverted-mask")
+    assert [(b["bug"], b["caught"]) for b in result["bugs"]] == [(name, True) for name in BUGS]
+    report = run(config=SMALLER)
+    monkeypatch.setattr("bestguess.scratch.check.run", lambda seed: report)
+    monkeypatch.setattr("bestguess.scratch.check.zoo", lambda seed: {name: [] for name in BUGS})
+    status, result, err = command(capsys, "check")
     assert status == 1
+    assert "the check misses detached-attention, " in err
+    assert not any(b["caught"] for b in result["bugs"])
+    with bug("inverted-mask"):
+        report = run(config=SMALLER)
+    status, result, err = command(capsys, "check", "--bug", "inverted-mask")
+    assert (status, result["bug"]) == (1, "inverted-mask")
     assert result["faults"]
     assert "faults" in err
 
 
 def test_level1_reaches_the_ceiling(capsys):
-    status, result, _ = command(capsys, "level1")
+    status, result, err = command(capsys, "level1")
     assert status == 0
-    assert (result["correct"], result["ceiling"]) == (10, 10)
+    assert (result["correct"], result["ceiling"], result["bug"]) == (10, 10, "none")
     assert result["loss_floor"] == pytest.approx(0.069, abs=5e-4)
     assert result["loss"] == pytest.approx(result["loss_floor"], abs=2e-3)
+    assert result["skill"] > 0.999
+    assert err.startswith("Is a loss normal? In nats per character: 0.0687 is the best possible")
     status, result, _ = command(capsys, "level1", "--strings", "distinct")
     assert (result["correct"], result["ceiling"]) == (12, 12)
+
+
+def test_level1_in_tinytorch_s_setting_stands_beside_its_figures(capsys):
+    status, result, err = command(capsys, "level1", "--strings", "tinytorch")
+    assert status == 0
+    assert (result["correct"], result["steps"], result["parameters"]) == (12, 200, 4_624)
+    assert "FGHI → GHIJ" in err
+    for figure in ("3.8095", "1.5509", "59.3 %", "3 of 12"):
+        assert figure in err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("frozen-norm", "% of the way from reading nothing"),
+        ("overwrite", "NOT normal: worse than a guess that reads nothing"),
+        ("scored-padding", "NOT normal: below the best possible"),
+    ],
+)
+def test_level1_trains_with_a_bug(capsys, name, said):
+    """What the page says of a bug is what a run of it shows."""
+    status, result, err = command(capsys, "level1", "--bug", name, "--steps", "100")
+    assert (status, result["bug"], result["steps"]) == (0, name, 100)
+    assert f"With a bug switched on, {name}: {BUGS[name]}" in " ".join(err.split())
+    assert said in " ".join(err.split())
 
 
 @pytest.mark.usefixtures("few_snippets")
@@ -89,12 +141,48 @@ def test_copilot_trains_a_little_and_scores_both_sides(capsys, tmp_path):
     assert (result["demos_correct"], result["steps"]) == (0, 3)
     assert result["seconds"] > 0
     assert "never trained on (held out)" in err
+    assert (result["bug"], result["parameters"]) == ("none", 33_472)
+    assert "Is a loss normal?" in err
     status, again, _ = command(capsys, "copilot", "--weights", str(tmp_path / "m.npz"), "--steps", "0")
     assert again["held_out_loss"] == pytest.approx(result["held_out_loss"], rel=1e-6)
     assert again["before"]["held_out_loss"] == again["held_out_loss"]
 
 
-def test_the_shipped_copilot_gets_better(capsys):
+@pytest.mark.usefixtures("few_snippets")
+def test_copilot_trains_with_a_bug(capsys):
+    status, result, err = command(capsys, "copilot", "--steps", "2", "--bug", "frozen-norm")
+    assert (status, result["bug"], result["steps"]) == (0, "frozen-norm", 2)
+    assert "With a bug switched on, frozen-norm" in err
+
+
+def test_copilot_in_tinytorch_s_setting_prints_both_parameter_counts(capsys, monkeypatch):
+    train, held = copilot.TINYTORCH.split()
+    few = train[:30] + [s for s in train if s.partition("\n")[0] in copilot.TINYTORCH.demos], held[:3]
+    monkeypatch.setattr(copilot.Setting, "split", lambda self: few)
+    status, result, err = command(capsys, "copilot", "--setting", "tinytorch", "--steps", "2")
+    assert (status, result["parameters"], result["setting"]) == (0, 29_120, "tinytorch")
+    for figure in ("33,472", "29,120", "4.614", "1 of 5"):
+        assert figure in err
+
+
+def test_one_completion_is_one_completion(capsys):
+    status, result, err = command(capsys, "copilot", "--pretrained", "--prompt", "def mul(p, q):")
+    assert (status, result["completion"], result["steps"]) == (0, "\n    return p * q\n", 0)
+    assert err == "def mul(p, q):\n    return p * q\n\n"
+    drawn = ["--temperature", "2", "--top-k", "1"]  # from the likeliest one only
+    assert (
+        command(capsys, "copilot", "--pretrained", "--prompt", "def mul(p, q):", *drawn)[1]["completion"]
+        == (result["completion"])
+    )
+    drawn = ["--temperature", "2", "--top-p", "1"]
+    assert (
+        command(capsys, "copilot", "--pretrained", "--prompt", "def mul(p, q):", *drawn)[1]["completion"]
+        != (result["completion"])
+    )
+
+
+def test_the_shipped_copilot_gets_better(capsys, monkeypatch):
+    monkeypatch.setattr(copilot, "thinned", lambda snippets, most: snippets[:: len(snippets) // 20])
     status, result, err = command(capsys, "copilot", "--pretrained")
     assert (status, result["steps"]) == (0, 100)
     before = result["before"]
@@ -111,6 +199,18 @@ def test_teach_is_made_of_the_demos(capsys):
     assert "pretrained" not in result
 
 
+def test_the_hybrid_shows_a_falling_loss_good_examples_and_the_architecture(capsys, monkeypatch):
+    status, result, err = command(capsys, "teach", "--strategy", "hybrid")
+    assert status == 0
+    assert result["tiny"]["correct"] == 12
+    assert len(result["examples"]) >= 8
+    for header, body in result["examples"].items():
+        assert copilot.parses(header + body)
+    assert "Not written now, but by bestguess scratch copilot" in " ".join(err.split())
+    assert sum(stage["parameters"] for stage in result["architecture"]) == 33_472
+    assert result["architecture"][0]["stage"] == "tokens"
+
+
 def test_graph_writes_its_picture(capsys, tmp_path):
     out = tmp_path / "new" / "g.svg"
     status, result, _err = command(
@@ -120,7 +220,9 @@ def test_graph_writes_its_picture(capsys, tmp_path):
     assert (result["nodes"], result["paths"], result["value"]) == (2, 3, 36)
     assert result["gradients"] == {"a": 36, "b": 24, "d": 12}
     assert out.read_text().startswith("<svg")
-    for layer in ("linear", "attention"):
+    status, result, _err = command(capsys, "graph", "--walk", "--out", str(out))
+    assert (status, "<set" in out.read_text()) == (0, True)
+    for layer in ("linear", "gpt"):
         assert command(capsys, "graph", "--layer", layer, "--out", str(out))[0] == 0
 
 
@@ -129,7 +231,7 @@ def test_options_leave_their_result_with_its_origin(capsys, tmp_path):
     for option, extra, files in (
         ("A", ["--steps", "2", "--every", "1"], {"step-00001.npz", "step-00002.npz", "quality.png"}),
         ("B", ["--steps", "1"], set()),
-        ("C", ["--draws", "1"], {"attention.png"}),
+        ("C", ["--draws", "1", "--top-k", "3", "--top-p", "0.9"], {"attention.png"}),
     ):
         out = tmp_path / option
         status, result, _err = command(capsys, "options", "--option", option, *extra, "--out", str(out))
@@ -142,17 +244,22 @@ def test_options_leave_their_result_with_its_origin(capsys, tmp_path):
 
 @pytest.mark.usefixtures("few_snippets")
 def test_causes_give_four_verdicts(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("bestguess.scratch.causes.SCORED", 4)
+    monkeypatch.setattr("bestguess.scratch.demos.causes.SCORED", 4)
     status, result, _err = command(capsys, "causes", "--seeds", "2", "--steps", "2", "--out", str(tmp_path))
     assert status == 0
-    assert [v["cause"] for v in result["verdicts"]] == ["too few steps", "greedy decoding", "padding", "tokenizer"]
+    assert [v["cause"] for v in result["verdicts"]] == [
+        "insufficient training",
+        "greedy decoding",
+        "padding confusion",
+        "tokenizer issues",
+    ]
     assert len(result["runs"]) == 2
     assert {"memorised", "held_out", "verdict", "mended", "faulty"} <= set(result["verdicts"][0])
     assert (tmp_path / "result.json").exists()
 
 
 def test_stdlib_sets_baselines_beside_the_model(capsys, tmp_path, monkeypatch):
-    from bestguess.scratch import stdlib
+    from bestguess.scratch.demos import stdlib
 
     for i in range(60):
         (tmp_path / f"f{i}.py").write_text("def f(x):\n    return x + 1\n" * 20)
@@ -166,6 +273,17 @@ def test_stdlib_sets_baselines_beside_the_model(capsys, tmp_path, monkeypatch):
     assert result["parameters"] == 160_320
     assert len(result["completion"]) <= 124
     assert "baselines, not a ceiling" in err
+
+
+def test_stdlib_trains_on_a_reader_s_own_text(capsys, tmp_path):
+    (tmp_path / "mine.txt").write_text("Zwölf Boxkämpfer jagen Viktor.\n" * 60)
+    status, result, err = command(
+        capsys, "stdlib", "--corpus", str(tmp_path / "mine.txt"), "--steps", "2", "--temperature", "0"
+    )
+    assert status == 0
+    assert result["train_characters"] + result["held_out_characters"] == 31 * 60
+    assert set(result["completion"]) <= set("Zwölf Boxkämpfer jagen Viktor.\n")
+    assert err.index("Is a loss normal?") < err.index("parameters")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +306,20 @@ def test_stdlib_sets_baselines_beside_the_model(capsys, tmp_path, monkeypatch):
         (["copilot", "--pretrained", "--weights", "x.npz"], "--weights: --pretrained names a checkpoint already"),
         (["copilot", "--weights", "none.npz"], "--weights none.npz: no such file"),
         (["copilot", "--weights", "pyproject.toml"], "--weights pyproject.toml: not a checkpoint"),
+        (
+            ["copilot", "--pretrained", "--setting", "tinytorch"],
+            "--setting tinytorch: the bundled checkpoint is of ours",
+        ),
+        (["copilot", "--top-k", "3"], "--temperature, --top-k and --top-p say how --prompt is completed; give one"),
+        (["copilot", "--prompt", "a", "--top-k", "0"], "--top-k 0: must be at least 1"),
+        (["copilot", "--prompt", "a", "--top-p", "0"], "--top-p 0.0: must be above 0"),
+        (["copilot", "--prompt", "a", "--temperature", "-1"], "--temperature -1.0: must be 0"),
+        (["copilot", "--bug", "moth"], "--bug"),
+        (["level1", "--steps", "0"], "--steps 0: must be at least 1"),
+        (["stdlib", "--corpus", "none.txt"], "none.txt"),
+        (["stdlib", "--corpus", "pyproject.toml"], "--corpus pyproject.toml: 9 characters; at least 1,300"),
+        (["options", "--option", "A", "--top-k", "7"], "--top-k: has no effect on option A"),
+        (["options", "--option", "C", "--top-p", "2"], "--top-p 2.0"),
         (["copilot", "--prompt", "Ü"], "--prompt: not in the vocabulary: 'Ü'"),
         (["copilot", "--prompt", ""], "--prompt: 0 characters; give 1 to 127"),
         (["copilot", "--save", "."], "--save .: is a folder"),

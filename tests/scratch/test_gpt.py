@@ -7,106 +7,145 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bestguess.scratch.data import PAD
-from bestguess.scratch.generate import distribution, generate
-from bestguess.scratch.gpt import GPT, GPTConfig
-from bestguess.scratch.node import no_grad
-from bestguess.scratch.ops import Tensor
+from bestguess.scratch import fast
+from bestguess.scratch.demos.data import PAD, PYTHON
+from bestguess.scratch.demos.decoder import Decoder, DecoderConfig
+from bestguess.scratch.demos.generate import distribution, generate
+from bestguess.scratch.demos.walk import architecture, attention_weights
+from bestguess.scratch.engine.gpt import GPT, GPTConfig
+from bestguess.scratch.engine.node import no_grad, topological_order
+from bestguess.scratch.engine.tensor import Tensor
+from bestguess.scratch.fast.gpt import FastGPT
 
 # Primes, so that a swapped axis fails; `rms` is the norm, `rope` the positions of the JAX decoder.
 CONFIG = GPTConfig(vocab=11, d_model=14, layers=3, heads=7, positions=13)
-OTHER = dataclasses.replace(CONFIG, position="rope", norm="rms", bias=False)
-every_config = pytest.mark.parametrize("config", [CONFIG, OTHER], ids=["GPT-2's", "the JAX decoder's"])
-every_kernel = pytest.mark.parametrize("kernels", ["fused", "primitive"])
+OTHER = DecoderConfig(**dataclasses.asdict(CONFIG), position="rope", norm="rms", bias=False)
+EVERY = {"simple": (GPT, CONFIG), "fast": (FastGPT, CONFIG), "the JAX decoder's": (Decoder, OTHER)}
+every_model = pytest.mark.parametrize(("kind", "config"), EVERY.values(), ids=EVERY)
+every_fast = pytest.mark.parametrize(("kind", "config"), list(EVERY.values())[1:], ids=list(EVERY)[1:])
 
 
 def tokens(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(1, 11, shape)
 
 
-@every_config
-@every_kernel
-def test_no_token_reads_a_later_one(config, kernels):
-    model = GPT(config, 0, kernels, np.float64)
+def made(kind, config, seed: int = 0):
+    """Return a model in float64."""
+    model = kind(config, seed)
+    for p in model.parameters():
+        p.data = p.data.astype(np.float64)
+    return model
+
+
+@every_model
+def test_no_token_reads_a_later_one(kind, config):
+    model = made(kind, config)
     index = tokens(2, 13)
     with no_grad():
-        before = model(index).array
+        before = model(index).data
         for t in range(13):
             changed = index.copy()
             changed[:, t] = 1 + changed[:, t] % 10
-            after = model(changed).array
+            after = model(changed).data
             np.testing.assert_array_equal(after[:, :t], before[:, :t])
             assert (np.abs(after[:, t] - before[:, t]).max(-1) > 1e-6).all()
 
 
-@every_config
-def test_a_cache_changes_nothing(config):
-    model = GPT(config, 0, dtype=np.float64)
+@every_fast
+def test_a_cache_changes_nothing(kind, config):
+    model = made(kind, config)
     index = tokens(3, 13)
     with no_grad():
-        whole = model(index).array
+        whole = model(index).data
     cache = model.empty_cache(3)
-    parts = [model(part, cache).array for part in np.split(index, [1, 2, 7], axis=1)]
+    parts = [model(part, cache).data for part in np.split(index, [1, 2, 7], axis=1)]
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-12)
     assert cache.length == 13
-    with pytest.raises(ValueError, match="14 tokens, but this model has 13"):
+    with pytest.raises(ValueError, match=r"wants \(batch, 1 to 0 tokens\)"):
         model(tokens(3, 1), cache)
 
 
-@every_config
-def test_fused_and_primitive_are_the_same_model(config):
+def agree(one: GPT, other: GPT) -> None:
+    """Assert that loss and gradients of two models are the same."""
     index, targets = tokens(5, 13), tokens(5, 13, seed=1)
     targets[2, 7:] = PAD
-    models = [GPT(config, 3, kernels, np.float64) for kernels in ("fused", "primitive")]
-    losses = [model.loss(index, targets, PAD) for model in models]
+    losses = [model.loss(index, targets, PAD) for model in (one, other)]
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-13)
     for loss in losses:
         loss.backward()
-    for (name, a), (_, b) in zip(*(model.named_parameters() for model in models), strict=True):
+    for (name, a), (_, b) in zip(one.named_parameters(), other.named_parameters(), strict=True):
         np.testing.assert_allclose(a.grad, b.grad, atol=1e-13, err_msg=name)
 
 
-def test_float32_is_strict():
+def test_the_fast_gpt_is_the_engine_s():
+    agree(made(GPT, CONFIG, 3), made(FastGPT, CONFIG, 3))
+
+
+@pytest.mark.parametrize("name", fast.LAYERS)
+def test_operations_are_replaced_one_by_one(name):
+    """With one fast layer the model is the same, of fewer nodes; afterwards all is as before."""
+    model = made(GPT, CONFIG, 3)
+    nodes = len(topological_order(model.loss(tokens(2, 5), tokens(2, 5))))
+    with fast.replaced(name):
+        fewer = len(topological_order(model.loss(tokens(2, 5), tokens(2, 5))))
+        assert fewer < nodes or name == "embedding"
+        agree(model, made(FastGPT, CONFIG, 3))
+    assert len(topological_order(model.loss(tokens(2, 5), tokens(2, 5)))) == nodes
+
+
+def test_only_what_is_there_is_replaced():
+    with pytest.raises(ValueError, match="rms_norm: not among linear, "), fast.replaced("rms_norm"):
+        pass
+
+
+@every_model
+def test_float32_is_strict(kind, config):
     """Nothing in a step leaves float32: half the memory, twice the speed."""
-    model = GPT(CONFIG, 0)
+    model = kind(config, 0)
     loss = model.loss(tokens(2, 13), tokens(2, 13), PAD)
-    assert loss.dtype == np.float32
+    assert {node.dtype for node in topological_order(loss)} == {np.dtype(np.float32)}
     loss.backward()
-    assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {np.dtype(np.float32)}
+    assert {p.grad.dtype for p in model.parameters()} == {np.dtype(np.float32)}
 
 
-def test_attention_weights_are_causal_and_sum_to_1_and_make_the_output():
-    model = GPT(CONFIG, 0, dtype=np.float64)
-    weights = model.attention_weights(tokens(2, 5))
-    assert weights.shape == (3, 2, 7, 5, 5)
+def test_attention_weights_are_causal_and_sum_to_1():
+    weights = attention_weights(made(FastGPT, CONFIG), tokens(5).tolist())
+    assert weights.shape == (3, 7, 5, 5)
     np.testing.assert_allclose(weights.sum(-1), 1)
     assert not np.triu(weights, 1).any()
+
+
+def test_the_walk_through_the_architecture_counts_every_parameter():
+    model = FastGPT(GPTConfig(vocab=61, d_model=14, layers=3, heads=7, positions=13), 0)
+    stages = architecture(model, "def f", PYTHON)
+    assert sum(stage.parameters for stage in stages) == model.count()
+    assert [stage.shape for stage in stages] == [(1, 5), *[(1, 5, 14)] * 7, (1, 5, 61)]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"heads": 3}, "3 heads do not divide d_model 14"),
-        ({"layers": 0}, "layers is 0"),
-        ({"heads": 14, "position": "rope"}, "must be even"),
+        ({"heads": 3}, "heads divide d_model"),
+        ({"layers": 0}, "at least 1"),
+        ({"heads": 14}, "must be even"),
     ],
 )
 def test_an_impossible_shape_is_told(change, said):
     with pytest.raises(ValueError, match=said):
-        dataclasses.replace(CONFIG, **change)
+        dataclasses.replace(OTHER, **change)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 0), (2, 3, 5)])
 def test_tokens_of_another_shape_are_told(shape):
-    with pytest.raises(ValueError, match=r"wants \(batch, tokens\)"):
+    with pytest.raises(ValueError, match=r"wants \(batch, 1 to 13 tokens\)"):
         GPT(CONFIG)(np.ones(shape, int))
 
 
 def test_weights_go_out_and_in_and_misfits_are_told():
-    a, b = GPT(CONFIG, 0), GPT(CONFIG, 1)
+    a, b = FastGPT(CONFIG, 0), FastGPT(CONFIG, 1)
     b.load_state_dict(a.state_dict())
     index = tokens(2, 5)
-    np.testing.assert_array_equal(a(index).array, b(index).array)
+    np.testing.assert_array_equal(a(index).data, b(index).data)
     state = a.state_dict()
     state["extra"] = state.pop("head.weight")
     with pytest.raises(ValueError, match=r"missing \['head.weight'\], unknown \['extra'\]"):
@@ -144,20 +183,21 @@ def test_an_impossible_way_to_draw_is_told(options):
         distribution(LOGITS, **options)
 
 
-def test_writing_is_asking_the_whole_model_again_and_again():
-    model = GPT(CONFIG, 2, dtype=np.float64)
+@every_model
+def test_writing_is_asking_the_whole_model_again_and_again(kind, config):
+    model = made(kind, config, 2)
     prompt = [1, 2, 3]
     written = generate(model, prompt, 11)
     text = list(prompt)
     for _ in range(11):
-        text.append(int(model(np.array([text])).array[0, -1].argmax()))
+        text.append(int(model(np.array([text])).data[0, -1].argmax()))
     assert written == text[3:]
     assert generate(model, prompt, 11, stop=written[4]) == written[: written.index(written[4])]
 
 
 def test_draws_follow_the_distribution():
-    model = GPT(CONFIG, 2, dtype=np.float64)
-    p = distribution(model(np.array([[4]])).array[0, -1], 0.7)
+    model = made(FastGPT, CONFIG, 2)
+    p = distribution(model(np.array([[4]])).data[0, -1], 0.7)
     rng = np.random.default_rng(0)
     counts = np.bincount([generate(model, [4], 1, temperature=0.7, rng=rng)[0] for _ in range(2000)], minlength=11)
     assert np.abs(counts / 2000 - p).max() < 5 * np.sqrt(0.25 / 2000)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bestguess.scratch import bugs
-from bestguess.scratch.graph import LAYERS, count_paths, draw, expression, layer
+from bestguess.scratch.drawing import draw
+from bestguess.scratch.graph import LAYERS, count_paths, expression, layer
 
 AT = {"a": 2.0, "b": -3.0, "c": 5.0}
 
@@ -20,6 +21,7 @@ AT = {"a": 2.0, "b": -3.0, "c": 5.0}
         ("d = a*b + c; d*d - d", 2, {"a": 9, "b": -6, "c": -3, "d": -3}),
         ("-a + +a/b - c**2 * exp(0)", -2 - 2 / 3 - 25, {"a": -1 - 1 / 3, "b": -2 / 9, "c": -10}),
         ("exp(log(a)) + tanh(b*0) + sqrt(c - 1)", 4, {"a": 1, "b": 0, "c": 0.25}),
+        ("relu(a) * abs(b) + relu(b) * c", 6, {"a": 3, "b": -2, "c": 0}),
     ],
 )
 def test_values_and_gradients(text, value, gradients):
@@ -93,6 +95,46 @@ def test_every_layer_is_drawn_with_all_its_nodes(name):
         assert 0 <= float(box.get("y")) <= height - float(box.get("height"))
     places = [(box.get("x"), box.get("y")) for box in boxes]
     assert len(set(places)) == len(places)
+
+
+def test_a_block_names_its_queries_keys_and_values():
+    end, names = layer("block")
+    root = ET.fromstring(draw(end, names, "block").svg)
+    said = [e.text for e in root.iter() if e.get("class") == "name"]
+    assert {"q = index", "k = index", "v = index", "scores = ×", "weights = softmax", "attention.qkv.weight"} <= set(
+        said
+    )
+    arrows = [e for e in root.iter() if e.get("class") == "edge"]
+    assert len(arrows) > 30
+    assert "marker-end:url(#arrow)" in root.find("{*}style").text
+    assert root.find("{*}defs/{*}marker").get("id") == "arrow"
+
+
+def seconds(element, attribute):
+    return [
+        (float(e.get("begin")[:-1]), float(e.get("dur")[:-1]))
+        for e in element.iter()
+        if e.get("attributeName") == attribute
+    ]
+
+
+def test_a_walk_shows_values_forward_and_then_gradients_backward():
+    text = "d = a*b + c; exp(d) + d"
+    end, names = expression(text, AT)
+    root = ET.fromstring(draw(end, names, text, walk=True).svg)
+    appear, sent = {}, {}
+    for group in root.iter("{http://www.w3.org/2000/svg}g"):
+        said = [t.text for t in group.findall("{*}text")]
+        name, ends = said[0], [start + dur for start, dur in seconds(group, "visibility")]
+        if len(ends) == 2:  # a result's value, then its gradient
+            appear[name], sent[name] = ends
+            assert f"{round(ends[0] / 0.8)} →" in said
+        else:
+            (sent[name],) = ends
+    assert sorted(appear, key=appear.get) == ["×", "d = +", "exp", "+"]
+    assert max(appear.values()) < min(sent.values())
+    assert sent["+"] < sent["exp"] < sent["d = +"] < sent["a"] == sent["b"]
+    assert draw(*expression(text, AT), text).svg.count("<set") == 0
 
 
 def test_text_is_escaped():

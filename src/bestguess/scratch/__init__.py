@@ -1,6 +1,6 @@
-"""A NumPy-only autograd engine and GPT: small enough to read in an afternoon, exact, and fast.
+"""A NumPy-only autograd engine and GPT: short enough to read in an afternoon, exact, and then made fast.
 
-Read in this order: `node` (an array that remembers), `ops` (tensors and operations, each beside its
-derivative), `primitive` and `fused` (the same layers twice), `nn`, `optim`, `gpt`, `generate`.
-The engine imports NumPy and nothing else; it never imports JAX.
+`engine` is the simple path, 600 lines to read from end to end; `fast` replaces its operations one by one. `check`
+proves the gradients of both, `bugs` is a zoo to find, `graph` and `drawing` show what is computed, `demos` and
+`commands` train.
 """

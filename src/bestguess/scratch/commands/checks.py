@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from bestguess import files
 from bestguess.command import UserError
-from bestguess.scratch import data
+from bestguess.scratch.demos import data
 
 
 def prompt_tokens(prompt: str, vocabulary: data.Vocabulary, positions: int) -> list[int]:
@@ -48,3 +49,13 @@ def folder_made(flag: str, path: Path) -> None:
         files.make_folder(path)
     except UserError as error:
         raise UserError(f"{flag} {error}") from None
+
+
+def ways_to_draw(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """UserError unless a completion can be drawn like this."""
+    if not 0 <= temperature < math.inf:
+        raise UserError(f"--temperature {temperature}: must be 0 (the likeliest character) or more, and finite")
+    if top_k is not None:
+        positive("--top-k", top_k)
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"--top-p {top_p}: must be above 0 and at most 1")

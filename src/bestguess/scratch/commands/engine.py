@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bestguess import files
 from bestguess.command import Failure, UserError
-from bestguess.scratch import bugs, check, graph
+from bestguess.scratch import bugs, check, drawing, graph
 from bestguess.scratch.commands.checks import not_negative, writable
 from bestguess.scratch.flags import CheckFlags, GraphFlags
 
@@ -22,7 +22,7 @@ def run_check(flags: CheckFlags, console: Console) -> dict[str, Any]:
     not_negative("--seed", flags.seed)
     if flags.bug != "none":
         console.print(f"With a bug switched on, {flags.bug}: {bugs.BUGS[flags.bug]}.")
-    with bugs.bug(None if flags.bug == "none" else flags.bug):
+    with bugs.bug(flags.bug):
         report = check.run(flags.seed)
     faults = set(report.faults)
 
@@ -41,17 +41,27 @@ def run_check(flags: CheckFlags, console: Console) -> dict[str, Any]:
     for name, (_, measured) in report.properties.items():
         table.add_row(name, measured, mark(name))
     console.print(table)
-    result = {
+    result: dict[str, Any] = {
+        "bug": flags.bug,
         "largest_relative_error": max(report.operations.values()),
         "smallest_cosine": min(gradient.cosine for gradient in report.parameters.values()),
         "faults": report.faults,
     }
     if faults:
         raise Failure(f"the check finds {len(faults)} faults: {', '.join(report.faults)}", result)
+    found = check.zoo(flags.seed)
+    table = Table("bug switched on", "what is wrong", "faults found", box=None)
+    for name, its_faults in found.items():
+        table.add_row(name, bugs.BUGS[name], str(len(its_faults)) if its_faults else Text("MISSED", style="red"))
+    console.print(table)
+    result["bugs"] = [{"bug": name, "caught": bool(f), "faults": f} for name, f in found.items()]
     console.print(
         f"Every gradient is right: largest relative error {result['largest_relative_error']:.1e}, "
         f"smallest cosine {result['smallest_cosine']:.9f}."
     )
+    missed = [name for name, its_faults in found.items() if not its_faults]
+    if missed:
+        raise Failure(f"the check misses {', '.join(missed)}", result)
     return result
 
 
@@ -65,20 +75,20 @@ def run_graph(flags: GraphFlags, console: Console) -> dict[str, Any]:
             title = flags.expression
         else:
             end, names = graph.layer(flags.layer)
-            title = f"{flags.layer} of primitive operations"
-        drawing = graph.draw(end, names, title)
+            title = flags.layer
+        drawn = drawing.draw(end, names, title, flags.walk)
     except ValueError as error:
         raise UserError(f"--expression: {error}") from None
-    files.write_text(flags.out, drawing.svg)
+    files.write_text(flags.out, drawn.svg)
     console.print(
-        f"{drawing.nodes} nodes, one backward call each; a recursion without a sort would make {drawing.paths:,} "
+        f"{drawn.nodes} nodes, one backward call each; a recursion without a sort would make {drawn.paths:,} "
         f"calls. Drawn to {flags.out}",
         markup=False,
     )
     return {
-        "nodes": drawing.nodes,
-        "paths": drawing.paths,
-        "value": drawing.value,
+        "nodes": drawn.nodes,
+        "paths": drawn.paths,
+        "value": drawn.value,
         "gradients": {n: t.grad.tolist() for n, t in names.items() if t.grad is not None},
         "out": str(flags.out),
     }

@@ -1,4 +1,4 @@
-"""Models trained while you watch: twelve strings, Python completed, the standard library's source."""
+"""Models trained while you watch: twelve strings, and Python completed."""
 
 from __future__ import annotations
 
@@ -13,122 +13,212 @@ from rich.table import Table
 from rich.text import Text
 
 from bestguess.command import UserError
-from bestguess.scratch import checkpoint, copilot, data, level1
-from bestguess.scratch import stdlib as library
-from bestguess.scratch.commands.checks import not_negative, positive, prompt_tokens, writable
-from bestguess.scratch.flags import CopilotFlags, Level1Flags, StdlibFlags, TeachFlags
-from bestguess.scratch.generate import generate
-from bestguess.scratch.gpt import GPT
-from bestguess.scratch.live import LossPlot
+from bestguess.scratch import bugs
+from bestguess.scratch.commands.checks import not_negative, positive, prompt_tokens, ways_to_draw, writable
+from bestguess.scratch.commands.live import LossPlot
+from bestguess.scratch.commands.scale import show_beside, show_place, show_scale
+from bestguess.scratch.demos import checkpoint, copilot, data, level1
+from bestguess.scratch.engine.gpt import GPT
+from bestguess.scratch.fast.gpt import FastGPT
+from bestguess.scratch.flags import CopilotFlags, Level1Flags
 
 LR, LR_FURTHER = 5e-3, 2e-3
 """Learning rates from the start, and from a checkpoint that is far along already."""
+FEW = 20
+"""Steps of level 1 with the bug that makes each take a hundred times as long."""
+STRINGS = {"ambiguous": data.AMBIGUOUS, "distinct": data.DISTINCT, "tinytorch": data.SHIFTED}
 
 
 def run_level1(flags: Level1Flags, console: Console) -> dict[str, Any]:
     """Train to the ceiling and print the completions."""
     not_negative("--seed", flags.seed)
+    shifted = flags.strings == "tinytorch"
+    steps = flags.steps
+    if steps is None:
+        steps = FEW if flags.bug == "no-sort" else 200 if shifted else level1.STEPS
+    positive("--steps", steps)
     began = time.perf_counter()
-    strings = data.AMBIGUOUS if flags.strings == "ambiguous" else data.DISTINCT
-    best = data.ceiling(strings)
+    strings = STRINGS[flags.strings]
+    best, constant = data.ceiling(strings), data.best_constant(strings)
+    show_scale(console, best.loss, constant)
     console.print(
-        f"{best.of} strings, {GPT(level1.CONFIG).count():,} parameters. The ceiling, from counting: {best.correct} "
-        f"of {best.of} from the first character, loss {best.loss:.4f} nats per character."
+        f"{best.of} strings, {GPT(level1.CONFIG).count():,} parameters. At best {best.correct} of {best.of} are right "
+        + ("character by character." if shifted else "from the first character.")
     )
-    with LossPlot(console, "loss", level1.STEPS) as plot:
-        result = level1.run(strings, seed=flags.seed, watch=plot)
-    for string, completion in zip(strings, result.completions):
-        console.print(f"  {string[0]} → {completion}" + ("" if completion == string else f"   (expected {string})"))
+    _say_bug(flags.bug, console)
+    with bugs.bug(flags.bug), np.errstate(all="ignore"), LossPlot(console, "loss", steps) as plot:
+        result = level1.run(strings, steps, flags.seed, shifted=shifted, watch=plot)
+    for string, written in zip(strings, result.completions):
+        shown = f"{string[:-1]} → {written[1:]}" if shifted else f"{string[0]} → {written}"
+        console.print(
+            f"  {shown}" + ("" if written == string else f"   (expected {string[1:] if shifted else string})")
+        )
+    skill = show_place(console, result.loss, best.loss, constant)
     console.print(
-        f"{result.correct} of {best.of} right, at most {best.correct} can be; loss {result.loss:.4f} nats, floor "
-        f"{best.loss:.4f}; with padding scored as if it were text {result.loss_with_padding:.4f}"
+        f"{result.correct} of {best.of} right, at most {best.correct} can be; {len(result.curve.losses):,} steps; "
+        f"with padding scored as if it were text the loss is {result.loss_with_padding:.4f}"
     )
+    if shifted:
+        show_beside(
+            console,
+            [
+                ("parameters", "4,624", f"{result.model.count():,}"),
+                ("steps", "200", f"{len(result.curve.losses):,}"),
+                ("seconds", "3.4", f"{result.curve.seconds:.1f}"),
+                ("seconds a step", "0.017", f"{result.curve.seconds / len(result.curve.losses):.4f}"),
+                ("initial loss", "3.8095", f"{result.first_loss:.4f}"),
+                ("final loss", "1.5509", f"{result.loss:.4f}"),
+                ("improvement", "59.3 %", f"{100 * (1 - result.loss / result.first_loss):.1f} %"),
+                ("right", "3 of 12", f"{result.correct} of {best.of}"),
+            ],
+        )
     return {
+        "bug": flags.bug,
         "correct": result.correct,
         "ceiling": best.correct,
         "loss": result.loss,
         "loss_floor": best.loss,
+        "loss_constant": constant,
+        "skill": skill,
+        "initial_loss": result.first_loss,
+        "steps": len(result.curve.losses),
+        "parameters": result.model.count(),
         "seconds": time.perf_counter() - began,
     }
+
+
+def _say_bug(bug: str, console: Console) -> None:
+    if bug != "none":
+        console.print(f"With a bug switched on, {bug}: {bugs.BUGS[bug]}.")
 
 
 def run_copilot(flags: CopilotFlags, console: Console) -> dict[str, Any]:
     """Train (or train further) and score; return demos, held-out and memorised completions."""
     began = time.perf_counter()
-    not_negative("--seed", flags.seed)
-    if flags.pretrained and flags.weights is not None:
-        raise UserError("--weights: --pretrained names a checkpoint already; drop one of the two")
+    setting = copilot.SETTINGS[flags.setting]
+    steps = _copilot_checked(flags, setting)
     further = flags.pretrained or flags.weights is not None
-    steps = (100 if further else 1200) if flags.steps is None else flags.steps
-    not_negative("--steps", steps)
-    if not steps and not further:
-        raise UserError("--steps 0: completes with a checkpoint as it is; name one with --pretrained or --weights")
-    if flags.save is not None:
-        writable("--save", flags.save)
-    if flags.prompt is not None:
-        prompt_tokens(flags.prompt, data.PYTHON, copilot.CONFIG.positions)
+    rng = np.random.default_rng(flags.seed)
+    how: dict[str, Any] = {"temperature": flags.temperature, "top_k": flags.top_k, "top_p": flags.top_p, "rng": rng}
     before = None
     if further:
-        model, note = copilot.pretrained() if flags.weights is None else _load(flags.weights)
+        model, note = copilot.pretrained() if flags.weights is None else _load(flags.weights, setting)
+        if flags.prompt is not None and not steps:
+            with bugs.bug(flags.bug):
+                completion = copilot.complete(model, flags.prompt, setting=setting, **how)
+            console.print(flags.prompt + completion, markup=False)
+            return {"bug": flags.bug, "completion": completion, "steps": 0, "seconds": time.perf_counter() - began}
         console.print(f"Weights from: {note}.", markup=False)
-        before = _scores(model)
+        before = _scores(model, setting)
         _show_scores(before, console, "before")
     else:
-        model = GPT(copilot.CONFIG, flags.seed)
-    train, held = data.split()
+        model = FastGPT(setting.config, flags.seed)
+    train, held = setting.split()
+    floor, constant = copilot.loss_floor(setting), copilot.loss_constant(setting)
+    show_scale(console, floor, constant)
     console.print(
         f"{model.count():,} parameters; {len(train)} snippets to train on, {len(held)} held out; padding is not scored."
     )
-    losses: list[float] = []
-    if steps:
-        with LossPlot(console, "loss", steps) as plot:
-            losses = copilot.train(model, steps, flags.seed, LR_FURTHER if further else LR, watch=plot).losses
-    written = copilot.demos(model)
+    if flags.setting == "tinytorch":
+        console.print(
+            f"TinyTorch's summary states 33,472 parameters for this setting: those of a vocabulary of 61 and a "
+            f"length of 128 (--setting ours); a vocabulary of 25 and a length of 64 make {model.count():,}."
+        )
+    _say_bug(flags.bug, console)
+    first_loss, losses, seconds = copilot.trained_loss(model, setting), [], 0.0
+    with bugs.bug(flags.bug), np.errstate(all="ignore"):
+        if steps:
+            with LossPlot(console, "loss", steps) as plot:
+                lr = LR_FURTHER if further else LR
+                curve = copilot.train(model, steps, flags.seed, lr, watch=plot, setting=setting)
+            losses, seconds = curve.losses, curve.seconds
+        written = copilot.demos(model, setting)
+        after = _scores(model, setting)
+        loss = copilot.trained_loss(model, setting)
     table = Table("demo prompt", "written", "", box=None)
     for header, (text, right) in written.items():
         table.add_row(Text(header), Text(repr(text)), "right" if right else "differs")
     console.print(table)
-    after = _scores(model)
-    lookup = copilot.copied()
+    lookup = copilot.copied(setting)
     _show_scores(after, console, f"after {steps:,} steps", lookup)
+    skill = show_place(console, loss, floor, constant)
     if losses:
         console.print(
-            f"Loss of the last 20 batches {np.mean(losses[-20:]):.4f} nats per character; the floor of the snippets "
-            f"trained on, by counting, is {copilot.loss_floor():.4f}."
+            f"Loss of the last 20 batches, as training says it: {np.mean(losses[-20:]):.4f} nats per character."
         )
-    out: dict[str, Any] = after | {"copied": asdict(lookup), "steps": steps}
+    if flags.setting == "tinytorch" and losses:
+        show_beside(
+            console,
+            [
+                ("parameters", "33,472", f"{model.count():,}"),
+                ("steps", "about 75 (180 s)", f"{steps:,}"),
+                ("seconds", "180", f"{seconds:.1f}"),
+                ("seconds a step", "about 2.4", f"{seconds / steps:.4f}"),
+                ("initial loss", "4.614", f"{first_loss:.4f}"),
+                ("final loss", "about 1.9", f"{loss:.4f}"),
+                ("improvement", "59 %", f"{100 * (1 - loss / first_loss):.1f} %"),
+                ("demos right", "1 of 5", f"{after['demos_correct']} of {len(setting.demos)}"),
+            ],
+        )
+    out: dict[str, Any] = {"bug": flags.bug, "setting": flags.setting, "parameters": model.count()} | after
+    out |= {"copied": asdict(lookup), "steps": steps, "loss": loss, "loss_floor": floor, "loss_constant": constant}
+    out |= {"skill": skill, "initial_loss": first_loss, "demos": {h: text for h, (text, _) in written.items()}}
     if before is not None:
         out["before"] = before
     if flags.prompt is not None:
-        out["completion"] = copilot.complete(model, flags.prompt)
+        out["completion"] = copilot.complete(model, flags.prompt, setting=setting, **how)
         console.print(flags.prompt + out["completion"], markup=False)
     if flags.save is not None:
         checkpoint.save(flags.save, model, f"bestguess scratch copilot, {steps:,} steps, seed {flags.seed}")
         console.print(f"Weights written to {flags.save}", markup=False)
     out["seconds"] = time.perf_counter() - began
-    console.print(f"{after['demos_correct']} of {len(data.DEMOS)} demos right; {out['seconds']:.0f} s in all.")
+    console.print(f"{after['demos_correct']} of {len(setting.demos)} demos right; {out['seconds']:.0f} s in all.")
     return out
 
 
-def _load(path: Path) -> tuple[GPT, str]:
+def _copilot_checked(flags: CopilotFlags, setting: copilot.Setting) -> int:
+    """Return the number of steps; UserError where flags do not go together."""
+    not_negative("--seed", flags.seed)
+    if flags.pretrained and flags.weights is not None:
+        raise UserError("--weights: --pretrained names a checkpoint already; drop one of the two")
+    if flags.pretrained and flags.setting != "ours":
+        raise UserError(f"--setting {flags.setting}: the bundled checkpoint is of ours; drop --pretrained")
+    further = flags.pretrained or flags.weights is not None
+    steps = flags.steps
+    if steps is None:
+        steps = 1200 if not further else 0 if flags.prompt is not None else 100
+    not_negative("--steps", steps)
+    if not steps and not further:
+        raise UserError("--steps 0: completes with a checkpoint as it is; name one with --pretrained or --weights")
+    ways_to_draw(flags.temperature, flags.top_k, flags.top_p)
+    if flags.prompt is None and (flags.temperature or flags.top_k or flags.top_p):
+        raise UserError("--temperature, --top-k and --top-p say how --prompt is completed; give one")
+    if flags.save is not None:
+        writable("--save", flags.save)
+    if flags.prompt is not None:
+        prompt_tokens(flags.prompt, setting.vocabulary, setting.config.positions)
+    return steps
+
+
+def _load(path: Path, setting: copilot.Setting) -> tuple[FastGPT, str]:
     try:
         model, note = checkpoint.load(path)
     except FileNotFoundError:
         raise UserError(f"--weights {path}: no such file") from None
     except ValueError as error:
         raise UserError(f"--weights {error}") from None
-    if model.config != copilot.CONFIG:
+    if model.config != setting.config:
         raise UserError(f"--weights {path}: holds a GPT of another shape than the copilot's")
     return model, f"{path}, {note}"
 
 
-def _scores(model: GPT) -> dict[str, Any]:
-    train, held = data.split()
+def _scores(model: GPT, setting: copilot.Setting) -> dict[str, Any]:
+    train, held = setting.split()
     return {
-        "demos_correct": sum(right for _, right in copilot.demos(model).values()),
-        "held_out": asdict(copilot.score(model, held)),
-        "memorised": asdict(copilot.score(model, train)),
-        "held_out_loss": copilot.held_out_loss(model),
+        "demos_correct": sum(right for _, right in copilot.demos(model, setting).values()),
+        "held_out": asdict(copilot.score(model, held, setting=setting)),
+        "memorised": asdict(copilot.score(model, train, setting=setting)),
+        "held_out_loss": copilot.held_out_loss(model, setting),
     }
 
 
@@ -142,65 +232,3 @@ def _show_scores(scores: dict[str, Any], console: Console, when: str, lookup: co
     for label, s in rows:
         table.add_row(label, str(s["parsed"]), str(s["exact"]), str(s["of"]))
     console.print(table)
-
-
-def run_stdlib(flags: StdlibFlags, console: Console) -> dict[str, Any]:
-    """Train on the standard library's source; return bits per character and baselines'."""
-    began = time.perf_counter()
-    positive("--steps", flags.steps)
-    not_negative("--seed", flags.seed)
-    if flags.save is not None:
-        writable("--save", flags.save)
-    prompt = prompt_tokens(flags.prompt, library.CHARACTERS, library.CONFIG.positions)
-    try:
-        train, held = map(library.tokens, library.corpus())
-    except ValueError as error:
-        raise UserError(f"scratch stdlib: {error}") from None
-    model = GPT(library.CONFIG, flags.seed)
-    console.print(
-        f"{model.count():,} parameters; the standard library: {len(train):,} characters to train on, {len(held):,} in "
-        "files held out."
-    )
-    with LossPlot(console, "loss", flags.steps) as plot:
-        library.train(model, train, flags.steps, flags.seed, 3e-3, plot)
-    bits, deviation = library.bits(model, held)
-    floors = library.baselines(train, held)
-    table = Table("files held out", "bits per character", box=None)
-    for name, value in floors.items():
-        table.add_row(name, f"{value:.3f}")
-    table.add_row(f"this GPT after {flags.steps:,} steps", f"{bits:.3f} ± {deviation:.3f}")
-    console.print(table)
-    console.print("No floor is known for natural text: these are baselines, not a ceiling.")
-    room = library.CONFIG.positions + 1 - len(prompt)
-    rng = np.random.default_rng(flags.seed)
-    written = library.CHARACTERS.decode(generate(model, prompt, room, temperature=0.7, rng=rng))
-    console.print(flags.prompt + written, markup=False)
-    if flags.save is not None:
-        checkpoint.save(flags.save, model, f"bestguess scratch stdlib, {flags.steps:,} steps, seed {flags.seed}")
-        console.print(f"Weights written to {flags.save}", markup=False)
-    return {
-        "bits_per_character": bits,
-        "standard_error": deviation,
-        "baselines": floors,
-        "parameters": model.count(),
-        "train_characters": len(train),
-        "held_out_characters": len(held),
-        "completion": written,
-        "steps": flags.steps,
-        "seconds": time.perf_counter() - began,
-    }
-
-
-def run_teach(flags: TeachFlags, console: Console) -> dict[str, Any]:
-    """Show a strategy: the demos that it is made of, one after another."""
-    not_negative("--seed", flags.seed)
-    began = time.perf_counter()
-    out: dict[str, Any] = {"strategy": flags.strategy}
-    if flags.strategy in ("tiny", "hybrid"):
-        console.rule("A tiny GPT, from nothing to its ceiling")
-        out["tiny"] = run_level1(Level1Flags("distinct", seed=flags.seed), console)
-    if flags.strategy in ("pretrained", "hybrid"):
-        console.rule("A shipped GPT, from good to better")
-        out["pretrained"] = run_copilot(CopilotFlags(pretrained=True, seed=flags.seed), console)
-    out["seconds"] = time.perf_counter() - began
-    return out

@@ -12,19 +12,22 @@ from rich.console import Console
 from rich.table import Table
 
 from bestguess.command import UserError
-from bestguess.scratch import causes, copilot, data, figures, options, record
-from bestguess.scratch.commands.checks import folder_made, not_negative, positive
+from bestguess.scratch.commands import figures, record
+from bestguess.scratch.commands.checks import folder_made, not_negative, positive, ways_to_draw
+from bestguess.scratch.commands.live import LossPlot
+from bestguess.scratch.demos import causes, copilot, data, options, walk
 from bestguess.scratch.flags import CausesFlags, OptionsFlags
-from bestguess.scratch.live import LossPlot
 
 
 def run_options(flags: OptionsFlags, console: Console) -> dict[str, Any]:
     """Run one of the three options; return its figures."""
     began = time.perf_counter()
     not_negative("--seed", flags.seed)
-    for name, option in (("every", "A"), ("draws", "C"), ("temperatures", "C")):
+    for name, option in (("every", "A"), ("draws", "C"), ("temperatures", "C"), ("top_k", "C"), ("top_p", "C")):
         if getattr(flags, name) is not None and flags.option != option:
-            raise UserError(f"--{name}: has no effect on option {flags.option}, only on {option}; drop it")
+            raise UserError(
+                f"--{name.replace('_', '-')}: has no effect on option {flags.option}, only on {option}; drop it"
+            )
     folder = flags.out or Path(f"runs/scratch/option-{flags.option}")
     run = {"A": _option_a, "B": _option_b, "C": _option_c}[flags.option]
     out = {"option": flags.option, "seed": flags.seed} | run(flags, folder, console)
@@ -68,7 +71,7 @@ def _option_b(flags: OptionsFlags, folder: Path, console: Console) -> dict[str, 
         out = options.b(steps, flags.seed, plot)
     console.print(
         f"{out['correct']} of {out['of']} copied whole: {100 * out['accuracy']:.1f} % "
-        f"({100 * out['by_chance']:.3f} % by chance)."
+        f"({100 * out['by_chance']:.3f} % by chance), with {out['parameters']:,} parameters."
     )
     return out | {"steps": steps}
 
@@ -79,12 +82,13 @@ def _option_c(flags: OptionsFlags, folder: Path, console: Console) -> dict[str, 
     positive("--draws", drawn)
     if not temperatures or not all(0 < t < np.inf for t in temperatures):
         raise UserError(f"--temperatures {' '.join(map(str, temperatures))}: each must be above 0 and finite")
+    ways_to_draw(1.0, flags.top_k, flags.top_p)
     if flags.steps is not None:
         raise UserError("--steps: option C trains nothing; drop it")
     folder_made("--out", folder)
     model, note = copilot.pretrained()
     console.print(f"Weights from: {note}.", markup=False)
-    out = options.c(model, temperatures, drawn, flags.seed)
+    out = options.c(model, temperatures, drawn, flags.seed, flags.top_k, flags.top_p)
     table = Table("temperature", "body expected", "parse", "of", "different texts", "bits per character", box=None)
     for t in out["temperatures"]:
         cells = (t["exact"], t["parsed"], t["of"], t["different_texts"])
@@ -92,9 +96,9 @@ def _option_c(flags: OptionsFlags, folder: Path, console: Console) -> dict[str, 
     console.print(table)
     header = data.DEMOS[0]
     text = header + copilot.complete(model, header)
-    weights = model.attention_weights(np.array([data.PYTHON.encode(text)]))[:, 0]
+    weights = walk.attention_weights(model, data.PYTHON.encode(text))
     figures.attention(weights, text, folder / "attention.png")
-    return out | {"model": note, "attention_of": text}
+    return out | {"top_k": flags.top_k, "top_p": flags.top_p, "model": note, "attention_of": text}
 
 
 def run_causes(flags: CausesFlags, console: Console) -> dict[str, Any]:

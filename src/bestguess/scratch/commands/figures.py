@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bestguess import files
-from bestguess.scratch.node import Array
+from bestguess.scratch.engine.node import Array
 
 TRAINED, HELD_OUT = "#2a6fb0", "#c2571a"
 

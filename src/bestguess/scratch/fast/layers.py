@@ -1,12 +1,10 @@
-"""The layers of `primitive` as single operations: each computes its derivative by hand, and fast.
+"""The engine's layers as single operations: each computes its derivative by hand, and fast.
 
-Six habits make them fast. Sums over rows and columns are matrix products with ones, which BLAS
-does many times faster than a reduction. Products are taken by `dot`, as `@` takes twice as long to
-begin. Large results go into used buffers (`pool`). Threads share rows, or sequences, where the work
-is long enough (`parallel`); so what an operation does is written for a slice of them, called `part`.
-Exponentials are shifted only if one could overflow (`fused_softmax`). And calls are few: with a
-batch as small as twelve strings of eight tokens, NumPy spends a microsecond or two on each, most of
-it to begin.
+Five habits make them fast. Sums over rows and columns are matrix products with ones, which BLAS does many times faster
+than a reduction. Products are taken by `dot`, as `@` takes twice as long to begin. Threads share rows, or sequences,
+where the work is long enough (`threads`); so what an operation does is written for a slice of them, called `part`.
+Exponentials are shifted only if one could overflow (`softmax`). And calls are few: with a batch as small as twelve
+strings of eight tokens, NumPy spends a microsecond or two on each, most of it to begin.
 """
 
 from __future__ import annotations
@@ -16,13 +14,16 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from bestguess.scratch import ops, parallel, pool
-from bestguess.scratch.constants import identity, ones
-from bestguess.scratch.fused_softmax import causal_attention, cross_entropy
-from bestguess.scratch.node import Array, Gradients
-from bestguess.scratch.ops import Tensor, result
+from bestguess.scratch.engine.layers import valid
+from bestguess.scratch.engine.node import Array
+from bestguess.scratch.engine.tensor import Tensor
+from bestguess.scratch.fast import threads
+from bestguess.scratch.fast.constants import identity, ones
+from bestguess.scratch.fast.softmax import causal_attention, cross_entropy
 
-__all__ = ["causal_attention", "cross_entropy", "embedding", "feed_forward", "gelu", "layer_norm", "linear", "rms_norm"]
+__all__ = ["causal_attention", "cross_entropy", "embedding", "feed_forward", "gelu", "layer_norm", "linear"]
+
+Gradients = tuple[Array, ...]
 
 
 def _added(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
@@ -34,7 +35,7 @@ def _product(x: Array, w: Array, bias: Tensor | None, y: Array) -> None:
     """Write x W + b to `y`."""
     x.dot(w, y)
     if bias is not None:
-        y += bias.array
+        y += bias.data
 
 
 def _product_back(g: Array, x: Array, w: Array, bias: Tensor | None, g_x: Array) -> tuple[Array, ...]:
@@ -46,15 +47,15 @@ def _product_back(g: Array, x: Array, w: Array, bias: Tensor | None, g_x: Array)
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
     """Return x W + b: (…, inputs) to (…, outputs); added to the residual stream `onto`, if given."""
-    w, shape = weight.array, x.array.shape
+    w, shape = weight.data, x.data.shape
     inputs, outputs = w.shape
     if shape[-1] != inputs:
         raise ValueError(f"linear: x of shape {shape} for a weight of shape {w.shape}")
     if onto is not None and onto.shape != (*shape[:-1], outputs):
         raise ValueError(f"linear: {outputs} outputs of x of shape {shape} onto a stream of shape {onto.shape}")
-    x2 = x.array.reshape(-1, inputs)
-    y = pool.empty((len(x2), outputs), w.dtype)
-    stream = None if onto is None else onto.array.reshape(y.shape)
+    x2 = x.data.reshape(-1, inputs)
+    y = np.empty((len(x2), outputs), w.dtype)
+    stream = None if onto is None else onto.data.reshape(y.shape)
     work = y.size * inputs // 6  # a multiplication with its addition takes a sixth of a pass over a number
 
     def forward(part: slice) -> None:
@@ -65,73 +66,48 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor |
 
     def backward(g: Array) -> Gradients:
         g2 = g.reshape(-1, outputs)
-        g_x = pool.empty(x2.shape, g.dtype)
+        g_x = np.empty(x2.shape, g.dtype)
 
         def send_back(part: slice) -> tuple[Array, ...]:
             return _product_back(g2[part], x2[part], w, bias, g_x[part])
 
-        gradients = (g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)))
+        gradients = (g_x.reshape(shape), *_added(threads.over(len(g2), 2 * work, send_back)))
         return gradients if onto is None else (*gradients, g)
 
-    parallel.over(len(x2), work, forward)
+    threads.over(len(x2), work, forward)
     parents = tuple([t for t in (x, weight, bias, onto) if t is not None])
-    return result(y.reshape(*shape[:-1], outputs), parents, backward, "linear", saved=(x, weight))
+    return Tensor.result(y.reshape(*shape[:-1], outputs), parents, backward, "linear")
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     """Return features with mean 0 and variance 1, times `gain`, plus `bias` (Ba et al., 2016)."""
-    shape, dtype = x.array.shape, x.array.dtype
+    shape, dtype, scale = x.data.shape, x.data.dtype, gain.data
     d = shape[-1]
-    x2, average = x.array.reshape(-1, d), ones((d, 1), dtype, 1 / d)
-    unit = np.subtract(x2, x2.dot(average), pool.out(x2.shape, dtype))
-    y = np.multiply(unit, unit, pool.out(x2.shape, dtype))
+    x2, average = x.data.reshape(-1, d), ones((d, 1), dtype, 1 / d)
+    unit = np.subtract(x2, x2.dot(average))
+    y = np.multiply(unit, unit)
     deviation = y.dot(average)
     deviation += eps
     np.sqrt(deviation, deviation)
     unit /= deviation
-    np.multiply(unit, gain.array, y)
-    y += bias.array
+    np.multiply(unit, scale, y)
+    y += bias.data
 
     def backward(g: Array) -> Gradients:
         # With u the normalised x and h = gain · g:  dx = (h − mean(h) − u · mean(u · h)) / deviation
         g2 = g.reshape(-1, d)
         rows = ones(len(g2), g.dtype)
-        ug = np.multiply(unit, g2, pool.out(x2.shape, g.dtype))
+        ug = np.multiply(unit, g2)
         g_gain, g_bias = rows.dot(ug), rows.dot(g2)
-        weights = gain.array[:, None] * average
+        weights = scale[:, None] * average
         mean_h, mean_uh = g2.dot(weights), ug.dot(weights)
-        g_x = np.multiply(g2, gain.array, pool.out(x2.shape, g.dtype))
+        g_x = np.multiply(g2, scale)
         g_x -= mean_h
         g_x -= np.multiply(unit, mean_uh, ug)
         g_x /= deviation
         return g_x.reshape(shape), g_gain, g_bias
 
-    return result(y.reshape(shape), (x, gain, bias), backward, "layer_norm", saved=(gain,))
-
-
-def rms_norm(x: Tensor, gain: Tensor, eps: float = 1e-6) -> Tensor:
-    """Return features over their root mean square, times `gain` (Zhang & Sennrich, 2019)."""
-    d = x.shape[-1]
-    x2 = x.array.reshape(-1, d)
-    average = ones((d, 1), x.dtype, 1 / d)
-    y = np.multiply(x2, x2, out=pool.out(x2.shape, x.dtype))
-    rms = y.dot(average)
-    rms += eps
-    np.sqrt(rms, out=rms)
-    unit = np.divide(x2, rms, out=pool.out(x2.shape, x.dtype))
-    np.multiply(unit, gain.array, out=y)
-
-    def backward(g: Array) -> Gradients:
-        # With u the normalised x and h = gain · g:  dx = (h − u · mean(u · h)) / rms
-        g2 = g.reshape(-1, d)
-        ug = np.multiply(unit, g2, out=pool.out(x2.shape, g.dtype))
-        g_gain, mean_uh = ones(len(g2), g.dtype).dot(ug), ug.dot(gain.array[:, None] * average)
-        g_x = np.multiply(g2, gain.array, out=pool.out(x2.shape, g.dtype))
-        g_x -= np.multiply(unit, mean_uh, out=ug)
-        g_x /= rms
-        return g_x.reshape(x.shape), g_gain
-
-    return result(y.reshape(x.shape), (x, gain), backward, "rms_norm", saved=(gain,))
+    return Tensor.result(y.reshape(shape), (x, gain, bias), backward, "layer_norm")
 
 
 # GELU is x · ½ (1 + tanh u) = x · sigmoid(2 u), with 2 u = A1 x + A3 x³.
@@ -166,21 +142,21 @@ def _gelu_back(g: Array, x: Array, gate: Array, y: Array, g_x: Array, spare: Arr
 
 def gelu(x: Tensor) -> Tensor:
     """Return the tanh form of GELU (Hendrycks & Gimpel, 2016, §2), written with a sigmoid."""
-    flat = x.array.reshape(-1)
-    gate, y = pool.empty(flat.shape, flat.dtype), pool.empty(flat.shape, flat.dtype)
+    flat = x.data.reshape(-1)
+    gate, y = np.empty(flat.shape, flat.dtype), np.empty(flat.shape, flat.dtype)
 
     def backward(g: Array) -> Gradients:
         g_y = g.reshape(-1)
-        g_x, spare = pool.empty(flat.shape, g.dtype), pool.empty(flat.shape, g.dtype)
+        g_x, spare = np.empty(flat.shape, g.dtype), np.empty(flat.shape, g.dtype)
 
         def send_back(part: slice) -> None:
             _gelu_back(g_y[part], flat[part], gate[part], y[part], g_x[part], spare[part])
 
-        parallel.over(len(flat), 5 * len(flat), send_back)
+        threads.over(len(flat), 5 * len(flat), send_back)
         return (g_x.reshape(x.shape),)
 
-    parallel.over(len(flat), 10 * len(flat), lambda part: _gelu(flat[part], gate[part], y[part]))
-    return result(y.reshape(x.shape), (x,), backward, "gelu", saved=(x,), saves_itself=True)
+    threads.over(len(flat), 10 * len(flat), lambda part: _gelu(flat[part], gate[part], y[part]))
+    return Tensor.result(y.reshape(x.shape), (x,), backward, "gelu")
 
 
 def feed_forward(
@@ -190,13 +166,13 @@ def feed_forward(
 
     One operation, as each row goes through all of it alone: a thread takes its rows from end to end.
     """
-    u, v, shape = up.array, down.array, x.array.shape
+    u, v, shape = up.data, down.data, x.data.shape
     d, hidden = u.shape
-    if shape[-1] != d or v.shape != (hidden, d) or onto.array.shape != shape:
+    if shape[-1] != d or v.shape != (hidden, d) or onto.data.shape != shape:
         raise ValueError(f"feed_forward: x of {shape} through {u.shape} and {v.shape} onto {onto.shape}")
-    x2, stream = x.array.reshape(-1, d), onto.array.reshape(-1, d)
-    h, gate, inner = [pool.empty((len(x2), hidden), u.dtype) for _ in range(3)]  # inner = GELU(h)
-    y = pool.empty(x2.shape, u.dtype)
+    x2, stream = x.data.reshape(-1, d), onto.data.reshape(-1, d)
+    h, gate, inner = [np.empty((len(x2), hidden), u.dtype) for _ in range(3)]  # inner = GELU(h)
+    y = np.empty(x2.shape, u.dtype)
     work = h.size * (2 * d // 6 + 10)  # two products, as in `linear`, around a GELU
 
     def forward(part: slice) -> None:
@@ -207,19 +183,19 @@ def feed_forward(
         out += stream[part]
 
     def backward(g: Array) -> Gradients:
-        g2, g_x = g.reshape(-1, d), pool.empty(x2.shape, g.dtype)
-        g_inner, g_h, spare = [pool.empty(h.shape, g.dtype) for _ in range(3)]
+        g2, g_x = g.reshape(-1, d), np.empty(x2.shape, g.dtype)
+        g_inner, g_h, spare = [np.empty(h.shape, g.dtype) for _ in range(3)]
 
         def send_back(part: slice) -> tuple[Array, ...]:
             of_down = _product_back(g2[part], inner[part], v, down_bias, g_inner[part])
             _gelu_back(g_inner[part], h[part], gate[part], inner[part], g_h[part], spare[part])
             return _product_back(g_h[part], x2[part], u, up_bias, g_x[part]) + of_down
 
-        return g_x.reshape(shape), *_added(parallel.over(len(g2), 2 * work, send_back)), g
+        return g_x.reshape(shape), *_added(threads.over(len(g2), 2 * work, send_back)), g
 
-    parallel.over(len(x2), work, forward)
+    threads.over(len(x2), work, forward)
     parents = tuple([t for t in (x, up, up_bias, down, down_bias, onto) if t is not None])
-    return result(y.reshape(shape), parents, backward, "feed_forward", saved=(x, up, down))
+    return Tensor.result(y.reshape(shape), parents, backward, "feed_forward")
 
 
 def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor | None = None, start: int = 0) -> Tensor:
@@ -227,10 +203,9 @@ def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor |
 
     `positions`, if given, adds its rows from `start` on to the tokens (B, T), one to each of the T.
     """
-    index = np.asarray(index)
     rows, width = table.shape
-    ops.check_index("embedding", index, rows)
-    y = table.array.take(index, axis=0)
+    index = valid(np.asarray(index), rows)
+    y = table.data.take(index, axis=0)
 
     def g_positions(g: Array, positions: Tensor, here: slice) -> Array:
         sums = np.zeros(positions.shape, g.dtype)
@@ -241,14 +216,13 @@ def embedding(table: Tensor, index: npt.NDArray[np.integer], positions: Tensor |
     def g_table(g: Array) -> Array:
         flat, g2 = index.reshape(-1), g.reshape(-1, width)
         if rows <= 256:  # then a product with one-hot rows, the identity's, beats adding one row at a time
-            one_hot = pool.out((flat.size, rows), g.dtype)  # "clip", as the indices are checked, writes to it directly
-            return identity(rows, g.dtype).take(flat, axis=0, out=one_hot, mode="clip").T.dot(g2)
+            return identity(rows, g.dtype).take(flat, axis=0).T.dot(g2)
         sums = np.zeros(table.shape, g.dtype)
         np.add.at(sums, flat, g2)
         return sums
 
     if positions is None:
-        return result(y, (table,), lambda g: (g_table(g),), "embedding")
+        return Tensor.result(y, (table,), lambda g: (g_table(g),), "embedding")
     here = slice(start, start + index.shape[-1])
-    y += positions.array[here]
-    return result(y, (table, positions), lambda g: (g_table(g), g_positions(g, positions, here)), "embedding")
+    y += positions.data[here]
+    return Tensor.result(y, (table, positions), lambda g: (g_table(g), g_positions(g, positions, here)), "embedding")

@@ -1,4 +1,4 @@
-"""The fused layers with a softmax in them: attention and cross-entropy. `fused` says what makes them fast.
+"""The fast layers with a softmax in them: attention and cross-entropy. `layers` says what makes them fast.
 
 Exponentials are shifted by the largest value only if one could overflow, which saves a pass.
 """
@@ -11,11 +11,13 @@ from functools import cache, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from bestguess.scratch import parallel, pool
-from bestguess.scratch.constants import ones
-from bestguess.scratch.node import Array, Gradients
-from bestguess.scratch.ops import Tensor, result
-from bestguess.scratch.primitive import Rotation, scored
+from bestguess.scratch.engine.layers import scored
+from bestguess.scratch.engine.node import Array
+from bestguess.scratch.engine.tensor import Tensor
+from bestguess.scratch.fast import threads
+from bestguess.scratch.fast.constants import ones
+
+Gradients = tuple[Array, ...]
 
 SAFE = 20.0
 """Exponents of at most this size are taken as they are: e²⁰ is 5e8, far from float32's limits."""
@@ -43,36 +45,25 @@ def _past(heads: int, queries: int, keys: int, dtype: np.dtype[np.floating]) -> 
     return np.tile(past, (heads, 1, 1))
 
 
-def rotated(x: Array, rotation: Rotation, back: bool = False) -> Array:
-    """Return (…, positions, features) with pairs (i, i + half) rotated, or rotated back."""
-    cos, sin = rotation
-    sin = -sin if back else sin
-    half = x.shape[-1] // 2
-    a, b = x[..., :half], x[..., half:]
-    return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
-
-
 def _per_head(packed: Array) -> tuple[Array, Array, Array]:
     """Return views of queries, keys and values, packed as (B, T, 3, heads, K): each (B, heads, T, K)."""
     packed = packed.swapaxes(1, 3)
     return packed[:, :, 0], packed[:, :, 1], packed[:, :, 2]
 
 
-def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) -> Tensor:
+def causal_attention(qkv: Tensor, heads: int) -> Tensor:
     """Return what each token reads from itself and those before: (B, T, 3 D) to (B, T, D).
 
     `qkv` packs queries, keys and values, each `heads` × (D / heads) (Vaswani et al., 2017, §3.2).
     """
-    B, T, E = qkv.array.shape
+    B, T, E = qkv.data.shape
     D, K = E // 3, E // 3 // heads
-    dtype, scale = qkv.array.dtype, 1 / math.sqrt(K)
-    q, k, v = _per_head(qkv.array.reshape(B, T, 3, heads, K))
-    if rotation is not None:
-        q, k = rotated(q, rotation), rotated(k, rotation)
-    y = pool.empty((B, T, heads, K), dtype)
+    dtype, scale = qkv.data.dtype, 1 / math.sqrt(K)
+    q, k, v = _per_head(qkv.data.reshape(B, T, 3, heads, K))
+    y = np.empty((B, T, heads, K), dtype)
     read = y.swapaxes(1, 2)
     blocks = _blocks(T)
-    weights = [pool.empty((B, heads, end - start, end), dtype) for start, end in blocks]
+    weights = [np.empty((B, heads, end - start, end), dtype) for start, end in blocks]
     work = 12 * B * heads * T * T
 
     def exponentials(part: slice, start: int, end: int, e: Array, shifted: bool) -> Array:
@@ -101,9 +92,9 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
         # y = w v and w = softmax(scale · q kᵀ):  dw = g vᵀ,  dscores = scale · w · (dw − Σ w dw),
         # where the sum over keys, Σ w dw, is g · y. The scale goes into g, which is smaller than dw.
         g_y = g.reshape(B, T, heads, K)
-        packed, (scaled, spare) = pool.empty((B, T, 3, heads, K), dtype), pool.empty((2, *y.shape), dtype)
+        packed, (scaled, spare) = np.empty((B, T, 3, heads, K), dtype), np.empty((2, *y.shape), dtype)
         g_q, g_k, g_v = _per_head(packed)
-        g_weights = [pool.empty(w.shape, dtype) for w in weights]
+        g_weights = [np.empty(w.shape, dtype) for w in weights]
 
         def send_back(part: slice) -> None:
             g_read, g_scaled = g_y[part].swapaxes(1, 2), np.multiply(g_y[part], scale, scaled[part])
@@ -124,14 +115,11 @@ def causal_attention(qkv: Tensor, heads: int, rotation: Rotation | None = None) 
                     g_v[part, :, :end] += w_keys @ g_read[:, :, start:end]
                     g_k[part, :, :end] += s_keys @ q[part, :, start:end]
 
-        parallel.over(B, work, send_back)
-        if rotation is not None:  # a rotation's derivative is the rotation back
-            g_q[...], g_k[...] = rotated(g_q, rotation, back=True), rotated(g_k, rotation, back=True)
+        threads.over(B, work, send_back)
         return (packed.reshape(B, T, E),)
 
-    parallel.over(B, work, forward)
-    saved = () if rotation is not None else (qkv,)
-    return result(y.reshape(B, T, D), (qkv,), backward, "attention", saved, saves_itself=True)
+    threads.over(B, work, forward)
+    return Tensor.result(y.reshape(B, T, D), (qkv,), backward, "attention")
 
 
 def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index: int | None = None) -> Tensor:
@@ -139,16 +127,16 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
 
     `logits` is (…, classes) and `targets` (…). A batch without a single target is a ValueError.
     """
-    shape, dtype = logits.array.shape, logits.array.dtype
+    shape, dtype = logits.data.shape, logits.data.dtype
     classes = shape[-1]
     rows, target = scored(logits, targets, ignore_index)
-    z = logits.array.reshape(-1, classes)
+    z = logits.data.reshape(-1, classes)
     picks = rows * classes + target  # the indices of the targets' logits in all of `z`
     picked = z.take(picks)
     # Rows that are not scored are computed too, and weigh nothing: to leave them out takes longer.
     summing = ones(classes, dtype)
     with np.errstate(all="ignore"):  # what overflows shows in the sums
-        e = np.exp(z, pool.out(z.shape, dtype))
+        e = np.exp(z)
         sums = e.dot(summing)
         inverse = np.reciprocal(sums)
         safe = _safe(sums, inverse)
@@ -168,8 +156,8 @@ def cross_entropy(logits: Tensor, targets: npt.NDArray[np.integer], ignore_index
         weight = np.zeros(len(z), dtype)
         weight[rows] = each
         weight *= inverse
-        g_logits = np.multiply(e, weight[:, None], pool.empty(z.shape, dtype))  # row by row, as `picks` counts
+        g_logits = np.multiply(e, weight[:, None], np.empty(z.shape, dtype))  # row by row, as `picks` counts
         g_logits.reshape(-1)[picks] -= each
         return (g_logits.reshape(shape),)
 
-    return result(loss, (logits,), backward, "cross_entropy")
+    return Tensor.result(loss, (logits,), backward, "cross_entropy")

@@ -1,4 +1,4 @@
-"""Four suspected causes of bad completions, each tried in a controlled run: arms that differ in it alone."""
+"""TinyTorch's four possible causes of bad completions, each tried in a controlled run: arms that differ in it alone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 
-from bestguess.scratch import copilot
-from bestguess.scratch.data import PAD, PYTHON, Index, Vocabulary, split
-from bestguess.scratch.generate import generate
-from bestguess.scratch.gpt import GPT
-from bestguess.scratch.training import Batches, draws, evaluate, fit
+from bestguess.scratch.demos import copilot
+from bestguess.scratch.demos.data import PAD, PYTHON, Index, Vocabulary
+from bestguess.scratch.demos.generate import generate
+from bestguess.scratch.demos.training import Batches, draws, evaluate, fit
+from bestguess.scratch.engine.gpt import GPT
+from bestguess.scratch.fast.gpt import FastGPT
 
 LR = 5e-3
 MERGES = 64
@@ -25,6 +27,10 @@ SCORED = 50
 """Snippets trained on, and as many held out, that each arm completes."""
 SAMPLES = 2
 """Completions of each snippet where they are drawn."""
+TEMPERATURE, TOP_K = 1.0, 5
+"""What mends greedy decoding."""
+LONGER = 5
+"""Times as many steps as the others that the arm with enough training has: 1,000 where they have 200."""
 MATTERS = 0.05
 """A share of completions; a cause whose whole interval lies below it is none."""
 
@@ -140,14 +146,14 @@ def judge(effect: Difference) -> str:
 
 def arms(seed: int, steps: int) -> dict[str, Run]:
     """Return every arm's run with this seed; all but what the name says is the control's."""
-    train, _ = split()
+    train, _ = copilot.OURS.split()
     characters = draws(PYTHON, train, copilot.BATCH, seed)
     pairs = Pairs(PYTHON, train, MERGES)
     control = _trained(PYTHON, seed, steps, characters)
     return {
         "control": _run(control, PYTHON, seed),
-        "sampled": _run(control, PYTHON, seed, temperature=1.0),
-        "twice the steps": _run(_trained(PYTHON, seed, 2 * steps, characters), PYTHON, seed),
+        "sampled": _run(control, PYTHON, seed, sampled=True),
+        "more steps": _run(_trained(PYTHON, seed, LONGER * steps, characters), PYTHON, seed),
         "padding scored": _run(
             _trained(PYTHON, seed, steps, _padded(train, seed), score_padding=True), PYTHON, seed, score_padding=True
         ),
@@ -159,10 +165,10 @@ def verdicts(runs: Sequence[dict[str, Run]], steps: int) -> list[Verdict]:
     """Return a verdict on each suspected cause; `runs` holds one `arms` per seed."""
     out = []
     for cause, (faulty, faulty_is), (mended, mended_is) in (
-        ("too few steps", ("control", f"{steps} steps"), ("twice the steps", f"{2 * steps} steps")),
-        ("greedy decoding", ("control", "greedy"), ("sampled", "sampled at temperature 1")),
-        ("padding", ("padding scored", "rows of 128, padding scored"), ("control", "padding left out")),
-        ("tokenizer", ("control", "characters"), ("pairs", f"{MERGES} joined pairs beside the characters")),
+        ("insufficient training", ("control", f"{steps:,} steps"), ("more steps", f"{LONGER * steps:,} steps")),
+        ("greedy decoding", ("control", "argmax"), ("sampled", f"temperature {TEMPERATURE:g}, top-k {TOP_K}")),
+        ("padding confusion", ("padding scored", "rows of 128, padding scored"), ("control", "padding left out")),
+        ("tokenizer issues", ("control", "characters"), ("pairs", f"{MERGES} joined pairs beside the characters")),
     ):
         memorised = difference([r[mended].memorised for r in runs], [r[faulty].memorised for r in runs])
         held_out = difference([r[mended].held_out for r in runs], [r[faulty].held_out for r in runs])
@@ -171,7 +177,7 @@ def verdicts(runs: Sequence[dict[str, Run]], steps: int) -> list[Verdict]:
 
 
 def _trained(vocabulary: Vocabulary, seed: int, steps: int, batches: Batches, score_padding: bool = False) -> GPT:
-    model = GPT(replace(copilot.CONFIG, vocab=len(vocabulary)), seed)
+    model = FastGPT(replace(copilot.CONFIG, vocab=len(vocabulary)), seed)
     fit(model, batches, steps, LR, score_padding=score_padding)
     return model
 
@@ -187,17 +193,18 @@ def _padded(texts: Sequence[str], seed: int) -> Batches:
     return batches
 
 
-def _run(model: GPT, vocabulary: Vocabulary, seed: int, temperature: float = 0.0, score_padding: bool = False) -> Run:
-    train, held = split()
+def _run(model: GPT, vocabulary: Vocabulary, seed: int, sampled: bool = False, score_padding: bool = False) -> Run:
+    train, held = copilot.OURS.split()
     rng = np.random.default_rng(seed)
+    how: dict[str, Any] = {"temperature": TEMPERATURE, "top_k": TOP_K} if sampled else {}
 
     def exact(snippets: Sequence[str]) -> float:
         hits, of = 0, 0
         for snippet in copilot.thinned(snippets, SCORED):
             header, _, body = snippet.partition("\n")
             prompt = vocabulary.encode(header)
-            for _ in range(SAMPLES if temperature else 1):
-                tokens = generate(model, prompt, 60, temperature=temperature, stop=vocabulary.end, rng=rng)
+            for _ in range(SAMPLES if sampled else 1):
+                tokens = generate(model, prompt, 60, stop=vocabulary.end, rng=rng, **how)
                 hits, of = hits + (vocabulary.decode(tokens) == "\n" + body), of + 1
         return hits / of
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bestguess.scratch.gpt import GPT
-from bestguess.scratch.node import Array
+from bestguess.scratch.engine.gpt import GPT
+from bestguess.scratch.engine.node import Array, no_grad
+from bestguess.scratch.fast.gpt import FastGPT
 
 
 def distribution(
@@ -66,11 +67,15 @@ def generate(
         raise ValueError("generate: the prompt is empty; a GPT needs one token to follow")
     if len(prompt) + new_tokens > model.config.positions + 1:
         raise ValueError(f"generate: {len(prompt)} + {new_tokens} tokens exceed the {model.config.positions} positions")
-    cache = model.empty_cache()
+    cache = model.empty_cache() if isinstance(model, FastGPT) else None
     fresh = list(prompt)
     out: list[int] = []
     while len(out) < new_tokens:
-        logits = model(np.array([fresh]), cache).array[0, -1]
+        if isinstance(model, FastGPT):
+            logits = model(np.array([fresh]), cache).data[0, -1]
+        else:  # without a cache, all again
+            with no_grad():
+                logits = model(np.array([[*prompt, *out]])).data[0, -1]
         p = distribution(logits, temperature, top_k, top_p)
         token = int(np.argmax(p)) if temperature == 0 or rng is None else int(rng.choice(len(p), p=p))
         if token == stop:

@@ -32,8 +32,7 @@ def threads() -> int:
 def over(count: int, numbers: int, work: Callable[[slice], Result]) -> list[Result]:
     """Call `work` on slices that together are 0 … `count` − 1; return its results in the slices' order.
 
-    As many threads share the slices as pay for passing over so many `numbers`. Buffers that `work`
-    writes to must be there before: the pool is for one thread at a time.
+    As many threads share the slices as pay for passing over so many `numbers`.
     """
     if numbers < 2 * LEAST or (parts := min(threads(), count, numbers // LEAST)) < 2:
         return [work(_ALL)]

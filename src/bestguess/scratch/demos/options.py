@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from bestguess.scratch import checkpoint, copilot
-from bestguess.scratch.data import DEMOS, PAD, PYTHON, Index, Vocabulary, split
-from bestguess.scratch.generate import distribution, generate
-from bestguess.scratch.gpt import GPT, GPTConfig
-from bestguess.scratch.node import no_grad
-from bestguess.scratch.training import evaluate, fit
+from bestguess.scratch.demos import checkpoint, copilot
+from bestguess.scratch.demos.data import DEMOS, PAD, PYTHON, Index, Vocabulary
+from bestguess.scratch.demos.generate import distribution, generate
+from bestguess.scratch.demos.training import fit
+from bestguess.scratch.engine.gpt import GPT, GPTConfig
+from bestguess.scratch.engine.node import no_grad
+from bestguess.scratch.fast.gpt import FastGPT
 
 Watch = Callable[[int, float], None]
 
@@ -25,8 +26,8 @@ def a(steps: int, every: int, seed: int, out: Path, watch: Watch) -> dict[str, A
 
     Losses in nats per character; scores as `copilot.score` gives them.
     """
-    train, held = split()
-    model = GPT(copilot.CONFIG, seed)
+    train, held = copilot.OURS.split()
+    model = FastGPT(copilot.CONFIG, seed)
     points: list[dict[str, Any]] = []
 
     def look(step: int, loss: float) -> None:
@@ -38,7 +39,7 @@ def a(steps: int, every: int, seed: int, out: Path, watch: Watch) -> dict[str, A
         points.append(
             {
                 "step": step,
-                "loss": evaluate(model, *PYTHON.rows(train)),
+                "loss": copilot.trained_loss(model),
                 "held_out_loss": copilot.held_out_loss(model),
                 "memorised": asdict(copilot.score(model, train)),
                 "held_out": asdict(copilot.score(model, held)),
@@ -51,21 +52,22 @@ def a(steps: int, every: int, seed: int, out: Path, watch: Watch) -> dict[str, A
     return {"points": points, "loss_floor": copilot.loss_floor()}
 
 
-COPIED = 5
+COPIED = 4
 """Letters to copy."""
 COPY = Vocabulary("abcdefgh|")
-COPY_CONFIG = GPTConfig(vocab=len(COPY), d_model=32, layers=2, heads=4, positions=2 * COPIED)
+COPY_CONFIG = GPTConfig(vocab=len(COPY), d_model=16, layers=1, heads=2, positions=2 * COPIED)
+"""Below 5,000 parameters: one layer can look up the letter at a given distance."""
 
 
 def b(steps: int, seed: int, watch: Watch) -> dict[str, Any]:
-    """Learn to write five letters again after a bar; score whole copies of 500 strings never trained on."""
+    """Learn to write four letters again after a bar; score whole copies of 500 strings never trained on."""
     letters = len(COPY.characters) - 1
     codes = np.random.default_rng(seed).permutation(letters**COPIED)
     digits = codes[:, None] // letters ** np.arange(COPIED) % letters + 1
     bar = np.full((len(codes), 1), COPY.encode("|"))
     rows = np.concatenate([digits, bar, digits], axis=1)
     held, train = rows[:500], rows[500:]
-    model = GPT(COPY_CONFIG, seed)
+    model = FastGPT(COPY_CONFIG, seed)
 
     def batches(step: int) -> tuple[Index, Index]:
         drawn = train[np.random.default_rng([seed, step]).integers(0, len(train), 64)]
@@ -83,10 +85,18 @@ def b(steps: int, seed: int, watch: Watch) -> dict[str, Any]:
         "by_chance": letters**-COPIED,
         "trained_on": len(train),
         "loss": curve.losses[-1],
+        "parameters": model.count(),
     }
 
 
-def c(model: GPT, temperatures: Sequence[float], draws: int, seed: int) -> dict[str, Any]:
+def c(
+    model: GPT,
+    temperatures: Sequence[float],
+    draws: int,
+    seed: int,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> dict[str, Any]:
     """Complete each demo `draws` times at each temperature; say what is right, what parses, and how sure `model` is.
 
     `bits_per_character` is the entropy of the distribution drawn from, after each demo's own body so far.
@@ -96,16 +106,16 @@ def c(model: GPT, temperatures: Sequence[float], draws: int, seed: int) -> dict[
     for temperature in temperatures:
         rng = np.random.default_rng(seed)
         written = [
-            (header, copilot.complete(model, header, temperature=temperature, rng=rng))
+            (header, copilot.complete(model, header, temperature=temperature, top_k=top_k, top_p=top_p, rng=rng))
             for header in DEMOS
             for _ in range(draws)
         ]
         entropies = []
         for header in DEMOS:
             with no_grad():
-                logits = model(np.array([PYTHON.encode(header + wanted[header])])).array[0]
+                logits = model(np.array([PYTHON.encode(header + wanted[header])])).data[0]
             for row in logits[len(header) - 1 :]:
-                p = distribution(row, temperature)
+                p = distribution(row, temperature, top_k, top_p)
                 entropies.append(float(-(p * np.log2(p, where=p > 0, out=np.zeros_like(p))).sum()))
         out.append(
             {

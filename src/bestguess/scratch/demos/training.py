@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from bestguess.scratch.data import PAD, Index, Vocabulary
-from bestguess.scratch.gpt import GPT
-from bestguess.scratch.node import no_grad
-from bestguess.scratch.optim import AdamW, warmup_cosine
+from bestguess.scratch.demos.data import PAD, Index, Vocabulary
+from bestguess.scratch.engine import optim
+from bestguess.scratch.engine.gpt import GPT
+from bestguess.scratch.engine.node import no_grad
+from bestguess.scratch.fast.gpt import FastGPT
+from bestguess.scratch.fast.optim import AdamW
 
 Batches = Callable[[int], tuple[Index, Index]]
 """From a step to that step's inputs and targets, both (B, T)."""
+
+
+def warmup_cosine(step: int, steps: int, warmup: int = 0, floor: float = 0.0) -> float:
+    """Return the factor of the learning rate at `step` of `steps`: up in a line, then down a half cosine."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass
@@ -41,7 +52,11 @@ def fit(
     The rate rises over `warmup` steps and falls in a cosine to `floor` times `lr`. `watch(step, loss)`
     sees every step (counted from 1) and ends training by returning True.
     """
-    optimizer = AdamW(model.parameters(), lr, betas=(0.9, 0.99), clip=1.0)
+    optimizer: optim.Optimizer
+    if isinstance(model, FastGPT):
+        optimizer = AdamW(model.parameters(), lr, betas=(0.9, 0.99), clip=1.0)
+    else:
+        optimizer = optim.AdamW(model.parameters(), lr, clip=1.0)
     ignore = None if score_padding else PAD
     curve = Curve()
     start = time.perf_counter()
