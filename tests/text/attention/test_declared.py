@@ -95,8 +95,9 @@ def test_figures_and_the_sections_of_the_page():
         assert picture.panels
     parts = [part for section in more(found) for part in section.parts]
     tables = [part for part in parts if isinstance(part, Rows)]
-    (drawn,) = (part for part in parts if isinstance(part, Drawn))
-    assert len(drawn.picture.panels) == 2  # the models without an encoder
+    swaps, fading = (part for part in parts if isinstance(part, Drawn))
+    assert [len(one.labels) for one in swaps.picture.series] == [len(FACTS)] * 2
+    assert len(fading.picture.panels) == 2  # the models without an encoder
     assert tables[0].columns[1:] == list(LEVELS.values())
     assert [row[0] for row in tables[-1].rows] == list(FACTS)
     values = [

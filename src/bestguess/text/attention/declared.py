@@ -107,13 +107,6 @@ MEASURES = (
     ),
     *(
         _measure(
-            f"token_{fact}", f"token that states it, best head: {fact}", "of weight", _fact("gold_token_mass", fact),
-            f"token_{fact}", f"{fact}: weight on the token",
-        )
-        for fact in FACTS
-    ),
-    *(
-        _measure(
             f"followed_{fact}", f"swap followed: {fact}", "probability", _causal("p_followed", fact),
             f"followed_{fact}", f"{fact}: p of the new value",
         )

@@ -23,10 +23,9 @@ LABELS = {
     "entropy": "entropy (nats)",
     "evenness": "entropy as a share of that of uniform attention",
     "distance": "mean distance (tokens)",
-    "copy": "weight on the very token: of cross and decoder the one to be predicted, of the encoder the query's own, "
-    "elsewhere in the source",
+    "copy": "weight on tokens equal to the one to be predicted (encoder: to the query, elsewhere)",
     "copy_uniform": "the same for uniform attention",
-    "turn_mass": "weight on a turn: of the encoder the query's own, of cross the most attended one",
+    "turn_mass": "weight on one turn (encoder: the query's own; cross: the most attended)",
     "turn_uniform": "the same for uniform attention",
     "within_turn": "weight on the query's own turn, less that with the turns' lengths permuted",
     "same_slot": "weight on other turns about the same slot, over that of uniform attention",

@@ -151,34 +151,38 @@
   };
 
   const THUMB = 96;
-  const paint = (canvas, m, kind, head) => {
+  const paint = (canvas, m, kind, head, [r, g, b]) => {
     const [q, k] = shapes()[kind];
     const [h, w] = [Math.min(q, THUMB), Math.min(k, THUMB)];
     [canvas.width, canvas.height] = [w, h];
     const context = canvas.getContext("2d");
     const image = context.createImageData(w, h);
-    const [r, g, b] = getComputedStyle(document.documentElement).getPropertyValue("--heat").split(",").map(Number);
+    const pixels = image.data;
+    const across = Int32Array.from({ length: k }, (_, j) => 4 * Math.floor(j * w / k) + 3);
     const bytes = panes[m].weights[kind];
-    const start = head * q * k;
+    let from = head * q * k;
     for (let i = 0; i < q; i++) {
-      const line = Math.floor(i * h / q) * w;
+      const line = 4 * Math.floor(i * h / q) * w;
       for (let j = 0; j < k; j++) {
-        const pixel = 4 * (line + Math.floor(j * w / k)) + 3; // the largest of what falls on one pixel
-        const value = bytes[start + i * k + j];
-        if (value > image.data[pixel]) image.data[pixel] = value;
+        const value = bytes[from++];
+        const pixel = line + across[j]; // the largest of what falls on one pixel
+        if (value > pixels[pixel]) pixels[pixel] = value;
       }
     }
-    for (let i = 0; i < image.data.length; i += 4) {
-      image.data[i] = r;
-      image.data[i + 1] = g;
-      image.data[i + 2] = b;
+    for (let i = 0; i < pixels.length; i += 4) {
+      pixels[i] = r;
+      pixels[i + 1] = g;
+      pixels[i + 2] = b;
     }
     context.putImageData(image, 0, 0);
   };
 
-  const repaint = m => KINDS.forEach(kind => panes[m].thumbs[kind].forEach((button, i) => {
-    if (i) paint(button.firstChild, m, kind, i - 1);
-  }));
+  const repaint = m => {
+    const colour = getComputedStyle(document.documentElement).getPropertyValue("--heat").split(",").map(Number);
+    KINDS.forEach(kind => panes[m].thumbs[kind].forEach((button, i) => {
+      if (i) paint(button.firstChild, m, kind, i - 1, colour);
+    }));
+  };
 
   const mark = () => {
     panes.forEach((pane, m) => KINDS.forEach(kind => pane.thumbs[kind].forEach((button, i) => {
@@ -282,7 +286,7 @@
     });
     const heads = columns.map(([key, label, about]) => {
       const button = make("button", { type: "button", textContent: label, title: about ?? label });
-      const head = make("th", { scope: "col" }, button);
+      const head = make("th", { scope: "col", className: key === "model" || key === "kind" ? "" : "number" }, button);
       button.addEventListener("click", () => {
         const up = head.getAttribute("aria-sort") === "descending";
         heads.forEach(other => other.removeAttribute("aria-sort"));

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from bestguess.report.charts import Chart, Grid, Line
+from bestguess.report.charts import Bars, Chart, Grid, Line
 from bestguess.report.story import Drawn, Rows, Section, Words
-from bestguess.text.attention.declared import DIALOGUES, LEVELS
+from bestguess.text.attention.declared import DIALOGUES, FACTS, LEVELS
 from bestguess.text.attention.measures import LABELS
 
 Found = list[Mapping[str, Any]]
@@ -42,7 +43,10 @@ def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
             arms.setdefault(name, []).append(record["metrics"]["attention"])
     found = [Section("All heads", [Rows(*means(arms))]), Section("Best heads", [Rows(*best(arms))])]
     if LEVELS[DIALOGUES] in arms:
-        found.append(Section("Facts and swaps", [Words(_SWAPS), Rows(*facts(arms[LEVELS[DIALOGUES]]))]))
+        own = arms[LEVELS[DIALOGUES]]
+        found.append(
+            Section("Facts and swaps", [Words(_SWAPS), Rows(*facts(own)), Drawn("swaps", weights_and_swaps(own))])
+        )
     fading = {name: runs for name, runs in arms.items() if runs[0]["fading"] is not None}
     if fading:
         found.append(Section("Weight on the source", [Drawn("fading", by_step(fading))]))
@@ -94,6 +98,18 @@ def facts(runs: Found) -> tuple[list[str], list[list[Any]], str]:
 
 
 _WEIGHTS = ("gold_turn_mass", "gold_token_mass", "alignment")
+
+
+def weights_and_swaps(runs: Found) -> Chart:
+    """Return the best head's weight on the token that states each fact beside how often a swap of it is followed."""
+    names = list(FACTS)
+    weight = [_mean([one["facts"].get(fact, {}).get("gold_token_mass") for one in runs]) for fact in names]
+    followed = [_mean([one["causal"][fact]["followed"] for one in runs]) for fact in names]
+    bars = [
+        Bars(names, [math.nan if value is None else value for value in values], name=name, role=role)
+        for values, name, role in ((weight, "weight on the token", "model"), (followed, "swap followed", "oracle"))
+    ]
+    return Chart("Where the best head looks, and what the summary depends on", "", "fraction", bars)
 
 
 def _mean(values: list[Any]) -> float | None:
