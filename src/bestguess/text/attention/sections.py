@@ -105,9 +105,10 @@ def weights_and_swaps(runs: Found) -> Chart:
     names = list(FACTS)
     weight = [_mean([one["facts"].get(fact, {}).get("gold_token_mass") for one in runs]) for fact in names]
     followed = [_mean([one["causal"][fact]["followed"] for one in runs]) for fact in names]
+    known = lambda values: [math.nan if value is None else value for value in values]  # noqa: E731
     bars = [
-        Bars(names, [math.nan if value is None else value for value in values], name=name, role=role)
-        for values, name, role in ((weight, "weight on the token", "model"), (followed, "swap followed", "oracle"))
+        Bars(names, known(weight), name="weight on the token", role="model"),
+        Bars(names, known(followed), name="swap followed", role="oracle"),
     ]
     return Chart("Where the best head looks, and what the summary depends on", "", "fraction", bars)
 
