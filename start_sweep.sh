@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Trains every run of a sweep: as a Slurm job array where there is Slurm, with workers on this machine elsewhere.
 #
-#   ./start_sweep.sh YAML|ID [--test N] [--jobs K] [-- sbatch options]
+#   ./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [-- sbatch options]
 #
+#   --runs N   how many runs a random or bayes sweep has, in place of its run_cap
 #   --test N   train N runs only, of every shape some, to see that the sweep works
 #   --jobs K   workers: tasks of the array (default: one for each ensemble), or processes here (default: 1)
 #
@@ -10,6 +11,7 @@
 # if not: go on with ./start_sweep.sh ID. Tasks may be requeued: SIGTERM checkpoints, and a task that starts again
 # goes on from there. What follows -- goes to sbatch, such as --gres=gpu:1 --time=2:00:00 --partition=gpu.
 set -euo pipefail
+# Up to bash 4.3, and on a Mac, an empty array counts as unset: hence ${test[@]+"${test[@]}"}.
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
 usage() {
@@ -26,12 +28,13 @@ is_count() {
   [[ "$1" =~ ^[1-9][0-9]*$ ]]
 }
 
-sweep="" test=() jobs="" options=()
+sweep="" test=() jobs="" runs="" options=()
 while [ $# -gt 0 ]; do
   case "$1" in
     -h | --help) usage ;;
     --test) is_count "${2:-}" || fail "--test ${2:-}: give a positive number of runs"; test=(--test "$2"); shift 2 ;;
     --jobs) is_count "${2:-}" || fail "--jobs ${2:-}: give a positive number of workers"; jobs="$2"; shift 2 ;;
+    --runs) is_count "${2:-}" || fail "--runs ${2:-}: give a positive number of runs"; runs="$2"; shift 2 ;;
     --) shift; options=("$@"); break ;;
     -*) fail "$1: unknown; sbatch options go after --" ;;
     *) [ -z "$sweep" ] || fail "$1: one sweep at a time, $sweep is given already"; sweep="$1"; shift ;;
@@ -58,7 +61,7 @@ if [ -z "${BESTGUESS:-}" ]; then
   BESTGUESS="$here/.venv/bin/bestguess"
 fi
 
-plan="$("$BESTGUESS" sweep "$sweep" --plan --json ${jobs:+--jobs "$jobs"})"
+plan="$("$BESTGUESS" sweep "$sweep" --plan --json ${jobs:+--jobs "$jobs"} ${runs:+--runs "$runs"})"
 read_plan() {
   "$(dirname "$BESTGUESS")/python" -c "import json, sys; plan = json.loads(sys.argv[1]); print($1)" "$plan"
 }
@@ -68,32 +71,36 @@ export BESTGUESS_SWEEP_ATTEMPT="start-$(date +%s)-$$"
 
 if ! command -v sbatch >/dev/null; then
   echo "no Slurm here: ${jobs:-1} worker(s) on this machine"
-  exec "$BESTGUESS" sweep "$folder" ${jobs:+--jobs "$jobs"} "${test[@]}"
+  exec "$BESTGUESS" sweep "$folder" ${jobs:+--jobs "$jobs"} ${test[@]+"${test[@]}"}
 fi
 
-# One task for each ensemble, as far as Slurm allows arrays to reach.
+# One task for each ensemble, as far as Slurm allows arrays to reach: indices stay below its MaxArraySize.
+limit="$(scontrol show config 2>/dev/null | sed -n 's/^MaxArraySize *= *\([0-9][0-9]*\).*/\1/p' || true)"
+limit="${limit:-1001}"
+[ "$limit" -ge 1 ] || fail "Slurm's MaxArraySize is 0, so it takes no job arrays: run $BESTGUESS sweep $id in jobs of your own"
+[ "${jobs:-1}" -le "$limit" ] || fail "--jobs $jobs: Slurm's MaxArraySize allows $limit tasks; give no more"
 tasks="${jobs:-$(read_plan 'len(plan["ensembles"])')}"
 [ "$tasks" -ge 1 ] || tasks=1
-[ "$tasks" -le 1000 ] || tasks=1000
+[ "$tasks" -le "$limit" ] || tasks="$limit"
 mkdir -p "$folder/logs"
-printf -v task '%q ' "$BESTGUESS" sweep "$folder" --worker "${test[@]}"
-printf -v check '%q ' "$BESTGUESS" sweep status "$folder" "${test[@]}"
+printf -v task '%q ' "$BESTGUESS" sweep "$folder" --worker ${test[@]+"${test[@]}"}
+printf -v check '%q ' "$BESTGUESS" sweep status "$folder" ${test[@]+"${test[@]}"}
 
 # exec: the worker is the batch process itself, so every signal of Slurm's reaches it.
 array="$(sbatch --parsable --job-name="$id" --array="0-$((tasks - 1))" --requeue --open-mode=append \
-  --output="$folder/logs/%A_%a.log" --signal=B:TERM@120 --export=ALL "${options[@]}" <<EOF
+  --output="$folder/logs/%A_%a.log" --signal=B:TERM@120 --export=ALL ${options[@]+"${options[@]}"} <<EOF
 #!/bin/sh
 exec $task
 EOF
-)"
+)" || fail "sbatch did not take the array of $tasks tasks (above is why); where arrays are limited, give a smaller --jobs"
 array="${array%%;*}"
 # Only what says where a job may run is of use to the check; it needs neither GPUs nor hours.
 keep=()
-for option in "${options[@]}"; do
+for option in ${options[@]+"${options[@]}"}; do
   case "$option" in --partition=* | --account=* | --qos=* | --chdir=*) keep+=("$option") ;; esac
 done
 final="$(sbatch --parsable --job-name="$id-check" --dependency="afterany:$array" --output="$folder/logs/%j-check.log" \
-  --ntasks=1 --time=10 "${keep[@]}" <<EOF
+  --ntasks=1 --time=10 ${keep[@]+"${keep[@]}"} <<EOF
 #!/bin/sh
 exec $check
 EOF

@@ -112,6 +112,10 @@ def test_a_training_leaves_the_promised_folder(family, trained):
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["bestguess"]["family"] == family.name
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    documented = (Path(__file__).parents[2] / "docs" / "files.md").read_text().partition("## `evaluation.json`")[0]
+    assert [name for name in lines[0] if f"`{name}`" not in documented] == []
+    assert {(line["seed"], line["peak_learning_rate"]) for line in lines} == {(0, 1e-3), (0, 1e-2)}
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["run"]) for line in lines] == [(step, i) for step in (2, 4, 6) for i in range(2)]
     assert {"sequences", "score", "train_loss", family.progress} <= set(lines[0])
     assert lines[-1]["sequences"] == 6 * 4

@@ -53,6 +53,8 @@ def test_training_leaves_the_promised_folder(trained):
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["run"]) for line in lines] == [(s, r) for s in (3, 6) for r in range(4)]
     assert lines[-1]["sequences"] == 6 * 4
+    own = [(line["lambda"], line["structure"], line["seed"], line["peak_learning_rate"]) for line in lines[:4]]
+    assert own == [(lambda_, "diagonal", 0, rate) for lambda_ in (0.5, 0.9) for rate in (1e-3, 1e-2)]
 
 
 def test_evaluate_says_the_same_again_and_selects_on_validation(trained, capsys):
@@ -146,6 +148,29 @@ def test_a_finished_training_resumes_to_the_same_figures(trained, capsys):
     figures = [{k: v for k, v in one.items() if k != "rollout"} for one in result["runs"]]
     assert figures == before["runs"]
     assert (trained / "metrics.jsonl").read_text() == metrics
+
+
+def test_what_was_evaluated_otherwise_stays_so_and_the_page_says_it(trained, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    for words in (
+        ["filters", "evaluate", str(folder), "--test-sequences", "12"],
+        ["filters", "rollout", str(folder), "--horizons", "2", "6"],
+        ["filters", "report", str(folder)],
+    ):
+        assert run(capsys, *words, "--json")[0] == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Evaluation with other settings than those of config.yaml below: test_sequences 12." in page
+    assert "Rollouts with other settings than those of config.yaml below: rollout.horizons [2, 6]." in page
+    before = {name: json.loads((folder / name).read_text()) for name in ("evaluation.json", "rollouts.json")}
+    assert before["evaluation.json"]["settings"] == {"test_sequences": 12}
+    # A resume of what is finished evaluates again, and with these settings.
+    assert run(capsys, "filters", "train", "--resume", str(folder), "--json")[0] == 0
+    after = {name: json.loads((folder / name).read_text()) for name in before}
+    assert after["evaluation.json"]["test_sequences"] == 12
+    assert after["evaluation.json"]["runs"] == before["evaluation.json"]["runs"]
+    assert list(after["rollouts.json"]["runs"][0]["horizons"]) == ["2", "6"]
+    assert "settings" not in json.loads((trained / "evaluation.json").read_text())
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,49 @@ def test_wandb_works_offline_without_an_account_silently_one_run_per_member(tmp_
         assert b"1.0625" in first if number == 0 else b"1.125" in first
         assert run_name(number, RUNS[number]).encode() in first
         assert (b"0.53125" in second) == (number == 1)
+        # What metrics.jsonl holds of the run stands in the second part, too, and what was taken back does not.
+        assert f"{0.12345 + number}".encode() in second
+        steps = logged_steps(parts[1])
+        assert steps == ([10, 20] if number == 1 else [10])
     assert [line["loss"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [0.12345, 1.12345, 0.53125]
+
+
+def logged_steps(path):
+    """Return W&B's own step of every line of history in an offline run's file."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, steps, whole = path.read_bytes(), 7, [], b""
+    while at + 7 <= len(data):  # LevelDB's log: blocks of 32 KiB, records of a checksum, a length, a kind
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last piece of one
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            whole = b""
+            if record.WhichOneof("record_type") == "history":
+                steps.append(record.history.step.num)
+    return steps
+
+
+def test_wandb_is_rewound_online_to_the_step_that_metrics_are(tmp_path):
+    assert trackers._moment("abc", "online", None) == {"id": "abc"}
+    assert trackers._moment("abc", "online", 400) == {"resume_from": "abc?_step=400"}
+    assert trackers._moment("abc", "online", 0) == {"id": "abc", "resume": "allow"}
+    assert trackers._moment("abc", "offline", 400) == {"id": "abc"}
+
+
+def test_lines_describe_the_run_that_they_are_of(tmp_path):
+    with open_trackers([], tmp_path, {}, RUNS) as log:
+        log.log(1, 1, {"loss": 0.5, "learning_rate": 1e-4})
+    line = strict((tmp_path / "metrics.jsonl").read_text())
+    own = {"peak_learning_rate": 3e-3, "seed": 1}
+    assert line == {"step": 1, "run": 1, **own, "loss": 0.5, "learning_rate": 1e-4}
+    with pytest.raises(ValueError, match="'seed'"), open_trackers([], tmp_path / "two", {}, RUNS) as log:
+        log.log(1, 1, {"seed": 2})
 
 
 def events(folder):

@@ -8,6 +8,7 @@ import pytest
 
 from bestguess import __version__
 from bestguess.command import Failure, UserError
+from bestguess.sweep.lease import acquire
 from bestguess.sweep.ledger import Ledger, not_finite, require_complete
 from bestguess.sweep.plan import plan
 from bestguess.sweep.spec import parse_spec
@@ -86,6 +87,27 @@ def test_runs_not_proposed_yet_are_missing_too(tmp_path):
     for run in made.runs():
         finish(made, run)
     assert not made.status().complete
+
+
+def test_what_never_began_is_told_from_what_stopped(ledger):
+    """A test of a sweep takes a unit for some of its runs: the others of that unit have not begun."""
+    unit = ledger.units()[0]
+    assert len(unit.runs) == 2
+    with acquire(ledger.claims, unit.unit, {"runs": [unit.runs[0]]}):
+        assert [m.reason.split(":")[0] for m in ledger.status().missing] == ["under way"] + ["not begun"] * 3
+    assert [m.reason for m in ledger.status().missing] == ["stopped before it was done"] + ["not begun"] * 3
+    with acquire(ledger.claims, unit.unit, {"runs": [unit.runs[1]]}):
+        assert ledger.status().missing[0].reason == "stopped before it was done"
+    ledger.fail("0003", "a reason", "error", "a")
+    assert ledger.status().told() == "0 of 4 runs done; 2 stopped, 1 not begun, 1 failed"
+
+
+def test_an_id_without_its_hash_suggests_the_whole_one(tmp_path):
+    for name in ("eigenvalue-aaaaaaaa", "eigenvalue-bbbbbbbb", "other-cccccccc"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "plan.json").write_text("{}")
+    with pytest.raises(UserError, match=r"did you mean eigenvalue-aaaaaaaa or eigenvalue-bbbbbbbb\?"):
+        Ledger.find(tmp_path, "eigenvalue")
 
 
 def test_creating_it_again_changes_nothing(ledger):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,10 +58,11 @@ def test_a_test_of_a_sweep_trains_so_many_runs(environment, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "./start_sweep.sh YAML|ID [--test N] [--jobs K] [-- sbatch options]"),
-        (["--help"], "./start_sweep.sh YAML|ID [--test N] [--jobs K] [-- sbatch options]"),
+        ([], "./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [-- sbatch options]"),
+        (["--help"], "./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [-- sbatch options]"),
         (["x", "--test"], "--test : give a positive number of runs"),
         (["x", "--test", "0"], "--test 0: give a positive number of runs"),
+        (["x", "--runs", "0"], "--runs 0: give a positive number of runs"),
         (["x", "--jobs", "two"], "--jobs two: give a positive number of workers"),
         (["x", "--time=10"], "--time=10: unknown; sbatch options go after --"),
         (["x", "y"], "y: one sweep at a time, x is given already"),
@@ -120,3 +123,57 @@ def test_the_environment_is_made_once_and_from_the_lock(environment, tmp_path):
         (checkout / ".venv" / "bin" / name).symlink_to(Path(sys.executable).parent / name)
     start(environment, "none", script=script)
     assert (tmp_path / "uv.log").read_text() == f"{checkout} sync --locked --inexact --quiet\n"
+
+
+def test_every_array_may_be_empty_under_an_old_bash():
+    """Up to bash 4.3, "${name[@]}" of an empty array is an error under set -u."""
+    text = SCRIPT.read_text()
+    expansions = re.findall(r'(\$\{(\w+)\[@\]\+)?"\$\{(\w+)\[@\]\}"', text)
+    assert len(expansions) >= 6
+    assert all(guarded and name == of for guarded, name, of in expansions)
+    for later in ("mapfile", "readarray", "${!", "declare -A", "|&", "${1,,}"):
+        assert later not in text
+
+
+@pytest.fixture
+def slurm(environment, tmp_path):
+    """A Slurm that takes everything down, three tasks an array at most, and a bestguess with a plan of five units."""
+    programs = tmp_path / "bin"
+    (programs / "sleep").symlink_to(shutil.which("sleep"))
+    (tmp_path / "sweep").mkdir()
+    plan = json.dumps({"sweep": "toy-1", "folder": str(tmp_path / "sweep"), "ensembles": [[i] for i in range(5)]})
+    for name, line in {
+        "scontrol": "echo 'Configuration data'; echo 'MaxArraySize            = 3'",
+        "sbatch": f'echo "$@" >> {tmp_path}/sbatch.log; echo 77',
+        "bestguess": f"echo '{plan}'",
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
+    (programs / "sh").symlink_to(shutil.which("sh"))
+    (programs / "python").symlink_to(sys.executable)
+    return environment | {"BESTGUESS": str(programs / "bestguess")}
+
+
+def test_an_array_is_as_long_as_slurm_allows(slurm, tmp_path):
+    done = start(slurm, "toy")
+    assert done.returncode == 0, done.stderr
+    array, check = (tmp_path / "sbatch.log").read_text().splitlines()
+    assert "--array=0-2 " in array
+    assert "afterany:77" in check
+    assert "sweep toy-1: 3 tasks in job 77, checked by job 77" in done.stdout
+
+
+def test_more_jobs_than_slurm_allows_are_refused_by_name(slurm, tmp_path):
+    done = start(slurm, "toy", "--jobs", "4")
+    assert done.returncode == 2
+    assert "--jobs 4: Slurm's MaxArraySize allows 3 tasks; give no more" in done.stderr
+    assert not (tmp_path / "sbatch.log").exists()
+
+
+def test_an_array_that_slurm_refuses_names_jobs(slurm, tmp_path):
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: Job violates accounting policy' >&2; exit 1\n")
+    done = start(slurm, "toy", "--", "--gres=gpu:1")
+    assert done.returncode == 2
+    assert "accounting policy" in done.stderr
+    assert "give a smaller --jobs" in done.stderr

@@ -15,12 +15,14 @@ import pytest
 from rich.console import Console
 
 from bestguess.command import Failure
+from bestguess.files import move_folder
+from bestguess.sweep import lease as leases
 from bestguess.sweep import train
-from bestguess.sweep.commands import status, sweep
+from bestguess.sweep.commands import open_ledger, status, sweep
 from bestguess.sweep.config import StatusFlags
-from bestguess.sweep.lease import acquire
+from bestguess.sweep.lease import acquire, me
 from bestguess.sweep.ledger import Ledger
-from bestguess.sweep.worker import ATTEMPT, work
+from bestguess.sweep.worker import ATTEMPT, _take_over, work
 from tests.sweep.conftest import ROOT, flags, process, toy_yaml
 
 RATES = [0.01, 0.03]
@@ -271,3 +273,45 @@ def test_a_signal_to_one_of_two_processes_stops_both_with_one_checkpoint(tmp_pat
     assert [one.returncode for one in both] == [143, 143], told
     assert all("stopped by SIGTERM" in err for _, err in told)
     assert len(list(ledger_of(tmp_path).folder.glob("work/*/checkpoints/part-0/*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_worker_that_slept_through_its_lease_writes_and_records_nothing_more(tmp_path, marks, monkeypatch, broken):
+    """Another has taken the unit, and its folder, over: what this one tries to write is no fault of the runs."""
+    ledger = open_ledger(flags(toy_yaml(tmp_path, train__first_seed=[0, 1])))
+    [unit] = ledger.units()
+    fit_runs = train.fit_runs
+
+    def sleeping(training, *given, **named):
+        [ours] = (ledger.folder / "work").iterdir()
+        assert ours.name.endswith(".0001")
+        claim = me() | {"machine": "another", "runs": list(unit.runs)}
+        (ledger.claims / f"{unit.unit}.0002").write_text(json.dumps(claim))
+        theirs = ours.with_name(ours.name.replace(".0001", ".0002"))
+        assert move_folder(ours, theirs)
+        (theirs / ".step.part").write_text("under way")
+        if broken:
+            raise FileNotFoundError("its folder is gone")
+        return fit_runs(training, *given, **named)
+
+    monkeypatch.setattr(train, "fit_runs", sleeping)
+    monkeypatch.setattr(leases, "GLANCE", 0.0)
+    tally = work(ledger, quiet())
+    assert (tally.done, tally.failed, tally.units) == (0, 0, 1)
+    assert not (ledger.folder / "failures").exists()
+    assert not (ledger.folder / "done").exists()
+    [left] = (ledger.folder / "work").iterdir()
+    assert left.name.endswith(".0002")
+    assert (left / ".step.part").read_text() == "under way"
+    assert all(m.reason.startswith("under way") for m in ledger.status().missing)
+
+
+def test_what_an_earlier_worker_left_is_taken_over_whole(tmp_path, marks):
+    ledger = open_ledger(flags(toy_yaml(tmp_path, train__first_seed=[0, 1])))
+    for name in ("0000-000-abcdabcd", "0000-000-abcdabcd.0003"):
+        (ledger.folder / "work" / name).mkdir(parents=True)
+    (ledger.folder / "work" / "0000-000-abcdabcd.0003" / "newest").touch()
+    folder = ledger.folder / "work" / "0000-000-abcdabcd.0004"
+    _take_over(ledger, "0000-000-abcdabcd", folder)
+    assert [path.name for path in folder.iterdir()] == ["newest"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["0000-000-abcdabcd", folder.name]

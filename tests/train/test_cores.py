@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -59,3 +60,32 @@ def test_a_jax_that_has_begun_keeps_its_devices(monkeypatch):
     monkeypatch.setenv("PJRT_NPROC", "4")
     use_cores(1)
     assert jax.devices("cpu") == before
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import jax
+import numpy as np
+from bestguess.train.fit import fit
+from bestguess.train.problem import Member
+from tests.train.toy import D, F, Line, ToyProblem, config
+if sys.argv[1] == "late":
+    jax.devices()
+none = np.zeros((2, 2), np.uint32)
+task = Line(np.ones((2, D, F), np.float32), none + 7, none + 7)
+runs = Member(task, np.ones(2, np.float32), np.arange(2, dtype=np.int32))
+fit(ToyProblem(), config(steps=5), runs, Path(sys.argv[2]), say=print)
+print(len(jax.devices()))
+"""
+
+
+def test_a_script_that_calls_fit_trains_on_all_cores_or_is_told(tmp_path):
+    for when, devices in (("early", 2), ("late", 1)):
+        command = [sys.executable, "-c", SCRIPT, when, str(tmp_path / when)]
+        here = str(Path(__file__).parents[2])
+        environment = os.environ | {"PJRT_NPROC": "2", "PYTHONPATH": here}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == str(devices)
+        assert ("on 1 of 2 cores, for JAX had begun to compute" in done.stdout) == (when == "late")

@@ -7,7 +7,7 @@ pipe in a file's place is an error, never a wait. A write is whole or not at all
 
 from bestguess.files.arrays import read_npz, read_safetensors, write_npz, write_safetensors
 from bestguess.files.data import DataFile, GrowingFile
-from bestguess.files.folders import files_in, lock, make_folder, remove, remove_tree, touch
+from bestguess.files.folders import files_in, lock, make_folder, move_folder, remove, remove_tree, touch
 from bestguess.files.places import Unreadable, boundary, explain, is_name, own, within
 from bestguess.files.reading import parse_json, parse_yaml, read_bytes, read_json, read_json_lines, read_text, read_yaml
 from bestguess.files.streams import stream, text_stream
@@ -36,6 +36,7 @@ __all__ = [
     "json_bytes",
     "lock",
     "make_folder",
+    "move_folder",
     "own",
     "parse_json",
     "parse_yaml",

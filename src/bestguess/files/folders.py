@@ -56,6 +56,17 @@ def remove_tree(folder: AnyPath, *names: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def move_folder(old: AnyPath, new: AnyPath) -> bool:
+    """Rename a folder, at once; return whether it was us who did: another process may have been faster."""
+    old, new = checked(old, also_itself=False), checked(new, also_itself=False)
+    with boundary(new, "made"):
+        try:
+            os.rename(old, new)
+        except FileNotFoundError:
+            return False
+    return True
+
+
 def files_in(folder: AnyPath, without: Collection[str] = ()) -> list[Path]:
     """Return the files below a folder by path, without hidden ones; a link to a folder is not followed.
 

@@ -62,15 +62,24 @@ class Trackers(Tracker):
 
 
 class JsonLines(Tracker):
-    """A file with one JSON object per line: `{"step": 100, "run": 0, "loss": 1.25, ...}`.
+    """A file with one JSON object per line: `{"step": 100, "run": 0, "seed": 0, "loss": 1.25, ...}`.
+
+    What is a run's own stands in each of its lines; its learning rate as `peak_learning_rate`, for `learning_rate` is
+    that of the step.
 
     Every line is flushed, so `kill -9` costs at most the line being written. A number that is not
     finite is written as null: the file stays valid JSON for every reader (pandas shows NaN), and
     `read_metrics` returns NaN. On resuming, lines after the resumed step, and a last line cut in half, go.
     """
 
-    def __init__(self, path: str | os.PathLike[str], resume_step: int | Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        resume_step: int | Sequence[int] | None = None,
+        runs: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.path = Path(path)
+        self._own = [files.plain(_described(run)) for run in runs]
         if resume_step is not None:
             _rewind(self.path, resume_step)
         self._file = files.Appender(self.path)
@@ -79,7 +88,7 @@ class JsonLines(Tracker):
             raise UserError(f"{self.path} already holds metrics; resume that run, or choose another folder")
 
     def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
-        line = {"step": int(step), "run": int(run)}
+        line = {"step": int(step), "run": int(run), **(self._own[run] if self._own else {})}
         if clash := line.keys() & metrics.keys():
             raise ValueError(f"a metric may not be called {sorted(clash)[0]!r}")
         line |= {name: files.plain(value) for name, value in metrics.items()}
@@ -169,22 +178,23 @@ class WandB(Tracker):
         self._runs: list[Any] = []
         try:
             for number, run in enumerate(runs):
+                step = _step_of(resume_step, number)
                 begun = wandb.init(
                     project=os.environ.get("WANDB_PROJECT", project),
                     group=os.environ.get("WANDB_RUN_GROUP", group or folder.name),
                     name=run_name(number, run),
-                    id=ids[number],
+                    **_moment(ids[number], mode, step),
                     dir=str(folder),
                     config={**config, **run},
                     mode=mode,  # type: ignore[arg-type]
                     reinit="create_new",
-                    # Offline there is no server to ask whether the id exists; syncing joins the parts by id.
-                    resume="allow" if mode == "online" else None,
                     settings=settings,
                 )
                 self._runs.append(begun)
                 begun.define_metric("step", hidden=True)
                 begun.define_metric("*", step_metric="step")
+                if step is not None and mode != "online":
+                    self._replay(folder / METRICS_FILE, number, run)
         except wandb.Error as error:
             self.finish(failed=True)
             raise UserError(
@@ -193,7 +203,20 @@ class WandB(Tracker):
             ) from error
 
     def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
-        self._runs[run].log({**{name: float(value) for name, value in metrics.items()}, "step": int(step)})
+        # W&B's own step is ours, so that a run can be rewound to it.
+        values = {name: float(value) for name, value in metrics.items()}
+        self._runs[run].log({**values, "step": int(step)}, step=int(step))
+
+    def _replay(self, path: Path, number: int, run: Mapping[str, Any]) -> None:
+        """Log again what metrics.jsonl has of a run: no server holds it, and what was written offline has gone on."""
+        described = _described(run)
+        for line in read_metrics(path):
+            if line["run"] == number:
+                self.log(
+                    line["step"],
+                    number,
+                    {name: value for name, value in line.items() if name not in {"step", "run", *described}},
+                )
 
     def finish(self, summary: Sequence[Mapping[str, Any]] = (), failed: bool = False) -> None:
         runs, self._runs = self._runs, []
@@ -226,7 +249,7 @@ def open_trackers(
         if name not in TRACKERS:
             raise UserError(f"--track: no tracker {name!r}{nearest(name, TRACKERS)} (known: {', '.join(TRACKERS)})")
     folder = Path(folder)
-    opened: list[Tracker] = [JsonLines(folder / METRICS_FILE, resume_step)]
+    opened: list[Tracker] = [JsonLines(folder / METRICS_FILE, resume_step, runs)]
     try:
         if "tensorboard" in wanted:
             opened.append(TensorBoard(folder / "tensorboard", config, runs, resume_step))
@@ -263,14 +286,40 @@ def wandb_mode() -> str:
         return mode
     if os.environ.get("WANDB_API_KEY"):
         return "online"
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
+    hosts = [urlsplit(url).netloc for url in _servers()]
     files = [os.environ["NETRC"]] if "NETRC" in os.environ else [Path.home() / ".netrc", Path.home() / "_netrc"]
     for file in files:
         # A netrc that is missing, unreadable or broken holds no key for us.
         with contextlib.suppress(OSError, netrc.NetrcParseError):
-            if netrc.netrc(str(file)).authenticators(host):
+            known = netrc.netrc(str(file))
+            if any(known.authenticators(host) for host in hosts):
                 return "online"
     return "offline"
+
+
+def _servers() -> list[str]:
+    """The server that wandb would talk to, by its own environment and settings files, and its other name if any."""
+    import wandb
+
+    url = os.environ.get("WANDB_BASE_URL") or wandb.setup(settings=wandb.Settings(silent=True)).settings.base_url
+    found = [url]
+    with contextlib.suppress(ImportError):  # of newer versions: a host whose key may stand under its former name
+        from wandb.sdk.lib.urls import forge_upstream_url
+
+        found.append(forge_upstream_url(url))
+    return found
+
+
+def _moment(run: str, mode: str, step: int | None) -> dict[str, Any]:
+    """The arguments of wandb.init that continue a run at a step: online, what came after it is taken back."""
+    if mode != "online" or step is None:
+        return {"id": run}
+    return {"id": run, "resume": "allow"} if step == 0 else {"resume_from": f"{run}?_step={step}"}
+
+
+def _described(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What is a run's own as its lines say it: their `learning_rate` is the step's."""
+    return {f"peak_{name}" if name == "learning_rate" else name: value for name, value in run.items()}
 
 
 def _run_ids(path: Path, count: int, resumed: bool) -> list[str]:

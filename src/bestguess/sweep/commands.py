@@ -233,7 +233,7 @@ def _best(ledger: Ledger, console: Console) -> list[dict[str, Any]]:
 
 
 def _conclude(ledger: Ledger, found: Status, console: Console, result: dict[str, Any]) -> None:
-    console.print(f"{found.done} of {found.planned} runs done")
+    console.print(found.told())
     if found.complete:
         return
     runs = ledger.runs()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import threading
@@ -24,24 +25,41 @@ from bestguess.files import write_new
 
 HEARTBEAT = 10.0
 """Seconds between two touches of a claim."""
+GLANCE = 1.0
+"""Seconds for which a holder takes it for granted that it still holds."""
 EXPIRY = 120.0
 """Seconds without a touch after which a claim held on another machine counts as dead."""
 
 
 @dataclass
 class Lease:
-    """A unit of work that is ours until `release`; a context manager that keeps it alive meanwhile."""
+    """A unit of work that is ours until `release`; a context manager that keeps it alive meanwhile.
+
+    Its number is a fence: it grows with every worker that takes the unit, so what a worker writes under its own number
+    is never written by another, even by one that slept through the end of its lease.
+    """
 
     path: Path
     after: dict[str, Any] | None
     """The claim of a worker that died over this unit, if this lease takes over from one."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+    _looked: float = -math.inf
     _lost: bool = False
+
+    @property
+    def number(self) -> int:
+        """How many workers have taken the unit so far, this one among them."""
+        return int(self.path.name.rpartition(".")[2])
 
     @property
     def lost(self) -> bool:
         """Whether another worker has taken the unit over, because this one was silent for too long."""
+        # The clock goes on while a process is stopped: one that wakes up looks before it does anything else.
+        if not self._lost and time.monotonic() - self._looked > GLANCE:
+            self._looked = time.monotonic()
+            with contextlib.suppress(OSError):
+                self._lost = _newest(self.path.parent, self.path.name.rpartition(".")[0]) != self.path
         return self._lost
 
     def __enter__(self) -> Lease:
@@ -61,7 +79,6 @@ class Lease:
             # A file server that is away for a while must not end the training.
             with contextlib.suppress(OSError):
                 files.touch(self.path)
-                self._lost = _newest(self.path.parent, self.path.name.rpartition(".")[0]) != self.path
 
 
 def acquire(folder: Path, unit: str, about: dict[str, Any]) -> Lease | None:
@@ -83,6 +100,11 @@ def holder(folder: Path, unit: str) -> dict[str, Any] | None:
     """Return the newest claim of a unit, with `alive` and `released`; None where there never was one."""
     newest = _newest(folder, unit)
     return None if newest is None else read_claim(newest)
+
+
+def claims(folder: Path, unit: str) -> list[dict[str, Any]]:
+    """Return all claims of a unit, oldest first, as `holder` returns the last."""
+    return [read_claim(path) for path in _all(folder, unit)]
 
 
 def read_claim(path: Path) -> dict[str, Any]:
@@ -111,7 +133,11 @@ def me() -> dict[str, Any]:
 
 
 def _newest(folder: Path, unit: str) -> Path | None:
-    return max(folder.glob(f"{unit}.[0-9][0-9][0-9][0-9]"), default=None)
+    return max(_all(folder, unit), default=None)
+
+
+def _all(folder: Path, unit: str) -> list[Path]:
+    return sorted(folder.glob(f"{unit}.[0-9][0-9][0-9][0-9]"))
 
 
 def _machine() -> str:

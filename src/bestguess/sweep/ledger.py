@@ -27,7 +27,7 @@ from bestguess import __version__, files
 from bestguess.command import Failure, UserError, nearest
 from bestguess.files import write_new
 from bestguess.sweep.keys import MOST_RUNS
-from bestguess.sweep.lease import holder
+from bestguess.sweep.lease import claims
 from bestguess.sweep.plan import Round, Run, Unit
 
 ROOT = Path("runs/sweeps")
@@ -50,6 +50,17 @@ class Status:
     planned: int
     done: int
     missing: tuple[Missing, ...]
+
+    def told(self) -> str:
+        """Return how many runs are done, and how many are missing for which kind of reason."""
+        kinds = ("not begun", "not proposed yet", "stopped before it was done", "under way", "killed")
+        counts: dict[str, int] = {}
+        for one in self.missing:
+            kind = next((kind for kind in kinds if one.reason.startswith(kind)), "failed")
+            kind = "stopped" if kind.startswith("stopped") else kind
+            counts[kind] = counts.get(kind, 0) + 1
+        parts = [f"{count} {kind}" for kind, count in counts.items()]
+        return "; ".join([f"{self.done} of {self.planned} runs done", *([", ".join(parts)] if parts else [])])
 
     @property
     def complete(self) -> bool:
@@ -93,8 +104,10 @@ class Ledger:
         for folder in (Path(name), root / name):
             if (folder / "plan.json").is_file():
                 return cls(folder)
-        known = [path.parent.name for path in root.glob("*/plan.json")]
-        raise UserError(f"{name}: no sweep of this ID under {root}{nearest(name, known)}")
+        known = sorted(path.parent.name for path in root.glob("*/plan.json"))
+        whole = [one for one in known if one.rpartition("-")[0] == name]  # without its hash
+        hint = f"; did you mean {' or '.join(whole[:3])}?" if whole else nearest(name, known)
+        raise UserError(f"{name}: no sweep of this ID under {root}{hint}")
 
     @property
     def id(self) -> str:
@@ -206,11 +219,14 @@ class Ledger:
         return Status(planned, planned - len(missing), tuple(missing))
 
     def _why(self, run: str, unit: str) -> str:
-        claim = holder(self.claims, unit)
+        # A worker may have taken the unit for some of its runs alone, as a test of the sweep does.
+        taken = claims(self.claims, unit)
+        ours = [i for i, claim in enumerate(taken) if run in claim.get("runs", [run])]
+        claim = taken[ours[-1]] if ours else None
         where = f"process {claim['pid']} on {claim['host']}" if claim else ""
-        if claim and claim["alive"]:
+        if claim and claim["alive"] and ours[-1] == len(taken) - 1:
             return f"under way: {where}"
-        if claim and not claim["released"]:
+        if claim and not claim["alive"] and not claim["released"]:
             return f"killed: {where} died over it"
         if failed := self.failures(run):
             return failed[-1]["reason"]

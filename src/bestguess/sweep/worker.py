@@ -106,9 +106,9 @@ def _take(ledger: Ledger, attempt: str, only: list[str] | None) -> tuple[Unit, l
     chosen, lease = -1, None
     if distributed.is_first():
         for i, unit in enumerate(units):
-            if not _open_runs(ledger, unit, attempt, only):
+            if not (wanted := _open_runs(ledger, unit, attempt, only)):
                 continue
-            lease = acquire(ledger.claims, unit.unit, {"attempt": attempt})
+            lease = acquire(ledger.claims, unit.unit, {"attempt": attempt, "runs": wanted})
             if lease is None:
                 continue
             if _open_runs(ledger, unit, attempt, only):  # another may have finished it just before
@@ -167,8 +167,12 @@ def _train(
 ) -> None:
     names = [run.run for run in runs]
     # The same runs go on from their checkpoints; other runs make another ensemble.
-    place = "work", f"{unit.unit}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:8]}"
+    name = f"{unit.unit}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:8]}"
+    place = "work", f"{name}.{distributed.of_first(lease.number if lease is not None else 0):04d}"
     folder = files.within(ledger.folder, *place)
+    if distributed.is_first():
+        _take_over(ledger, name, folder)
+    distributed.wait("the folder is ours")
     left = {run.run: run for run in runs}
 
     def still_ours() -> None:
@@ -194,9 +198,18 @@ def _train(
             still_ours()
             _record(ledger, runs[i], outcome, attempt, console, tally)
             left.pop(runs[i].run)
-    except (Stopped, Lost, KeyboardInterrupt, SystemExit):
+    except Lost:
+        if distributed.is_first():
+            files.remove_tree(ledger.folder, *place)  # what was written since: the folder itself is the other's by now
+        raise
+    except (Stopped, KeyboardInterrupt, SystemExit):
         raise
     except Exception as error:
+        if lease is not None and lease.lost:  # its folder is another's by now, so this is no fault of the runs
+            if jax.process_count() > 1:
+                raise
+            files.remove_tree(ledger.folder, *place)
+            raise Lost from error
         kind, reason = explain(error)
         for name in left:
             ledger.fail(name, reason, kind, attempt, traceback=traceback.format_exc()[-4000:])
@@ -208,6 +221,16 @@ def _train(
     distributed.wait("runs are recorded")
     if distributed.is_first():
         files.remove_tree(ledger.folder, *place)
+
+
+def _take_over(ledger: Ledger, name: str, folder: Path) -> None:
+    """Make the folder of these runs ours, under our lease's number, with what earlier workers left in it.
+
+    An earlier worker that still lives finds it gone: nothing that it writes by name reaches it any more.
+    """
+    for old in sorted((ledger.folder / "work").glob(f"{name}*"), reverse=True):
+        if old != folder and not folder.exists():
+            files.move_folder(old, folder)
 
 
 def _record(ledger: Ledger, run: Run, outcome: Outcome, attempt: str, console: Console, tally: Tally) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,9 @@ from bestguess import files
 from bestguess.command import Failure, UserError
 from bestguess.train.checkpoint import load_newest, save_checkpoint
 from bestguess.train.config import TrainConfig
+from bestguess.train.cores import devices_of, use_cores
 from bestguess.train.distributed import fetch, is_first, of_all, wait
+from bestguess.train.machine import usable_cores
 from bestguess.train.memory import Memory, device_memory, gigabytes, program_memory
 from bestguess.train.problem import Member, Problem, State
 from bestguess.train.program import Program
@@ -93,7 +96,12 @@ def fit(
 
     Batches are a function of seed and step, so a training that was cut off and goes on ends with the
     very bits of one that was not (on a CPU; a GPU's kernels may add in another order).
+
+    Without `devices` it trains on all that JAX has: of a CPU, all cores, as the commands do, unless JAX has computed
+    something before; then `say` is told so.
     """
+    if devices is None:
+        _use_all_cores(say)
     parts, first = _plan(problem, config, members, folder, devices, say)
     states, seconds, steps = [], 0.0, 0
     for i, runs in enumerate(parts):
@@ -105,6 +113,17 @@ def fit(
         seconds, steps = seconds + part_seconds, steps + part_steps
     peak = program_memory(first.compile(min(config.validate_every, config.steps)))
     return dataclasses.replace(_fitted(states, seconds, steps), peak_bytes=peak, runs_together=first.size)
+
+
+def _use_all_cores(say: Say) -> None:
+    use_cores()
+    wanted, found = devices_of(usable_cores()), len(jax.devices())
+    settled = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if jax.default_backend() == "cpu" and jax.process_count() == 1 and found < wanted and not settled:
+        say(
+            f"on {found} of {wanted} cores, for JAX had begun to compute: call bestguess.train.cores.use_cores() "
+            "before anything else does"
+        )
 
 
 def resumed_steps(problem: Problem, config: TrainConfig, members: Member, folder: Path) -> list[int]:

@@ -21,7 +21,10 @@ from bestguess.train.fit import refuse_oversized
 from bestguess.train.folder import TRAINING, new_folder, on_disk, write_config
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import (
+    SETTINGS,
     Training,
+    changed_settings,
+    evaluated_config,
     fit_runs,
     levels_of,
     load_training,
@@ -60,6 +63,8 @@ def train_config(
     track: tuple[str, ...] = (),
 ) -> tuple[Training, dict[str, Any], Path]:
     """Train a config's runs in a new folder, or go on in one; return them, their results by part, and the page."""
+    if resume is not None:  # what was evaluated since with other settings is not evaluated with the old ones again
+        config = evaluated_config(family, resume, config)
     every = runs(config)
     use_cores(family.works.product(config), len(every))
     # A task that cannot be made, or a model that no device can hold, is told before a folder is made.
@@ -143,13 +148,13 @@ def evaluate_training(
         found = [
             training.evaluator(i)(training.predictor(i), parts, say if i == 0 else lambda line: None) for i in every
         ]
-    results, about = {}, about_runs(training)
+    results, about, changed = {}, about_runs(training), changed_settings(training)
     for part in parts:
         entries = [
             said | training.works.figures(one, part) | training.works.beside(training, i, part)
             for i, (said, one) in enumerate(zip(about, found))
         ]
-        whole: dict[str, Any] = {"runs": entries, "self_test": missed}
+        whole: dict[str, Any] = {"runs": entries, "self_test": missed} | ({SETTINGS: changed} if changed else {})
         if part == training.works.parts[0]:
             if training.family.levels:
                 curves = training.curves()
@@ -212,6 +217,6 @@ def report(family: Family, flags: Any, console: Console) -> dict[str, Any]:
             raise UserError(
                 f"{flags.run}: has no {part}.json yet; run bestguess {family.name} {command} {flags.run} first"
             )
-    page = write_report(load_training(family, flags.run, config), results)
+    page = write_report(load_training(family, flags.run, evaluated_config(family, flags.run, config)), results)
     console.print(f"page: {page}", soft_wrap=True)
     return plain({"report": page})

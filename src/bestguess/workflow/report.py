@@ -12,7 +12,7 @@ from bestguess.report.page import Page
 from bestguess.report.render import save_png, save_svg
 from bestguess.report.story import Drawn, Rows, Stat, Story, Words
 from bestguess.train.folder import CONFIG, FIGURES, PAGE, TRAINING
-from bestguess.workflow.training import Training
+from bestguess.workflow.training import SETTINGS, Training
 
 
 def write_report(training: Training, results: Mapping[str, Any]) -> Path:
@@ -23,10 +23,20 @@ def write_report(training: Training, results: Mapping[str, Any]) -> Path:
         save_png(one.picture, folder / FIGURES / f"{one.name}.png")
         save_svg(one.picture, folder / FIGURES / f"{one.name}.svg")
     page = make_page(story, read_json(folder / TRAINING))
-    for line in ended_early(training):
+    for line in [*evaluated_otherwise(results), *ended_early(training)]:
         page.text(line)
     page.details("config.yaml", files.read_text(folder / CONFIG))
     return page.write(folder / PAGE)
+
+
+def evaluated_otherwise(results: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each part that was evaluated with other settings than those of config.yaml."""
+    given = {part: found[SETTINGS] for part, found in results.items() if found.get(SETTINGS)}
+    return [
+        f"{part.capitalize()} with other settings than those of config.yaml below: "
+        f"{', '.join(f'{key} {value}' for key, value in settings.items())}."
+        for part, settings in given.items()
+    ]
 
 
 def ended_early(training: Training) -> list[str]:

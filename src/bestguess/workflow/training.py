@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bestguess.command import UserError, load
-from bestguess.config import Run, from_dict, runs, task_key
+from bestguess.config import Run, from_dict, runs, task_key, to_dict, with_values
 from bestguess.family import Family, Workings
+from bestguess.files import read_json
 from bestguess.report.charts import Chart, Line
 from bestguess.report.progress import PartsProgress
 from bestguess.report.story import MANY, Stat, self_test_stat, shade
@@ -30,6 +31,8 @@ from bestguess.workflow.select import best_run, select
 if TYPE_CHECKING:
     from rich.console import Console
 
+SETTINGS = "settings"
+"""The key of a part's file under which stands what it was evaluated with in place of config.yaml's values."""
 NOT_LOGGED = ("stopped", "fault_step", "steps_taken", "ended")
 
 
@@ -171,6 +174,32 @@ def read_training_config(family: Family, folder: Path) -> Any:
     config = from_dict(load(family.config), read_config(folder, family.name), f"{folder}/config.yaml: ", complete=True)
     config.check()
     return config
+
+
+def changed_settings(training: Training) -> dict[str, Any]:
+    """Return what a training's runs are evaluated with in place of config.yaml's values, by dotted key."""
+    kept = _flat(to_dict(runs(read_training_config(training.family, training.folder))[0].config))
+    now = _flat(to_dict(training.runs[0].config))
+    return {key: value for key, value in now.items() if key in kept and value != kept[key]}
+
+
+def evaluated_config(family: Family, folder: Path, config: Any) -> Any:
+    """Return the config with the settings that the results in the folder were evaluated with."""
+    nested: dict[str, Any] = {}
+    for part in family.works.parts:
+        found = read_json(folder / f"{part}.json")
+        given = found.get(SETTINGS) if isinstance(found, dict) else None
+        for key, value in (given if isinstance(given, dict) else {}).items():
+            room, dot, inner = key.rpartition(".")
+            nested = nested | ({room: nested.get(room, {}) | {inner: value}} if dot else {key: value})
+    return with_values(config, nested, f"{folder}: {SETTINGS}: ") if nested else config
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def load_training(family: Family, folder: Path, config: Any | None = None) -> Training:
