@@ -22,6 +22,7 @@ from bestguess.text.tokens import SEP
 from bestguess.train.checkpoint import named_leaves
 from bestguess.train.fit import keep_fitted
 from bestguess.train.folder import CHECKPOINTS, write_config
+from bestguess.workflow.commands import train_config
 from bestguess.workflow.training import load_training, make_training
 from tests.text.tiny import tiny
 
@@ -73,6 +74,7 @@ def test_with_no_output_of_cross_attention_it_predicts_what_it_did_of_a_target_a
         ours = new.model(i).logits(jnp.asarray([8, 5, 9], jnp.int32), 3, target)
         np.testing.assert_allclose(ours, old.model(i).next_logits(inputs), atol=2e-5)
     assert np.isfinite(new.validation).all()
+    assert [[line["score"] for line in own] for own in new.curves()] == [[one] for one in new.validation]
 
 
 def test_the_encoder_has_the_decoder_s_blocks_or_others(before, after, tmp_path):
@@ -162,7 +164,7 @@ def test_weights_of_another_shape_or_none_are_refused(after, before, tmp_path):
 
 
 def test_what_has_begun_does_not_need_them_any_more(after, tmp_path):
-    """A fine-tuned folder is read after the weights that it began with are gone."""
+    """A fine-tuned folder is read after the weights that it began with are gone; without a checkpoint it needs them."""
     start = tmp_path / "start"
     shutil.copytree(after, start)
     config = tiny(model={"layers": 2}, objective={"start": str(start)})
@@ -171,3 +173,6 @@ def test_what_has_begun_does_not_need_them_any_more(after, tmp_path):
     shutil.rmtree(start)
     found = load_training(FAMILY, folder).learnt.best
     np.testing.assert_array_equal(found.embedding, given.embedding)
+    shutil.rmtree(folder / CHECKPOINTS)
+    with pytest.raises(UserError, match=r"--start .*: no such folder"):
+        train_config(FAMILY, config, Console(file=io.StringIO()), resume=folder)

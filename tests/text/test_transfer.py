@@ -14,7 +14,20 @@ from bestguess.sweep.plan import UNTUNED, config_of, lacks, plan
 from bestguess.sweep.spec import read_spec
 from bestguess.text.counting import decoder_only_flops, encoder_decoder_flops
 from bestguess.text.experiments import EXPERIMENTS
-from bestguess.text.transfer import ARMS, BATCH, EQUAL, LAYERS, LEVELS, PAIRS, PRETRAINED, STEPS, corpus_of, level
+from bestguess.text.transfer import (
+    ARMS,
+    BATCH,
+    EQUAL,
+    LAYERS,
+    LEVELS,
+    PAIRS,
+    PRETRAINED,
+    RATES,
+    STEPS,
+    corpus_of,
+    level,
+    tuning_levels,
+)
 from bestguess.text.transfer_page import by_arm, pairs_needed
 from tests.experiment.planted import ROOT
 from tests.text.test_experiments import noise
@@ -63,6 +76,17 @@ def test_equal_compute_is_that_of_pretraining_and_fine_tuning():
     pretraining = PRETRAINED / 2 * decoder_only_flops(LAYERS, 192, 32 + 225 + 1).total
     step = BATCH * encoder_decoder_flops(LAYERS, 192, 512, 257).total
     assert pretraining / step + STEPS == pytest.approx(EQUAL["files"], rel=0.1)
+
+
+def test_tuning_gives_every_arm_the_same_budget_on_a_seed_of_its_own():
+    spec = read_spec(ROOT / "experiments" / "text_transfer_tuning.yaml", ())
+    planned = plan(spec, ensemble=64)
+    assert list(spec.parameters["change"].arguments["values"]) == tuning_levels()
+    rates = spec.parameters["train.learning_rate"].arguments["values"]
+    assert len(planned.runs) == len(ARMS) * len(rates)
+    seeds = {run.config["train.first_seed"] for run in planned_of()[1].runs}
+    assert not seeds & {run.config["train.first_seed"] for run in planned.runs}
+    assert set(RATES.values()) <= set(rates)
 
 
 # ------------------------------------------------------------------------------------------ planted results

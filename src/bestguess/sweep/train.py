@@ -19,7 +19,7 @@ from bestguess.report.trackers import METRICS_FILE, Trackers, open_trackers
 from bestguess.sweep.keys import VALIDATION
 from bestguess.sweep.ledger import not_finite
 from bestguess.train import distributed
-from bestguess.train.checkpoint import checkpoints
+from bestguess.train.fit import has_begun
 from bestguess.train.folder import CHECKPOINTS
 from bestguess.workflow.evaluation import Evaluators
 from bestguess.workflow.training import Training, fit_runs, levels_of, make_training, resumed_at
@@ -62,7 +62,7 @@ def train_runs(
     """
     runs = [run_of_single(config, i) for i, config in enumerate(configs)]
     training = make_training(family, folder, runs, evaluators=evaluators)
-    began_before = any(checkpoints(part) for part in (folder / CHECKPOINTS).glob("part-*"))
+    began_before = has_begun(folder / CHECKPOINTS)
     if not began_before:
         family.works.check_new(configs[0])
     resumed = resumed_at(training) if began_before else None

@@ -14,6 +14,7 @@ from jaxtyping import Array, Key
 from bestguess.command import UserError
 from bestguess.config import runs, to_dict
 from bestguess.files import plain
+from bestguess.report.trackers import open_trackers
 from bestguess.text.config import TextConfig
 from bestguess.text.family import FAMILY
 from bestguess.text.flags import ConvertFlags, CrossOutput, EncoderWeights
@@ -104,8 +105,12 @@ def convert(folder: Path, out: Path | None, encoder: EncoderWeights, cross: Cros
     path = new_folder(FAMILY.name, out)
     made = make_training(FAMILY, path, runs(config))
     keys = jax.random.split(jax.random.key(seed), 1)  # the validation documents are the same whatever the key
-    score = jax.jit(jax.vmap(lambda model, own: made.problem.validate(model, own, keys)["score"]))
-    scores = np.asarray(score(stacked, made.members.task))
+    validate = jax.jit(jax.vmap(lambda model, own: made.problem.validate(model, own, keys)))
+    found = {name: np.asarray(values) for name, values in validate(stacked, made.members.task).items()}
     write_config(path, FAMILY.name, to_dict(config))
-    keep_fitted(made.problem, config.train, made.members, path / CHECKPOINTS, stacked, scores)
+    with open_trackers((), path, {}, [dict(run.values) for run in made.runs], None) as trackers:
+        for i in range(len(models)):  # a curve of one point, as of every run there is a curve
+            about_run = {"sequences": config.train.steps * config.train.batch_size}
+            trackers.log(config.train.steps, i, about_run | {name: float(one[i]) for name, one in found.items()})
+    keep_fitted(made.problem, config.train, made.members, path / CHECKPOINTS, stacked, found["score"])
     return {"run": path, "parameters": parameters(config.model, about.vocab, context).total}

@@ -43,7 +43,7 @@ ARMS = {
 OF_FILES = ("scratch", "scratch, equal compute", "converted", "decoder-only, scratch", "decoder-only, pretrained")
 """Arms that are trained on files, too."""
 
-# PROVISIONAL: not tuned yet. To be replaced by what a search on one seed selects for each arm, here and in the YAML.
+# PROVISIONAL: not tuned yet. To be replaced by what text_transfer_tuning selects, here and in text_transfer.yaml.
 RATES = dict.fromkeys(ARMS, 0.001)
 """Peak learning rate of each arm."""
 
@@ -57,10 +57,19 @@ def start(task: str, arm: str) -> str:
 
 def level(task: str, arm: str) -> str:
     """Return a run's level of `change`: corpus, arm, steps and learning rate."""
+    return f"{_untuned(task, arm)} train.learning_rate={RATES[arm]:g}"
+
+
+def _untuned(task: str, arm: str) -> str:
     steps = EQUAL["files" if task == "files" else ERRANDS] if arm.endswith("equal compute") else STEPS
     begin = f" objective.start={start(task, arm)}" if start(task, arm) else ""
     dropout = " model.dropout=0.3" if task == "files" else ""
-    return f"{TASKS[task]} {ARMS[arm][0]}{begin}{dropout} train.steps={steps} train.learning_rate={RATES[arm]:g}"
+    return f"{TASKS[task]} {ARMS[arm][0]}{begin}{dropout} train.steps={steps}"
+
+
+def tuning_levels() -> list[str]:
+    """Return the levels of `change` of the search for the rate: every arm, with 1,000 pairs."""
+    return [_untuned("1,000 pairs", arm) for arm in ARMS]
 
 
 LEVELS = {level(task, arm): (task, arm) for task in TASKS for arm in (OF_FILES if task == "files" else ARMS)}

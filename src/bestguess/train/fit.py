@@ -20,7 +20,7 @@ from jaxtyping import PyTree
 
 from bestguess import files
 from bestguess.command import Failure, UserError
-from bestguess.train.checkpoint import load_newest, save_checkpoint
+from bestguess.train.checkpoint import checkpoints, load_newest, save_checkpoint
 from bestguess.train.config import TrainConfig
 from bestguess.train.cores import devices_of, use_cores
 from bestguess.train.distributed import fetch, is_first, of_all, wait
@@ -152,6 +152,11 @@ def load_fitted(problem: Problem, config: TrainConfig, members: Member, folder: 
             raise UserError(f"{folder}: runs {runs.start} to {runs.stop - 1} hold no checkpoint yet; --resume the run")
         states.append(newest[0])
     return _fitted(states)
+
+
+def has_begun(folder: Path) -> bool:
+    """Return whether a folder of checkpoints has one of any run."""
+    return any(checkpoints(part) for part in folder.glob("part-*"))
 
 
 def keep_fitted(

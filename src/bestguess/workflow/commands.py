@@ -17,8 +17,8 @@ from bestguess.files import lock, plain, read_json, write_json
 from bestguess.report.progress import results_table
 from bestguess.report.trackers import open_trackers
 from bestguess.train.cores import use_cores
-from bestguess.train.fit import refuse_oversized
-from bestguess.train.folder import TRAINING, new_folder, on_disk, write_config
+from bestguess.train.fit import has_begun, refuse_oversized
+from bestguess.train.folder import CHECKPOINTS, TRAINING, new_folder, on_disk, write_config
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import (
     SETTINGS,
@@ -68,7 +68,7 @@ def train_config(
     every = runs(config)
     use_cores(family.works.product(config), len(every))
     # A task that cannot be made, or a model that no device can hold, is told before a folder is made.
-    if resume is None:
+    if resume is None or not has_begun(resume / CHECKPOINTS):
         family.works.check_new(config)
     training = make_training(family, Path() if resume is None else resume, every)
     refuse_oversized(training.problem, training.config, training.members)
