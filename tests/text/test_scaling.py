@@ -140,6 +140,8 @@ def test_figures_and_the_sections_of_the_page():
     found = saturated()
     for picture in (figure(found, None), effects(found, None)):
         assert picture.panels
+    first = figure(found, None).panels[0]  # lists the shapes of one corpus, of which the other has none
+    assert len(first.y_ticks) == len(SHAPES)
     curves, sizes, rouge = more(found)
     drawn, _, fitted = curves.parts
     assert isinstance(drawn, Drawn)

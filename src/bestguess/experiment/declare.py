@@ -26,6 +26,13 @@ class Factor:
     """Of levels without order, the one that a chart marks, since the others are changes to it; None: there is none."""
     label: Callable[[Any], str] = str
     """A level's name on a chart."""
+    named: bool = False
+    """Whether charts list the levels by their names, though they have positions."""
+
+    @property
+    def listed(self) -> bool:
+        """Whether charts list its levels; otherwise its positions are an axis."""
+        return self.named or self.position is None
 
 
 @dataclass(frozen=True)

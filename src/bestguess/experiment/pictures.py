@@ -55,7 +55,7 @@ def figure(analysis: Analysis, told: str | None) -> Picture:
         applies = [int(np.isfinite(analysis.tables[measure.name].values).sum()) for measure in curve]
         shown.append(max(zip(applies, range(len(curve)), curve))[2])
     panels = [_by_factor(analysis, measure) for measure in shown]
-    listed = analysis.experiment.factors[0].position is None
+    listed = analysis.experiment.factors[0].listed
     shown_too = "each seed is in grey" if listed else "the band is ± one standard error"
     rate = " at the learning rate that validation data chose" if analysis.experiment.tuned else ""
     means = f"Means over seeds{rate}; {shown_too}."
@@ -133,8 +133,9 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     table = analysis.tables[measure.name]
     x_factor, *others = table.factors
     x_levels, *other_levels = table.levels
-    if x_factor.position is None:
+    if x_factor.listed:
         return _by_level(table, measure)
+    assert x_factor.position is not None
     x = np.array([x_factor.position(level) for level in x_levels])
     series = []
     for place in itertools.product(*(range(len(levels)) for levels in other_levels)):

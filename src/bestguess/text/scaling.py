@@ -91,6 +91,7 @@ SIZE = Factor(
     "ln parameters",
     position=_position,
     label=lambda value: ": ".join(LEVELS[value]) if value in LEVELS else value,
+    named=True,
 )
 
 # ------------------------------------------------------------------------------------------ measures
