@@ -154,7 +154,13 @@ def test_an_untied_head_is_found_by_its_words_too(tmp_path):
 
 
 def test_weights_of_another_shape_or_none_are_refused(after, before, tmp_path):
-    for model, what in (({"layers": 3}, "blocks/2"), ({"d_ff": 9}, "feed_forward"), ({"bias": True}, "bias")):
+    for model, what in (
+        ({"layers": 3}, "blocks/2"),
+        ({"d_ff": 9}, "feed_forward"),
+        ({"bias": True}, "bias"),
+        ({"heads": 4}, "with --heads 2, not 4"),
+        ({"positions": "sinusoidal"}, "with --positions rope, not sinusoidal"),
+    ):
         with pytest.raises(UserError, match=f"--start .*{what}"):
             begun(after, model=model)
     with pytest.raises(UserError, match=r"--start .*encoder"):

@@ -11,12 +11,14 @@ import numpy as np
 from jaxtyping import Array, Int, Integer
 
 from bestguess.command import UserError
+from bestguess.config import flag
 from bestguess.text.config import TextConfig
 from bestguess.text.model import TextModel
 from bestguess.text.task import About
 from bestguess.train.checkpoint import named_leaves
 
 _OF_VOCABULARY = ("embedding", "head")
+_SEEN_IN_NO_SHAPE = ("heads", "positions", "norm", "norm_place", "activation", "rope_base")
 
 
 class Start(eqx.Module):
@@ -50,6 +52,10 @@ def read_start(config: TextConfig, about: About) -> Start:
 
     folder = config.objective.start
     training = load_training(FAMILY, Path(folder))
+    for name in _SEEN_IN_NO_SHAPE:
+        was, ours = (getattr(one, name) for one in (training.runs[0].config.model, config.model))
+        if was != ours:
+            raise UserError(f"--start {folder}: was trained with {flag(name)} {was}, not {ours}; give the same")
     given, theirs = training.learnt.best, training.tasks[0].about
     context = (about.source_width, about.target_width)
     wanted = jax.eval_shape(lambda: TextModel(config.model, about.vocab, context, key=jax.random.key(0)))
