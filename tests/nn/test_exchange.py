@@ -87,7 +87,7 @@ def test_there_and_back_is_the_same_to_the_bit(trained):
         np.testing.assert_array_equal(back[name], array)
     again = Decoder(trained.config, 1)
     again.load_state_dict(back)
-    index = np.data([[3, 1, 4, 1, 5]])
+    index = np.array([[3, 1, 4, 1, 5]])
     np.testing.assert_array_equal(again(index).data, trained(index).data)
 
 

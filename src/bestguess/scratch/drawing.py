@@ -30,8 +30,8 @@ _STYLE = (
     ".there{fill:#2a6fb0;font-size:10px;text-anchor:start}.back{fill:#c2571a;font-size:10px;text-anchor:end}"
 )
 _ARROW = (
-    '<marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
-    'orient="auto"><path class="arrow" d="M0 0L10 5L0 10z"/></marker>'
+    '<marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="10" markerHeight="10" '
+    'markerUnits="userSpaceOnUse" orient="auto"><path class="arrow" d="M0 0L10 5L0 10z"/></marker>'
 )
 
 

@@ -138,4 +138,4 @@ def run_causes(flags: CausesFlags, console: Console) -> dict[str, Any]:
 
 
 def _points(effect: causes.Difference) -> str:
-    return f"{100 * effect.mean:+.1f} [{100 * effect.low:+.1f}, {100 * effect.high:+.1f}]".replace("[", "\\[")
+    return f"{100 * effect.mean:+.1f} [{100 * effect.low:+.1f}, {100 * effect.high:+.1f}]"

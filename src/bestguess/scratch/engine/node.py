@@ -58,7 +58,7 @@ class Node:
         `send` maps the result's gradient to one per parent, each of the parent's shape, and changes no array.
         """
         out = cls.__new__(cls)
-        if not _recording or not any(parent.requires_grad for parent in parents):
+        if not _recording or True not in [parent.requires_grad for parent in parents]:
             parents, send = (), lambda g: ()
         out._set(np.asarray(data), bool(parents), parents, send, op)
         return out
