@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # Trains every run of a sweep: as a Slurm job array where there is Slurm, with workers on this machine elsewhere.
 #
-#   ./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [-- sbatch options]
+#   ./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [--estimate] [--track TRACKER] [-- sbatch options]
 #
-#   --runs N   how many runs a random or bayes sweep has, in place of its run_cap
-#   --test N   train N runs only, of every shape some, to see that the sweep works
-#   --jobs K   workers: tasks of the array (default: one for each ensemble), or processes here (default: 1)
+#   --runs N         how many runs a random or bayes sweep has, in place of its run_cap
+#   --test N         train N runs only, of every shape some, to see that the sweep works, and say what the others will take
+#   --jobs K         workers: tasks of the array (default: one for each ensemble), or processes here (default: 1)
+#   --estimate       say what time and memory the sweep will take, and train nothing
+#   --track TRACKER  wandb, tensorboard or jsonl, also several times: every run is a W&B run, in the group of the sweep's ID,
+#                    and stays offline where no key is at hand
 #
 # Each worker takes one ensemble at a time until none is left. A last job checks that every run is done, and fails
 # if not: go on with ./start_sweep.sh ID. Tasks may be requeued: SIGTERM checkpoints, and a task that starts again
-# goes on from there. What follows -- goes to sbatch, such as --gres=gpu:1 --time=2:00:00 --partition=gpu.
+# goes on from there. What follows -- goes to sbatch (with --estimate, to srun), such as --gres=gpu:1 --time=2:00:00
+# --partition=gpu; where there is no Slurm it is refused.
 set -euo pipefail
 # Up to bash 4.3, and on a Mac, an empty array counts as unset: hence ${test[@]+"${test[@]}"}.
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -28,19 +32,30 @@ is_count() {
   [[ "$1" =~ ^[1-9][0-9]*$ ]]
 }
 
-sweep="" test=() jobs="" runs="" options=()
+sweep="" test=() jobs="" runs="" track=() estimate="" options=()
 while [ $# -gt 0 ]; do
   case "$1" in
     -h | --help) usage ;;
     --test) is_count "${2:-}" || fail "--test ${2:-}: give a positive number of runs"; test=(--test "$2"); shift 2 ;;
     --jobs) is_count "${2:-}" || fail "--jobs ${2:-}: give a positive number of workers"; jobs="$2"; shift 2 ;;
     --runs) is_count "${2:-}" || fail "--runs ${2:-}: give a positive number of runs"; runs="$2"; shift 2 ;;
+    --estimate) estimate=yes; shift ;;
+    --track)
+      case "${2:-}" in
+        wandb | tensorboard | jsonl) track+=("$2"); shift 2 ;;
+        *) fail "--track ${2:-}: give wandb, tensorboard or jsonl" ;;
+      esac
+      ;;
     --) shift; options=("$@"); break ;;
     -*) fail "$1: unknown; sbatch options go after --" ;;
     *) [ -z "$sweep" ] || fail "$1: one sweep at a time, $sweep is given already"; sweep="$1"; shift ;;
   esac
 done
 [ -n "$sweep" ] || usage
+if [ ${#options[@]} -gt 0 ] && ! command -v sbatch >/dev/null; then
+  fail "no Slurm here, so nothing takes what follows --: ${options[*]}"
+fi
+[ ${#track[@]} -eq 0 ] || track=(--track "${track[@]}")
 
 # What runs must be found again later: say so where it could not be.
 if git -C "$here" rev-parse --git-dir >/dev/null 2>&1; then
@@ -69,9 +84,18 @@ id="$(read_plan 'plan["sweep"]')"
 folder="$(cd "$(read_plan 'plan["folder"]')" && pwd)"
 export BESTGUESS_SWEEP_ATTEMPT="start-$(date +%s)-$$"
 
+if [ -n "$estimate" ]; then
+  run=()
+  # Where it will run, not where it is submitted.
+  if command -v srun >/dev/null; then
+    run=(srun --job-name="$id-estimate" --ntasks=1 ${options[@]+"${options[@]}"})
+  fi
+  exec ${run[@]+"${run[@]}"} "$BESTGUESS" sweep "$folder" --estimate ${jobs:+--jobs "$jobs"} ${test[@]+"${test[@]}"}
+fi
+
 if ! command -v sbatch >/dev/null; then
   echo "no Slurm here: ${jobs:-1} worker(s) on this machine"
-  exec "$BESTGUESS" sweep "$folder" ${jobs:+--jobs "$jobs"} ${test[@]+"${test[@]}"}
+  exec "$BESTGUESS" sweep "$folder" ${jobs:+--jobs "$jobs"} ${test[@]+"${test[@]}"} ${track[@]+"${track[@]}"}
 fi
 
 # One task for each ensemble, as far as Slurm allows arrays to reach: indices stay below its MaxArraySize.
@@ -83,7 +107,7 @@ tasks="${jobs:-$(read_plan 'len(plan["ensembles"])')}"
 [ "$tasks" -ge 1 ] || tasks=1
 [ "$tasks" -le "$limit" ] || tasks="$limit"
 mkdir -p "$folder/logs"
-printf -v task '%q ' "$BESTGUESS" sweep "$folder" --worker ${test[@]+"${test[@]}"}
+printf -v task '%q ' "$BESTGUESS" sweep "$folder" --worker ${test[@]+"${test[@]}"} ${track[@]+"${track[@]}"}
 printf -v check '%q ' "$BESTGUESS" sweep status "$folder" ${test[@]+"${test[@]}"}
 
 # exec: the worker is the batch process itself, so every signal of Slurm's reaches it.

@@ -54,9 +54,13 @@ def infinite(default: float) -> Any:
     return field(default=default, metadata={"infinite": True})
 
 
-def added(default: Any) -> Any:
-    """Return a field that older files lack: its default is what was done before there was such a field."""
-    return field(default=default, metadata={"added": True})
+def added(default: Any, *, before: Any = dataclasses.MISSING, arrays: bool = False) -> Any:
+    """Return a field that older files lack.
+
+    before: what was done before there was such a field, where that is not the default. arrays: it ends up in arrays.
+    """
+    was = default if before is dataclasses.MISSING else before
+    return field(default=default, metadata={"before": was, "arrays": arrays})
 
 
 # ------------------------------------------------------------------------------------------ runs
@@ -80,7 +84,7 @@ class Run(Generic[C]):
 
     @property
     def seed(self) -> int:
-        """The seed that draws the task, the initial weights and the data."""
+        """The seed that draws the task (unless that has a seed of its own), the initial weights and the data."""
         return int(self.values[SEED])
 
     @property
@@ -171,6 +175,15 @@ def _without_arrays(config: Any) -> dict[str, Any]:
             value = getattr(config, one.name)
             found[key_of(one.name)] = _without_arrays(value) if dataclasses.is_dataclass(value) else _plain(value)
     return found
+
+
+def before(config: Any) -> dict[str, Any]:
+    """Return, by dotted key, what older files mean that lack a field whose default is another by now."""
+    return {
+        ".".join(map(key_of, path)): _plain(one.metadata["before"])
+        for path, one in _leaves(config)
+        if "before" in one.metadata and one.metadata["before"] != one.default
+    }
 
 
 def _leaves(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dataclasses.Field]]:
@@ -319,9 +332,11 @@ def from_dict(cls: type[C], data: Any, where: str = "", complete: bool = False) 
     for key in data:
         if key not in fields:
             raise UserError(f"{where}{key}: unknown key{nearest(str(key), fields)}")
-    if complete and (missing := [k for k, f in fields.items() if k not in data and not f.metadata.get("added")]):
+    if complete and (missing := [k for k, f in fields.items() if k not in data and "before" not in f.metadata]):
         raise UserError(f"{where}{missing[0]}: this key is missing; the file was cut or is of another version")
     values = {f.name: _value(hints[f.name], data[k], where + k, complete) for k, f in fields.items() if k in data}
+    if complete:
+        values = {f.name: f.metadata["before"] for k, f in fields.items() if k not in data} | values
     return cls(**values)
 
 

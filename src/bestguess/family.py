@@ -70,6 +70,9 @@ class Family:
     """The dataclass of `evaluate`'s flags: a field beside `run` replaces the config's of the same name."""
     commands: Mapping[str, Command] = field(default_factory=dict)
     """Its own, by whole name, such as `filters rollout`; those that all families have are added."""
+    repeats: tuple[str, ...] = ()
+    """Dotted keys of a sweep, beside the seed, over which a setting is repeated: such as a seed of the task alone, of
+    which there is one value for each task."""
     experiments: str | None = None
     """`module:name` of what the sweeps in experiments/ test, by the sweep's name."""
 
@@ -186,6 +189,9 @@ class Trained(Protocol):
 
     def drawn(self) -> list[int]:
         """Return the runs that charts show."""
+
+    def curves(self) -> list[list[dict[str, Any]]]:
+        """Return every run's validation figures, by rising step."""
 
     def curve_lines(
         self, measure: str, shown: Sequence[int], change: Callable[[np.ndarray], np.ndarray] = ...

@@ -17,6 +17,7 @@ from bestguess.command import UserError
 from bestguess.config import nested, only_run, with_values
 from bestguess.family import Family, Measured, load_family
 from bestguess.report.charts import Chart, Line
+from bestguess.report.progress import over_one
 from bestguess.report.story import Drawn, Section, Stat, Story, Words, self_test_stat
 from bestguess.task import skill
 from bestguess.workflow.evaluation import Evaluator
@@ -93,7 +94,7 @@ class Judgement:
         no_skill = "no headroom" if np.isnan(self.skill) else f"{self.skill:.4f}"
         stats = [
             Stat(f"{one.regret:.5g}", f"regret, {one.name}", error),
-            Stat(f"{self.normalised_loss:.5f}", "normalised loss", "1 is the best possible"),
+            Stat(over_one(self.normalised_loss), "normalised loss", "1 is the best possible"),
             Stat(no_skill, "skill", "1 is the oracle, 0 the best constant"),
             self_test_stat(self.subject.evaluator.missed),
         ]

@@ -19,7 +19,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, Num
 
 from bestguess.family import Measured, Trained, Workings
 from bestguess.report.charts import Chart, Line
-from bestguess.report.progress import with_error
+from bestguess.report.progress import over_one, with_error
 from bestguess.report.story import Drawn, Section, Story, Words, shade
 from bestguess.task import (
     Categorical,
@@ -235,7 +235,12 @@ class Sampled(Workings[C, T, Predictor, Evaluation], Generic[C, T]):
         """Return every run's regret and skill."""
         runs = training.runs
         rows = [
-            [run.label(runs), with_error(one["regret"], one["standard_error"]), one["normalised_loss"], one["skill"]]
+            [
+                run.label(runs),
+                with_error(one["regret"], one["standard_error"]),
+                over_one(one["normalised_loss"]),
+                one["skill"],
+            ]
             for run, one in zip(runs, results["evaluation"]["runs"])
         ]
         columns = ["run", f"regret ({self.unit})", "normalised loss", "skill"]

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from bestguess.family import families
 from bestguess.report import matplotlib_renderer
 from bestguess.report.charts import describe
 from bestguess.sweep.shipped import shipped
-from tests.experiment.planted import ROOT, integer_figures, planted
+from tests.experiment.planted import FEWER, ROOT, SHRUNK, integer_figures, planted
 
 LAWS = {
     "eigenvalue": lambda config: 0.5 * math.log(1 / (1 - config["task.lambda"])),
@@ -46,9 +47,15 @@ def undrawn(monkeypatch):
 
 
 def run(capsys, *words: object) -> tuple[int, str, str]:
-    """Return the exit status of `bestguess experiment …`, and what it said on both outputs."""
+    """Return the exit status of `bestguess experiment …`, shrunk as a planted ledger is, and what it said."""
+    asked = [str(word) for word in words]
+    if Path(asked[0]).stem in SHRUNK and not {"--from", "--preset"} & set(asked):
+        at = asked.index("--set") + 1 if "--set" in asked else len(asked)
+        own = {word.partition("=")[0] for word in asked}
+        fewer = [one for one in FEWER if one.partition("=")[0] not in own]
+        asked[at:at] = fewer if "--set" in asked else ["--set", *fewer]
     with pytest.raises(SystemExit) as stop:
-        main(["experiment", *map(str, words)])
+        main(["experiment", *asked])
     said = capsys.readouterr()
     return stop.value.code or 0, said.out, said.err
 
@@ -71,7 +78,7 @@ def test_planted_effects_of_a_complete_sweep_are_found_without_training(tmp_path
     assert not (ledger.folder / "claims").exists()  # no worker was there
     kept = json.loads((tmp_path / "results" / "verdicts.json").read_text())
     assert kept["verdicts"] == found["verdicts"]
-    assert kept["command"] == f"bestguess experiment {name}"
+    assert kept["command"] == f"bestguess experiment {name} --set {' '.join(FEWER)}"
     rows = list(csv.DictReader((tmp_path / "results" / "runs.csv").read_text().splitlines()))
     assert len(rows) == ledger.planned
     # A third of the runs are at the rate that validation chose, though the test's figures would choose another.
@@ -91,6 +98,67 @@ def test_easy_medium_and_hard_are_named(tmp_path, capsys):
     code, out, _ = run(capsys, "eigenvalue")
     assert code == 0
     assert "easy: 0.36; medium: 0.92; hard: 0.99" in out
+
+
+@pytest.mark.parametrize("name", ["eigenvalue", "structure", "patching", "observed", "integer_design"])
+@pytest.mark.usefixtures("undrawn")
+def test_committed_runs_are_judged_again_without_a_ledger(tmp_path, capsys, name):
+    table = ROOT / "experiments" / "results" / name / "runs.csv"
+    before = json.loads((table.parent / "verdicts.json").read_text())
+    code, out, _ = run(capsys, name, "--from", table, "--json")
+    found = json.loads(out)
+    assert (code, found["complete"], found["report"]) == (0, True, None)
+    assert (found["sweep"], found["runs"], found["planned"]) == (before["sweep"], before["runs"], before["planned"])
+    chosen = lambda told: [(one["learning_rate"], one["edge"], one["seeds"]) for one in told["learning_rates"]]  # noqa: E731
+    assert chosen(found) == chosen(before)
+    assert list(tmp_path.iterdir()) == []  # nothing is written, unless --out says where
+    words = {one["hypothesis"]: one["verdict"] for one in found["verdicts"]}
+    if name in AGAIN:
+        assert words == AGAIN[name]
+    else:
+        assert words == {one["hypothesis"]: one["verdict"] for one in before["verdicts"]}
+
+
+AGAIN = {
+    "eigenvalue": {"H1": "depends on the scale", "H2": "inconclusive", "H3": "depends on the scale"},
+    "structure": {"H1": "inconclusive", "H2": "inconclusive", "H3": "depends on the scale", "H0": "inconclusive"},
+    "patching": {"H1": "refuted", "H2": "inconclusive"},
+    "observed": {"H1": "depends on the scale", "H2": "inconclusive"},
+}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_judged_again_is_what_the_ledger_says(tmp_path, capsys):
+    planted(tmp_path / "runs" / "sweeps", "structure", LAWS["structure"])
+    first = json.loads(run(capsys, "structure", "--out", "results", "--json")[1])
+    again = json.loads(run(capsys, "structure", "--from", "results/runs.csv", "--out", "again", "--json")[1])
+    for key in ("constants", "changes", "grading", "sweep", "complete"):
+        assert again[key] == first[key], key
+    assert [one["verdict"] for one in again["verdicts"]] == [one["verdict"] for one in first["verdicts"]]
+    for one, other in zip(again["verdicts"], first["verdicts"]):
+        assert [two["measure"] for two in one["measures"]] == [two["measure"] for two in other["measures"]]
+        assert [two["effect"] for two in one["measures"]] == pytest.approx([two["effect"] for two in other["measures"]])
+    assert again["command"] == "bestguess experiment structure --from results/runs.csv"
+    assert (tmp_path / "again" / "covariates.png").stat().st_size > 100
+    assert (tmp_path / "again" / "runs.csv").read_text() == (tmp_path / "results" / "runs.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--from", "none/runs.csv"], "--from none/runs.csv: no sweep.yaml beside it"),
+        (["--from", "runs.csv", "--set", "a=1"], "--set: --from judges runs that are done; drop it"),
+        (["--from", "runs.csv", "--no-train"], "--train: --from judges runs that are done; drop it"),
+        (["--from", "runs.csv"], "--from runs.csv: no table of runs"),
+    ],
+)
+def test_a_table_that_is_off_is_one_line(tmp_path, capsys, words, told):
+    (tmp_path / "runs.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "sweep.yaml").write_text((ROOT / "experiments" / "structure.yaml").read_text())
+    code, _, err = run(capsys, "structure", *words)
+    assert code == 2
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -138,8 +206,8 @@ def test_figures_of_another_benchmark_are_an_estimate(tmp_path, capsys):
     benchmark = ROOT / "benchmarks" / "results" / "filters_h100.json"
     found = json.loads(run(capsys, "observed", "--benchmark", benchmark, "--json")[1])["pytorch"]
     assert (found["runs_of_its_shape"], found["other_runs"], found["same_device"]) == (12, 204, False)
-    assert found["seconds_of_its_shape"] == pytest.approx(12 * 3000 / found["steps_per_second"])
-    assert 0 < found["seconds_of_others_by_operations"] < 204 * 3000 / found["steps_per_second"]
+    assert found["seconds_of_its_shape"] == pytest.approx(12 * 12_000 / found["steps_per_second"])
+    assert 0 < found["seconds_of_others_by_operations"] < 204 * 12_000 / found["steps_per_second"]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +244,7 @@ def test_a_sweep_that_is_planned_goes_by_its_id_too(tmp_path, capsys):
     for name in (ledger.id, ledger.folder, ROOT / "experiments" / "eigenvalue.yaml"):
         found = json.loads(run(capsys, name, "--json")[1])
         assert found["verdicts"] == by_name["verdicts"]
-        assert found["command"] == by_name["command"] == "bestguess experiment eigenvalue"
+        assert found["command"] == by_name["command"] == f"bestguess experiment eigenvalue --set {' '.join(FEWER)}"
     assert "is planned already" in run(capsys, ledger.id, "--preset", "small")[2]
 
 

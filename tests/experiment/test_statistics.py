@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 
 import numpy as np
@@ -27,15 +26,8 @@ from bestguess.experiment.declare import (
     Reading,
     Slope,
 )
-from bestguess.experiment.statistics import (
-    MeasureTable,
-    effects_of,
-    estimate_effect,
-    estimate_proportion,
-    grade,
-    holm,
-    verdicts_of,
-)
+from bestguess.experiment.statistics import estimate_effect, estimate_proportion, grade, holm, verdicts_of
+from bestguess.experiment.tables import MeasureTable, effects_of
 
 X = Factor("x", "x", math.log2)
 ARM = Factor("arm", "arm")
@@ -44,7 +36,7 @@ XS, ARMS, ZS = (1, 2, 8), ("plain", "other"), (0.5, 1.0, 2.5, 3.0, 7.0)
 SEEDS = (0, 1, 2, 3, 5, 7, 11)
 
 
-def table(values, factors=(X, ARM, Z), levels=(XS, ARMS, ZS), done=None, low=None, high=None) -> MeasureTable:
+def table(values, factors=(X, ARM, Z), levels=(XS, ARMS, ZS), done=None, low=None, high=None, **more) -> MeasureTable:
     values = np.asarray(values, float)
     none = np.zeros(values.shape, bool)
     return MeasureTable(
@@ -55,6 +47,7 @@ def table(values, factors=(X, ARM, Z), levels=(XS, ARMS, ZS), done=None, low=Non
         ~none if done is None else done,
         none if low is None else low,
         none if high is None else high,
+        **more,
     )
 
 
@@ -165,7 +158,7 @@ class TestEffects:
         for s in range(7):
             b = [[slope(log_x, one.values[:, a, k, s]) for k in range(5)] for a in range(2)]
             assert found.values[s] == pytest.approx(np.mean([slope(ZS, arm) for arm in b]))
-        assert (found.seeds, found.cells, found.dropped) == (SEEDS, 3 * 2 * 5 * 7, ())
+        assert (found.seeds, found.cells, found.missing) == (SEEDS, 3 * 2 * 5 * 7, 0)
 
     def test_of_a_difference_are_one_arm_minus_the_other(self):
         one = random_table()
@@ -212,22 +205,57 @@ class TestEffects:
         assert effects_of(lacking, contrast | {"x": At(2)}).seeds == SEEDS
         assert effects_of(table(one.values, done=np.zeros_like(done)), contrast) is None
 
-    def test_are_of_the_same_levels_for_all_seeds_where_one_has_no_headroom(self):
-        one = random_table()
+    def test_a_level_without_a_value_is_left_out_for_its_seed_alone(self):
+        one, contrast = random_table(), {"x": Slope(), "arm": Mean(), "z": Slope()}
         values = one.values.copy()
         values[:, :, 1, 2] = np.nan
-        found = effects_of(table(values), {"x": Slope(), "arm": Mean(), "z": Slope()})
+        found, before = effects_of(table(values), contrast), effects_of(one, contrast)
         less = table(np.delete(one.values, 1, axis=2), levels=(XS, ARMS, (0.5, 2.5, 3.0, 7.0)))
-        assert found.dropped == ("z 1.0",)
-        assert found.values == pytest.approx(effects_of(less, {"x": Slope(), "arm": Mean(), "z": Slope()}).values)
+        assert (found.missing, found.cells) == (3 * 2, 3 * 2 * (5 * 7 - 1))
+        others = np.arange(7) != 2
+        assert found.values[others] == pytest.approx(before.values[others])
+        assert found.values[2] == pytest.approx(effects_of(less, contrast).values[2])
+
+    def test_an_arm_without_a_value_takes_the_other_with_it(self):
+        """Arms are compared within a level: otherwise a difference of levels would pass for one of arms."""
+        one, contrast = random_table(), {"x": Mean(), "arm": Difference("other", "plain"), "z": At(0.5)}
+        values = one.values.copy()
+        values[1, 0, 0, 3] = np.nan
+        left = [0, 2]
+        expected = (one.values[left, 1, 0, 3] - one.values[left, 0, 0, 3]).mean()
+        assert effects_of(table(values), contrast).values[3] == pytest.approx(expected)
+
+    def test_weights_are_those_of_weighted_least_squares(self):
+        """Slopes against NumPy's polyfit, means against its average, at weights of each seed's own."""
+        one, rng = random_table(), np.random.default_rng(1)
+        weights = rng.uniform(0.05, 1, one.values.shape)
+        weighted = table(one.values, weights=weights)
+        at = {"x": At(2), "arm": At("plain"), "z": Slope()}
+        found, means = effects_of(weighted, at), effects_of(weighted, at | {"z": Mean()})
+        for s in range(7):
+            own, w = one.values[1, 0, :, s], weights[1, 0, :, s]
+            assert found.values[s] == pytest.approx(np.polyfit(ZS, own, 1, w=np.sqrt(w))[0])
+            assert means.values[s] == pytest.approx(np.average(own, weights=w))
+        difference = at | {"arm": Difference("other", "plain"), "z": Mean()}
+        for s, effect in enumerate(effects_of(weighted, difference).values):
+            w = 1 / (1 / weights[1, 0, :, s] + 1 / weights[1, 1, :, s])
+            assert effect == pytest.approx(np.average(one.values[1, 1, :, s] - one.values[1, 0, :, s], weights=w))
+        same = table(one.values, weights=np.full(one.values.shape, 0.3))
+        slopes = {"x": Slope(), "arm": Mean(), "z": Slope()}
+        assert effects_of(same, slopes).values == pytest.approx(effects_of(one, slopes).values)
+
+    def test_trainings_on_one_task_give_one_effect(self):
+        one, contrast = random_table(), {"x": Slope(), "arm": Mean(), "z": Mean()}
+        shared = dataclasses.replace(one, seeds=(4, 4, 5, 5, 5, 6, 7))
+        found, alone = effects_of(shared, contrast), effects_of(one, contrast).values
+        assert found.seeds == (4, 5, 6, 7)
+        assert found.values == pytest.approx([alone[:2].mean(), alone[2:5].mean(), alone[5], alone[6]])
 
     def test_there_are_none_where_too_few_levels_are_left(self):
         values = random_table().values.copy()
         values[:, :, 1:] = np.nan
         assert effects_of(table(values), {"x": Mean(), "arm": Mean(), "z": Slope()}) is None
-        assert effects_of(table(values), {"x": Mean(), "arm": Mean(), "z": Mean()}).dropped == tuple(
-            f"z {z}" for z in ZS[1:]
-        )
+        assert effects_of(table(values), {"x": Mean(), "arm": Mean(), "z": Mean()}).missing == 3 * 2 * 4 * 7
         values[:, 0] = np.nan
         assert effects_of(table(values), {"x": At(2), "arm": Difference("other", "plain"), "z": At(0.5)}) is None
 
@@ -361,11 +389,12 @@ def test_what_is_counted_needs_no_spread():
 
 
 class TestControl:
-    CONTROL = Control("H0", "No difference.", {"x": Mean(), "arm": Difference("other", "plain")}, against="H1")
+    CONTROL = Control("H0", "No difference.", {"x": Mean(), "arm": Difference("other", "plain")}, {"a": 1.0, "b": 1.0})
     AGAINST = Hypothesis("H1", "It grows.", {"x": Difference(8, 1), "arm": Mean()}, "", ("a",))
 
-    def judged(self, shifts: dict[str, float], effect=4.0, noise=0.1, seeds=5):
-        asked = experiment(self.AGAINST, measures=tuple(shifts), control=self.CONTROL)
+    def judged(self, shifts: dict[str, float], margin=1.0, effect=4.0, noise=0.1, seeds=5):
+        control = dataclasses.replace(self.CONTROL, margins={"a": margin})
+        asked = experiment(self.AGAINST, measures=tuple(shifts), control=control)
         rng = np.random.default_rng(3)
         tables = {}
         for name, shift in shifts.items():
@@ -376,14 +405,18 @@ class TestControl:
             tables[name] = table(values + wiggle, (X, ARM), (XS, ARMS))
         return verdicts_of(asked, tables)
 
-    def test_holds_where_all_intervals_lie_within_a_quarter_of_the_effect(self):
+    def test_holds_where_the_interval_lies_within_the_margin_that_was_stated(self):
         first, control = self.judged({"a": 0.0, "b": 0.01})
         assert (first.verdict, control.verdict) == ("supported", "supported")
-        assert control.main.margin == pytest.approx(1.0, abs=0.1)
+        assert [finding.margin for finding in control.findings] == [1.0, None]
+        assert [finding.decides for finding in control.findings] == [True, False]
 
-    def test_is_undecided_where_an_interval_is_wider_than_that(self):
-        _, control = self.judged({"a": 0.0, "b": 0.0}, effect=0.5)
+    def test_is_undecided_where_the_interval_is_wider_than_that(self):
+        _, control = self.judged({"a": 0.0, "b": 0.0}, margin=0.05)
         assert control.verdict == "inconclusive"
+
+    def test_is_refuted_by_a_measure_without_a_margin_too(self):
+        assert self.judged({"a": 0.0, "b": 0.9})[1].verdict == "refuted"
 
     def test_refuted_takes_every_other_verdict_with_it(self):
         first, control = self.judged({"a": 0.9, "b": 0.0})
@@ -393,7 +426,9 @@ class TestControl:
 
     def test_is_corrected_for_the_number_of_its_measures(self):
         """A difference that one measure alone would refute with is not enough among nine."""
-        (_, alone), (_, among) = (self.judged({"a": 0.37} | {f"m{i}": 0.0 for i in range(n)}) for n in (0, 8))
+        (_, alone), (_, among) = (
+            self.judged({"a": 0.37} | {f"m{i}": 0.0 for i in range(n)}, margin=0.3) for n in (0, 8)
+        )
         finding = alone.findings[0]
         assert finding.estimate.p < 0.05 < 9 * finding.estimate.p
         assert (alone.verdict, among.verdict) == ("refuted", "inconclusive")
@@ -401,28 +436,83 @@ class TestControl:
 
 
 def test_grades():
-    asked = experiment(GROWS, measures=("speed", "loss"), grading=Grading("z", ("speed", "loss")))
-    shape = (3, 2, 5, 2)
+    asked = experiment(GROWS, measures=("speed", "loss"), grading=Grading("z", "speed"))
+    offsets, noise = np.array([-5.0, 0.0, 5.0]), np.random.default_rng(0).normal(0, 0.01, (3, 2, 5, 3))
 
-    def of(levels) -> MeasureTable:
-        return table(np.broadcast_to(np.array(levels, float)[None, None, :, None], shape))
+    def of(levels) -> dict | None:
+        values = np.array(levels, float)[None, None, :, None] + offsets + noise
+        return grade(asked, {"speed": table(values)})
 
-    loss = of([1, 2, 3, 4, 5])
-    assert grade(asked, {"speed": of([4, 1, 2.4, 9, 5.2]), "loss": loss}) == {"easy": 1.0, "medium": 7.0, "hard": 3.0}
-    # Two that were never reached: the harder is the one of the larger next measure.
-    assert grade(asked, {"speed": of([9, 9, 1, 4, 9]), "loss": of([1, 7, 3, 4, 2])})["hard"] == 1.0
+    found = of([4, 1, 2.4, 9, 5.2])
+    assert (found["easy"], found["medium"], found["hard"], found["ordered"]) == (1.0, 7.0, 3.0, True)
+    assert [one["level"] for one in found["levels"]] == list(ZS)
+    assert found["levels"][1]["mean"] == pytest.approx(1, abs=0.05)
+    # Equal but for noise: there are names, and no order.
+    assert of([2, 2, 2, 2, 2])["ordered"] is False
     nan = float("nan")
-    assert grade(asked, {"speed": of([nan, 1, 2, 9, nan]), "loss": loss}) == {"easy": 1.0, "medium": 2.5, "hard": 3.0}
-    assert grade(asked, {"speed": of([nan, 1, 2, nan, nan]), "loss": loss}) is None
-    assert grade(asked, {"loss": loss}) is None
-    assert grade(experiment(GROWS), {"loss": loss}) is None
+    found = of([nan, 1, 2, 9, nan])
+    assert (found["easy"], found["medium"], found["hard"], len(found["levels"])) == (1.0, 2.5, 3.0, 3)
+    assert of([nan, 1, 2, nan, nan]) is None
+    assert grade(asked, {}) is None
 
 
-def test_every_order_of_measures_gives_the_same_verdicts():
-    tables = {"a": planted(0.3, 0.3), "b": planted(0.1, 0.1, seed=1), "c": planted(-0.2, -0.2, seed=2)}
-    one = Hypothesis("H1", "It.", GROWS.contrast, "", ("a", "b"))
-    words = {
-        verdicts_of(experiment(one, measures=order), tables)[0].verdict
-        for order in itertools.permutations(("a", "b", "c"))
-    }
-    assert words == {"supported"}
+# ------------------------------------------------------------------------------------------ scales, asides, covariates
+
+
+@pytest.mark.parametrize(
+    ("primary", "other", "word"),
+    [
+        (0.3, 0.3, "supported"),
+        (-0.3, -0.3, "refuted"),
+        (0.3, -0.3, "depends on the scale"),
+        (0.3, 0.0, "depends on the scale"),
+        (0.0, -0.3, "depends on the scale"),
+        (0.0, 0.0, "inconclusive"),
+    ],
+)
+def test_a_claim_holds_on_every_scale_or_depends_on_it(primary, other, word):
+    one = dataclasses.replace(GROWS, scales=("share",))
+    asked = experiment(one, measures=("loss", "share", "aside"))
+    (verdict,) = verdicts_of(asked, {
+        "loss": planted(primary, primary), "share": planted(other, other), "aside": planted(0.3, 0.3)
+    })  # fmt: skip
+    assert verdict.verdict == word
+    assert verdict.main.measure == "loss"
+    assert [finding.measure for finding in verdict.scales] == ["share"]
+    assert verdict.scales[0].estimate.effect == pytest.approx(other, abs=0.02)
+
+
+def test_a_scale_that_no_run_recorded_leaves_a_claim_open():
+    one = dataclasses.replace(GROWS, scales=("share",))
+    (verdict,) = verdicts_of(experiment(one, measures=("loss", "share")), {"loss": planted(0.3, 0.3)})
+    assert verdict.verdict == "inconclusive"
+    assert "no run recorded share" in verdict.notes[0]
+
+
+def test_measures_that_do_not_decide_carry_holm_s_correction():
+    """A difference that one such measure alone would show is not enough among many."""
+    tables = {"loss": planted(0.3, 0.3), **{f"m{i}": planted(0.0, 0.0, seed=i) for i in range(9)}}
+    weak = np.array([0.0, 0.1, 0.2, 0.3])
+    effect = np.log2(XS)[:, None, None] * (0.3 + weak - weak.mean())[None, None, :] * np.ones((1, 2, 1))
+    tables["m0"] = table(effect, (X, ARM), (XS, ARMS))
+    few = verdicts_of(experiment(GROWS, measures=("loss", "m0")), tables)[0].findings[1]
+    many = verdicts_of(experiment(GROWS, measures=tuple(tables)), tables)[0].findings[1]
+    assert few.estimate.p < 0.05 < 9 * few.estimate.p
+    assert (few.verdict, few.p_adjusted) == ("supported", pytest.approx(few.estimate.p))
+    assert (many.verdict, many.p_adjusted) == ("inconclusive", pytest.approx(9 * few.estimate.p))
+
+
+def test_a_covariate_has_an_effect_and_no_verdict():
+    asked = experiment(GROWS, measures=("loss", "headroom"), control=TestControl.CONTROL)
+    covariate = dataclasses.replace(asked.measures[1], covariate=True)
+    asked = dataclasses.replace(asked, measures=(asked.measures[0], covariate))
+    verdict, control = verdicts_of(asked, {"loss": planted(0.3, 0.3), "headroom": planted(0.7, 0.7)})
+    assert verdict.findings[1].estimate.effect == pytest.approx(0.7, abs=0.02)
+    assert verdict.findings[1].verdict is None
+    assert [finding.measure for finding in control.findings] == ["loss"]
+
+
+def test_only_what_compares_over_its_cells_is_shown():
+    one = dataclasses.replace(GROWS, shown=("loss",))
+    (verdict,) = verdicts_of(experiment(one, measures=("loss", "m")), {"loss": planted(1, 1), "m": planted(1, 1)})
+    assert [finding.measure for finding in verdict.findings] == ["loss"]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bestguess.command import UserError
-from bestguess.config import from_dict, runs, to_dict
+from bestguess.config import before, from_dict, runs, to_dict
 from bestguess.filters.config import (
     PATCHES,
     PRESETS,
@@ -21,6 +21,7 @@ from bestguess.filters.config import (
 )
 from bestguess.filters.family import FAMILY
 from bestguess.filters.flags import QuickstartFlags
+from bestguess.sweep.plan import config_of, plan_round
 from bestguess.train.config import TrainConfig
 from bestguess.workflow.flags import train_flags
 
@@ -81,6 +82,7 @@ def test_the_defaults_are_the_original_design():
         ({"task__sigma": 1e20}, "--sigma 1e+20:"),
         ({"task__sigma": inf}, "--sigma inf:"),
         ({"task__observed_dim": 3, "task__latent_dim": 2}, "--observed-dim 3:"),
+        ({"task__system_seed": -1}, "--system-seed -1:"),
         ({"task__condition": 0.5}, "--condition 0.5:"),
         ({"task__condition": nan}, "--condition nan:"),
         ({"task__lambda_": ()}, "--lambda :"),
@@ -193,3 +195,21 @@ def test_the_quickstart_s_lambdas_are_possible():
     dataclasses.replace(small(), task=dataclasses.replace(small().task, lambda_=flags.lambda_)).check()
     assert len(flags.lambda_) > 1
     assert isinstance(small().train, TrainConfig)
+
+
+def test_older_folders_mean_what_they_meant():
+    """A file that was written whole before there was a law of the moduli had the other one."""
+    older = to_dict(FiltersConfig())
+    del older["task"]["moduli"], older["task"]["system_seed"]
+    assert from_dict(FiltersConfig, older, complete=True).task.moduli == "bounded"
+    assert from_dict(FiltersConfig, older).task.moduli == "attained"
+    assert before(FiltersConfig()) == {"task.moduli": "bounded"}
+
+
+def test_a_planned_run_says_the_law_of_its_system_and_one_planned_before_has_the_older():
+    values = {"family": "filters", "preset": "small"}
+    (run,) = plan_round([values], ensemble=1).runs
+    assert run.config == {"task.moduli": "attained", **values}
+    assert config_of(run.config)[1].task.moduli == "attained"
+    assert config_of(values)[1].task.moduli == "bounded"
+    assert config_of(values, new=True)[1].task.moduli == "attained"

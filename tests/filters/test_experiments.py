@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bestguess.experiment.declare import decides
+from bestguess.experiment.declare import Slope, decides
 from bestguess.filters.config import PRESETS
 from bestguess.filters.experiments import EXPERIMENTS, operations
 from bestguess.filters.family import FAMILY
@@ -18,9 +18,14 @@ CONFIG = FAMILY.single({"preset": "default", "train": {"steps": 3000, "validate_
 FIGURES = {
     "normalised_loss": 1.002,
     "skill": 0.99,
+    "headroom": 0.2,
     "sequences_to_skill_0.9": 6400.0,
     "sequences_to_skill_0.99": None,
-    "rollout": {"2": {"skill": 0.97}, "4": {"skill": None}},
+    "rollout": {
+        "2": {"normalised_loss": 1.003, "skill": 0.97, "headroom": 0.1},
+        "4": {"normalised_loss": 1.002, "skill": None, "headroom": 0.005},
+        "16": {"normalised_loss": 1.001, "skill": None, "headroom": 1e-6},
+    },
 }
 every_experiment = pytest.mark.parametrize("name", EXPERIMENTS)
 
@@ -30,10 +35,24 @@ def read(measure: str, name: str = "structure", **figures):
     return one.read(CONFIG, FIGURES | figures)
 
 
-def test_the_excess_is_a_logarithm():
+def test_the_two_scales_of_one_error():
     assert read("excess").value == pytest.approx(math.log(0.002))
-    assert read("excess", skill=None).value == pytest.approx(math.log(0.002))
-    assert math.isnan(read("excess", "eigenvalue", skill=None).value)  # "over the λ with headroom"
+    assert read("gap").value == pytest.approx(math.log(1 - 0.99))
+    assert read("headroom").value == pytest.approx(read("excess").value - read("gap").value)
+    assert read("excess").weight == read("gap").weight == read("headroom").weight == pytest.approx(0.2 / 0.21)
+
+
+def test_a_level_with_little_headroom_weighs_little_and_one_without_nothing():
+    """Below 1 % no skill is printed; the shortfall is there all the same, and counts for less."""
+    little = read("gap", skill=None, headroom=0.005)
+    assert (little.value, little.weight) == (pytest.approx(math.log(0.4)), pytest.approx(1 / 3))
+    for measure in ("excess", "gap", "headroom"):
+        assert math.isnan(read(measure, headroom=5e-5).value)
+
+
+def test_the_spectral_radius_is_that_of_the_record_or_of_the_system_drawn_again():
+    assert read("spectral_radius", spectral_radius=0.8).value == 0.8
+    assert read("spectral_radius").value == pytest.approx(0.9)  # λ, which is attained
 
 
 def test_sequences_to_skill_stand_within_what_could_be_seen():
@@ -44,19 +63,45 @@ def test_sequences_to_skill_stand_within_what_could_be_seen():
     at_once = read("sequences_0.9", **{"sequences_to_skill_0.9": 25 * 64.0})
     assert (at_once.value, at_once.bound) == (math.log2(1600), "low")
     assert math.isnan(read("sequences_0.9", skill=None).value)
+    assert read("sequences_excess") is None  # of runs that did not record it
+    by_excess = {"sequences_to_excess_0.001": 12800.0}
+    assert read("sequences_excess", skill=None, **by_excess).value == math.log2(12800)
 
 
 def test_rollouts_fall_short_of_skill_1():
-    assert read("rollout_2").value == pytest.approx(0.03)
-    assert math.isnan(read("rollout_4").value)  # no headroom, no skill
+    assert read("rollout_2").value == pytest.approx(math.log(0.03))
+    assert (read("rollout_4").value, read("rollout_4").weight) == (pytest.approx(math.log(0.4)), pytest.approx(1 / 3))
+    assert math.isnan(read("rollout_16").value)  # no headroom at all
     assert read("rollout_8") is None  # a horizon that was not asked for
+    assert read("rollout_excess_2", "patching").value == pytest.approx(math.log(0.003))
+
+
+def test_patch_sizes_are_compared_at_a_floor_that_all_share():
+    """One step ahead each size has a floor of its own; the filter h steps ahead is the same for all."""
+    own = {"excess", "gap", "sequences_0.9", "sequences_0.99", "sequences_excess", "headroom"}
+    for name in ("patching", "observed"):
+        for one in EXPERIMENTS[name].hypotheses:
+            if isinstance(one.contrast["model.patch"], Slope):
+                every = {measure.name for measure in EXPERIMENTS[name].measures}
+                shown = every if one.shown is None else every & set(one.shown)
+                assert not (own - {"headroom"}) & shown
+                assert one.decides == ("rollout_excess_2",)
+
+
+@every_experiment
+def test_every_claim_names_one_primary_measure_and_its_other_scale(name):
+    measures = {measure.name for measure in EXPERIMENTS[name].measures}
+    for one in EXPERIMENTS[name].hypotheses:
+        assert len(one.decides) == len(one.scales) == 1
+        assert {*one.decides, *one.scales} <= measures
 
 
 def test_measures_are_shown_as_readers_know_them():
     shown = {one.name: one.show for one in EXPERIMENTS["structure"].measures}
     assert shown["excess"](math.log(0.002)) == pytest.approx(0.2)
     assert shown["sequences_0.9"](math.log2(6400)) == pytest.approx(6400)
-    assert shown["rollout_2"](0.03) == pytest.approx(0.97)
+    assert shown["rollout_2"](math.log(0.03)) == pytest.approx(0.97)
+    assert shown["gap"](math.log(0.03)) == pytest.approx(3)
 
 
 @every_experiment

@@ -10,6 +10,7 @@ import scipy.stats
 
 from bestguess.command import UserError
 from bestguess.filters.systems import (
+    MODULI,
     STRUCTURES,
     System,
     _haar_orthogonal,
@@ -36,8 +37,9 @@ def spectral_distance(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("n", [1, 2, 7, 10, 64])
 @pytest.mark.parametrize("lambda_", [0.36, 0.9, 0.99])
-def test_shapes_and_moduli(structure, n, lambda_):
-    system = draw(structure, latent_dim=n, observed_dim=1, lambda_=lambda_)
+@pytest.mark.parametrize("law", MODULI)
+def test_shapes_and_moduli(structure, n, lambda_, law):
+    system = draw(structure, latent_dim=n, observed_dim=1, lambda_=lambda_, moduli=law)
     assert system.A.shape == (n, n)
     assert system.C.shape == (1, n)
     assert (system.latent_dim, system.observed_dim) == (n, 1)
@@ -47,6 +49,22 @@ def test_shapes_and_moduli(structure, n, lambda_):
     assert moduli.shape == (n,)
     assert (moduli >= lambda_ / 2 - 1e-9).all()
     assert (moduli <= lambda_ + 1e-9).all()
+    if law == "attained":
+        assert system.spectral_radius == pytest.approx(lambda_, rel=1e-9)
+    else:
+        assert system.spectral_radius < lambda_ * (1 - 1e-6)
+
+
+def test_the_law_of_the_moduli_changes_one_pair_or_one_real_eigenvalue_and_nothing_else():
+    for structure, changed in (("diagonal", 2), ("diagonal-real", 1)):
+        attained, bounded = (draw(structure, moduli=law) for law in MODULI)
+        np.testing.assert_array_equal(attained.C, bounded.C)
+        differ = np.abs(attained.A - bounded.A).max(axis=1) > 0
+        assert differ.sum() == changed
+        angles = [np.angle(np.linalg.eigvals(one.A[:changed, :changed])) for one in (attained, bounded)]
+        np.testing.assert_allclose(*angles, atol=1e-12)
+    with pytest.raises(UserError, match="--moduli 'bound' is not one of attained, bounded"):
+        draw("diagonal", moduli="bound")
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 64])
@@ -111,6 +129,7 @@ def test_diagonal_real_is_diagonal_with_both_signs():
 def test_distributions_of_moduli_angles_and_observation():
     """Kolmogorov-Smirnov against the stated laws, over 100 fixed seeds (which must not share their draws)."""
     sizes = {"latent_dim": 64, "observed_dim": 5, "lambda_": 0.8}
+    sizes["moduli"] = "bounded"
     systems = [draw("diagonal", **sizes, seed=seed) for seed in range(100)]
     upper = np.concatenate([system.eigenvalues for system in systems])
     upper = upper[upper.imag > 0]

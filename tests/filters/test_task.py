@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -188,3 +190,11 @@ def test_tasks_stack_and_vmap():
     together = jax.vmap(lambda task, key: task.sample_with_oracle(key)[1].mean)(stacked, keys)
     for task, key, one in zip(tasks, keys, together, strict=True):
         np.testing.assert_allclose(one, task.sample_with_oracle(key)[1].mean, atol=1e-5)
+
+
+def test_a_system_has_a_seed_of_its_own_where_it_is_given():
+    config = FilterTaskConfig(latent_dim=N, observed_dim=M)
+    own = dataclasses.replace(config, system_seed=9)
+    np.testing.assert_array_equal(system_of(own, 3).A, system_of(config, 9).A)
+    assert system_of(config, 9).spectral_radius == pytest.approx(0.9)
+    assert system_of(dataclasses.replace(config, moduli="bounded"), 9).spectral_radius < 0.9

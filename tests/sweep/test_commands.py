@@ -172,7 +172,10 @@ def test_a_shipped_sweep_is_known_by_its_name(tmp_path, marks, capsys):
     assert (code, json.loads(out)) == (0, json.loads(by_path[1]))
 
 
-SEARCHES = {"integer_heads", "integer_tuning", "text_raw_tuning"}
+SEARCHES = {
+    *("integer_heads", "integer_tuning", "text_raw_tuning"),
+    *("eigenvalue_tuning", "structure_tuning", "patching_tuning", "observed_tuning"),
+}
 """Sweeps that look for a default and test no hypothesis."""
 
 ONE_SEED = {"text_raw_tuning"}

@@ -53,18 +53,29 @@ def test_a_test_of_a_sweep_trains_so_many_runs(environment, tmp_path):
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "runs" / "sweeps").iterdir()
     assert Ledger(folder).status().done == 1
+    assert "the other 2 runs will take one worker about" in done.stdout
+
+
+def test_an_estimate_trains_nothing(environment, tmp_path):
+    done = start(environment, toy_yaml(tmp_path), "--estimate")
+    assert done.returncode == 0, done.stderr
+    assert "1 such machine" in done.stdout
+    [folder] = (tmp_path / "runs" / "sweeps").iterdir()
+    assert Ledger(folder).status().done == 0
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [-- sbatch options]"),
-        (["--help"], "./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [-- sbatch options]"),
+        ([], "./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [--estimate] [--track TRACKER]"),
+        (["--help"], "./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [--estimate] [--track TRACKER]"),
         (["x", "--test"], "--test : give a positive number of runs"),
         (["x", "--test", "0"], "--test 0: give a positive number of runs"),
         (["x", "--runs", "0"], "--runs 0: give a positive number of runs"),
         (["x", "--jobs", "two"], "--jobs two: give a positive number of workers"),
         (["x", "--time=10"], "--time=10: unknown; sbatch options go after --"),
+        (["x", "--track", "wandbb"], "--track wandbb: give wandb, tensorboard or jsonl"),
+        (["x", "--", "--gres=gpu:1"], "no Slurm here, so nothing takes what follows --: --gres=gpu:1"),
         (["x", "y"], "y: one sweep at a time, x is given already"),
     ],
 )

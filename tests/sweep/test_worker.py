@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bestguess.command import Failure
 from bestguess.files import move_folder
+from bestguess.report.trackers import METRICS_FILE, JsonLines, Trackers
 from bestguess.sweep import lease as leases
 from bestguess.sweep import train
 from bestguess.sweep.commands import open_ledger, status, sweep
@@ -315,3 +316,20 @@ def test_what_an_earlier_worker_left_is_taken_over_whole(tmp_path, marks):
     _take_over(ledger, "0000-000-abcdabcd", folder)
     assert [path.name for path in folder.iterdir()] == ["newest"]
     assert sorted(path.name for path in folder.parent.iterdir()) == ["0000-000-abcdabcd", folder.name]
+
+
+def test_what_trackers_keep_outlives_the_work_in_the_group_of_the_sweep(tmp_path, marks, monkeypatch):
+    """Checkpoints are dropped once the runs are done; W&B's offline runs wait there to be synced."""
+    opened = []
+
+    def open_trackers(names, folder, config, runs, resumed, **more):
+        opened.append((names, runs, more["group"], more["logs"]))
+        return Trackers([JsonLines(folder / METRICS_FILE, resumed, runs)])
+
+    monkeypatch.setattr(train, "open_trackers", open_trackers)
+    path = toy_yaml(tmp_path, train__learning_rate=RATES, train__first_seed=[0, 1])
+    sweep(flags(path, track=("wandb",)), quiet())
+    ledger = ledger_of(tmp_path)
+    [(names, runs, group, logs)] = opened
+    assert (names, group, logs.parent.resolve()) == (("wandb",), ledger.id, ledger.folder / "tracked")
+    assert [run["sweep_run"] for run in runs] == ["0000", "0001", "0002", "0003"]

@@ -83,7 +83,11 @@ def test_slopes_and_curvatures_of_some_levels():
     for reducer, expected in ((Curvature(some), 0.5), (Slope(some), np.polyfit(x, y, 1)[0])):
         kept = [levels[i] for i in reducer.keep(levels)]
         assert kept == list(x)
-        assert reducer.weights(factor, kept) @ y == pytest.approx(expected)
+        values, weights = reducer.reduce(factor, kept, y[:, None], np.ones((len(y), 1)))
+        assert values == pytest.approx([expected])
+        assert weights > 0
+        _, none = reducer.reduce(factor, kept, y[:, None], np.array([[1.0], [0.0], [0.0], [0.0]]))
+        assert none == 0
     assert Slope().keep(levels) == list(range(5))
 
 

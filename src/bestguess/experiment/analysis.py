@@ -13,9 +13,10 @@ import numpy as np
 
 from bestguess.command import UserError
 from bestguess.experiment.declare import At, Contrast, Curvature, Difference, Experiment, Slope
-from bestguess.experiment.statistics import MeasureTable, Verdict, grade, verdicts_of
+from bestguess.experiment.statistics import Verdict, grade, verdicts_of
+from bestguess.experiment.tables import MeasureTable
 from bestguess.sweep.cells import best_of_cells
-from bestguess.sweep.keys import RATE, SEED
+from bestguess.sweep.keys import RATE, SEED, repeats_of
 from bestguess.sweep.plan import Run, config_of
 from bestguess.sweep.spec import flatten
 
@@ -42,7 +43,7 @@ def check(experiment: Experiment, runs: Iterable[Run]) -> None:
     configs = [run.config for run in runs]
     keys = [factor.key for factor in experiment.factors]
     for key in sorted({key for config in configs for key in config}):
-        if key in (*keys, SEED, RATE):
+        if key in (*keys, RATE) or any(key in repeats_of(config) for config in configs[:1]):
             continue
         if len({json.dumps(config.get(key)) for config in configs}) > 1:
             raise UserError(f"parameters.{key}: varies, but the experiment's hypotheses are about {', '.join(keys)}")
@@ -101,7 +102,14 @@ def analyse(experiment: Experiment, runs: Iterable[Run], records: list[dict[str,
 
 
 def _cell(config: dict[str, Any]) -> str:
-    return json.dumps({k: v for k, v in config.items() if k not in (SEED, RATE)}, sort_keys=True)
+    apart = (RATE, *repeats_of(config))
+    return json.dumps({k: v for k, v in config.items() if k not in apart}, sort_keys=True)
+
+
+def _repetition(config: dict[str, Any]) -> tuple[int, int]:
+    """The seed of the run's task, and that of its training: the same where the task has none of its own."""
+    own = [config[key] for key in repeats_of(config) if key != SEED and config.get(key) is not None]
+    return (own[0] if own else config[SEED]), config[SEED]
 
 
 def _tables(
@@ -113,13 +121,14 @@ def _tables(
     levels = tuple(
         tuple(sorted(own, key=factor.position)) if factor.position else own for factor, own in zip(factors, levels)
     )
-    seeds = tuple(sorted({config[SEED] for config in configs}))
+    columns = sorted({_repetition(config) for config in configs})
+    seeds = tuple(task for task, _ in columns)
     shape = (*map(len, levels), len(seeds))
     tables = {}
     made = {one["run"]: config_of(one["config"])[1] for one in itertools.chain(*chosen.values())}
     for measure in experiment.measures:
         values, done = np.full(shape, np.nan), np.zeros(shape, bool)
-        low, high = np.zeros(shape, bool), np.zeros(shape, bool)
+        low, high, weights = np.zeros(shape, bool), np.zeros(shape, bool), np.ones(shape)
         recorded = False
         for record in chosen[measure.rate]:
             reading = measure.read(made[record["run"]], record["metrics"])
@@ -127,11 +136,12 @@ def _tables(
                 continue
             recorded = True
             own = [record["config"][factor.key] for factor in factors]
-            place = (*(axis.index(level) for axis, level in zip(levels, own)), seeds.index(record["config"][SEED]))
-            values[place], done[place] = reading.value, True
+            column = columns.index(_repetition(record["config"]))
+            place = (*(axis.index(level) for axis, level in zip(levels, own)), column)
+            values[place], done[place], weights[place] = reading.value, True, reading.weight
             low[place], high[place] = reading.bound == "low", reading.bound == "high"
         if recorded:
-            tables[measure.name] = MeasureTable(factors, levels, seeds, values, done, low, high)
+            tables[measure.name] = MeasureTable(factors, levels, seeds, values, done, low, high, weights)
     return tables
 
 
@@ -151,6 +161,8 @@ def rows(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
     Long lists, such as a figure of every document, stay in the ledger.
     """
     varying = [factor.key for factor in analysis.experiment.factors] + [RATE, SEED]
+    given = {key for record in analysis.records for key in record["config"]}
+    varying += [key for key in repeats_of(analysis.records[0]["config"]) if key != SEED and key in given]
     flat = [flatten(record["metrics"]) for record in analysis.records]
     figures = list(dict.fromkeys(key for one in flat for key, value in one.items() if not _is_long(value)))
     table = []
@@ -171,5 +183,5 @@ _LONG = 8
 
 
 def _short(value: Any) -> Any:
-    """A figure with nine significant digits: an excess of 1e-5 keeps four of them."""
-    return float(f"{value:.9g}") if isinstance(value, float) and math.isfinite(value) else value
+    """A figure with twelve significant digits: an excess of 1e-6 keeps six of them."""
+    return float(f"{value:.12g}") if isinstance(value, float) and math.isfinite(value) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import time
 from collections.abc import Mapping
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from bestguess.command import Failure, UserError, labelled, nearest
 from bestguess.experiment.config import ExperimentFlags, experiments, unknown
+from bestguess.experiment.source import of_ledger, of_table
 from bestguess.report.progress import results_table
 from bestguess.sweep.commands import adopt, open_ledger, sweep
 from bestguess.sweep.config import SweepFlags
 from bestguess.sweep.keys import family_of
-from bestguess.sweep.ledger import Ledger, require_complete
+from bestguess.sweep.ledger import ROOT, Ledger, require_complete
 from bestguess.sweep.plan import UNTUNED, config_of
 from bestguess.sweep.shipped import find, shipped
 from bestguess.sweep.spec import read_spec
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     """Train what is not done of an experiment's sweep, judge its hypotheses, write the results; return the verdicts."""
     began = time.perf_counter()
+    if flags.from_ is not None:
+        return _again(flags, flags.from_, console, began)
     given = _sweep_flags(flags)
     given.check()
     ledger = open_ledger(given)
@@ -39,6 +43,8 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
 
     runs = list(ledger.runs().values())
     check(tested, runs)
+    if flags.estimate or flags.test is not None:
+        return sweep(dataclasses.replace(given, estimate=flags.estimate, test=flags.test), console)
     if flags.train and not ledger.status().complete:
         try:
             sweep(given, console)
@@ -50,18 +56,59 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     except Failure as failure:
         result = {"complete": False, "verdicts": [], "report": None, "seconds": time.perf_counter() - began}
         raise Failure(str(failure), result | {"sweep": ledger.id, **status.to_dict()}) from None
-    records = ledger.records()
-    if not records:
+    source = of_ledger(ledger)
+    if not source.records:
         raise Failure(f"{ledger.id}: no run is done, so there is nothing to judge")
-    family, _ = config_of(records[0]["config"])
-    analysis = analyse(tested, runs, records, family.reported)
+    family, _ = config_of(source.records[0]["config"])
+    analysis = analyse(tested, source.runs, source.records, family.reported)
     from bestguess.experiment.results import summary, write
 
-    found = summary(analysis, ledger, _command(flags, ledger), told, flags.benchmark)
-    page = write(flags.out or ledger.folder / "results", analysis, ledger, found, told)
+    found = summary(analysis, source, _command(flags, ledger), told, flags.benchmark)
+    page = write(flags.out or ledger.folder / "results", analysis, source, found, told)
     _print(found, told, console)
     console.print(f"page: {page}", soft_wrap=True)
     return found | {"report": str(page), "seconds": time.perf_counter() - began}
+
+
+def _again(flags: ExperimentFlags, table: Path, console: Console, began: float) -> dict[str, Any]:
+    """Judge the runs of a table that was committed: no ledger, no training; written only where --out says."""
+    for name, idle in _IDLE.items():
+        if getattr(flags, name) != idle:
+            raise UserError(f"--{name.strip('_').replace('_', '-')}: --from judges runs that are done; drop it")
+    source = of_table(table, flags.experiment)
+    tested = _experiment(source.runs[0].config.get("family"), source.name)
+    from bestguess.experiment.analysis import analyse, check
+    from bestguess.experiment.results import summary, write
+
+    check(tested, source.runs)
+    family, _ = config_of(source.runs[0].config)
+    lacking = source.planned - len(source.records)
+    told = f"incomplete: {len(source.records)} of {source.planned} runs done" if lacking else None
+    analysis = analyse(tested, source.runs, source.records, family.reported)
+    words = ["bestguess", "experiment", source.name, "--from", str(table)]
+    found = summary(analysis, source, shlex.join(words), told, flags.benchmark)
+    page = None if flags.out is None else write(flags.out, analysis, source, found, told)
+    _print(found, told, console)
+    if page is not None:
+        console.print(f"page: {page}", soft_wrap=True)
+    return found | {"report": None if page is None else str(page), "seconds": time.perf_counter() - began}
+
+
+_IDLE: dict[str, Any] = {
+    "preset": "default",
+    "set_": (),
+    "train": True,
+    "allow_incomplete": False,
+    "jobs": 1,
+    "ensemble": 16,
+    "reuse": (),
+    "rates": None,
+    "track": (),
+    "estimate": False,
+    "test": None,
+    "folder": ROOT,
+}
+"""The flags that say what to train: they have no say where nothing is trained."""
 
 
 def _sweep_flags(flags: ExperimentFlags) -> SweepFlags:
@@ -86,7 +133,14 @@ def _sweep_flags(flags: ExperimentFlags) -> SweepFlags:
         changes = (*tested.small, *changes)
     where = str(path or flags.experiment)
     return SweepFlags(
-        where, set_=changes, jobs=flags.jobs, ensemble=flags.ensemble, reuse=flags.reuse, folder=flags.folder
+        where,
+        set_=changes,
+        jobs=flags.jobs,
+        ensemble=flags.ensemble,
+        reuse=flags.reuse,
+        rates=flags.rates,
+        track=flags.track,
+        folder=flags.folder,
     )
 
 
@@ -120,6 +174,7 @@ def _command(flags: ExperimentFlags, ledger: Ledger) -> str:
     words = ["bestguess", "experiment", name]
     words += ["--preset", flags.preset] if flags.preset != "default" else []
     words += ["--set", *changes] if changes else []
+    words += ["--rates", ledger.about["rates"]] if "rates" in ledger.about else []
     words += ["--allow-incomplete"] if flags.allow_incomplete else []
     return shlex.join(words)
 
@@ -131,11 +186,17 @@ def _print(found: dict[str, Any], told: str | None, console: Console) -> None:
         if one["effect"] is not None:
             effect, interval = f"{one['effect']:.3g}", f"{one['interval'][0]:.3g} … {one['interval'][1]:.3g}"
         table.append([one["hypothesis"], one["claim"], one["verdict"], effect, interval, one["unit"]])
+    if any(one["scales"] for one in found["verdicts"]):
+        for row, one in zip(table, found["verdicts"]):
+            row.append("; ".join(_scale(two) for two in one["scales"]))
     title = "Verdicts" if told is None else f"Verdicts ({told})"
-    console.print(results_table(["", "hypothesis", "verdict", "effect", "95 % interval", "unit"], table, title))
+    columns = ["", "hypothesis", "verdict", "effect", "95 % interval", "unit", "on the other scale"]
+    console.print(results_table(columns[: len(table[0])], table, title))
     for one in found["verdicts"]:
         for note in one["notes"]:
             console.print(labelled(f"{one['hypothesis']}:", note, "yellow"), soft_wrap=True)
+    if found["grading"] and not found["grades"]:
+        console.print(f"no easy, medium and hard: the levels are in no order by {found['grading']['measure']}")
     if found["grades"]:
         console.print("; ".join(f"{name}: {level}" for name, level in found["grades"].items()))
     if found["edges"]:
@@ -144,3 +205,11 @@ def _print(found: dict[str, Any], told: str | None, console: Console) -> None:
         f"{found['runs']} runs, {found['worker_seconds_per_run']:.1f} s of a worker's time each on "
         f"{', '.join(found['devices'])}"
     )
+
+
+def _scale(one: dict[str, Any]) -> str:
+    """A verdict's effect on another scale, as text."""
+    if one["effect"] is None:
+        return f"{one['measure']}: none"
+    low, high = one["interval"]
+    return f"{one['measure']}: {one['effect']:.3g} ({low:.3g} … {high:.3g})"

@@ -10,6 +10,7 @@ import tyro
 
 from bestguess import files
 from bestguess.command import UserError, nearest
+from bestguess.sweep.config import Tracker
 from bestguess.sweep.ledger import ROOT
 from bestguess.sweep.shipped import shipped
 
@@ -51,6 +52,18 @@ class ExperimentFlags:
     reuse: tuple[str, ...] = ()
     """Sweeps (IDs or folders) whose finished runs are reused if their configuration is identical, such as to \
 add seeds with --set."""
+    rates: str | None = None
+    """Sweep (ID or folder) that searched for learning rates: each cell trains at the rate that it chose, and at no \
+other."""
+    track: tuple[Tracker, ...] = ()
+    """Metric loggers, in addition to the ledger; every run of a batch is a W&B run, in the group of its sweep."""
+    estimate: bool = False
+    """Estimate time and memory and exit: trains one chunk of every shape and discards the results."""
+    test: int | None = None
+    """Train only this many runs, covering every shape, say what all of them will take, and exit; they count as done."""
+    from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """A runs.csv that an experiment wrote, with its sweep.yaml beside it: judge these runs again by today's rules, \
+without a ledger and without training. Results are written only to --out."""
     out: Path | None = None
     """Output folder, overwritten (default: `results` in the sweep folder)."""
     folder: Path = ROOT

@@ -45,6 +45,9 @@ class Reading:
 
     value: float
     bound: Literal["low", "high"] | None = None
+    weight: float = 1.0
+    """What the value counts for, in (0, 1]: the inverse of its variance, as a fraction of a good value's. A level with
+    little headroom says little, and is weighed down rather than left out."""
 
 
 @dataclass(frozen=True)
@@ -73,38 +76,50 @@ class Measure:
     exact: bool = False
     """Whether it is counted rather than sampled, so that it may be the same for all seeds: its interval is then a \
 point. Of another measure, no spread over seeds is no interval."""
+    covariate: bool = False
+    """Whether it is about the task and not about the model, such as the headroom: its effect is shown, so that readers
+    see what else differs between the cells, and no verdict rests on it."""
     rate: Literal["selected", "highest"] = "selected"
     """The learning rate at which it is read, of those of its cell: the one that validation data select, or the highest
     that the sweep tries: what is about stability under too high a rate."""
 
 
 class _Reducer:
-    """How a factor's axis is weighed away."""
+    """How a factor's axis is weighed away.
 
-    fewest = 1
-    """Levels below which there is nothing to reduce."""
+    Values have weights, their precisions 1/variance up to a factor; what comes out of a reduction has one too. Of equal
+    weights the reductions are the plain mean, difference and slope.
+    """
+
+    order = 1
+    """Of a contrast, what has the lowest is reduced first: arms are compared within a level, then levels averaged."""
 
     def keep(self, levels: Sequence[Any]) -> list[int]:
         """Return the indices of the levels that count."""
         return list(range(len(levels)))
 
-    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
-        """Return the weight of each of the levels kept."""
-        raise NotImplementedError
+    def reduce(
+        self, factor: Factor, levels: Sequence[Any], values: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values with their first axis, the levels kept, reduced, and their weights.
 
-    @property
-    def may_drop(self) -> bool:
-        """Whether a level without a value may be left out."""
-        return True
+        A weight of 0 means that there is no value.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Mean(_Reducer):
     """The mean over the factor's levels."""
 
-    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
-        """Return equal weights."""
-        return np.full(len(levels), 1 / len(levels))
+    order = 3
+
+    def reduce(
+        self, factor: Factor, levels: Sequence[Any], values: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weighted mean, and the sum of the weights."""
+        total = weights.sum(axis=0)
+        return _over(np.sum(weights * values, axis=0), total), total
 
 
 @dataclass(frozen=True)
@@ -122,26 +137,38 @@ class _Along(_Reducer):
 class Slope(_Along):
     """The least-squares slope over the factor's positions."""
 
-    fewest = 2
+    order = 2
 
-    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
-        """Return the weights of the slope, Σ (x − x̄) v / Σ (x − x̄)²."""
+    def reduce(
+        self, factor: Factor, levels: Sequence[Any], values: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the slope of weighted least squares, Σ w (x − x̄) v / Σ w (x − x̄)², and the last sum, its precision."""
         assert factor.position is not None
         x = np.array([factor.position(level) for level in levels])
-        return (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+        x = x.reshape(-1, *(1,) * (values.ndim - 1))
+        away = x - _over(np.sum(weights * x, axis=0), weights.sum(axis=0))
+        spread = np.sum(weights * away**2, axis=0)
+        spread = np.where((weights > 0).sum(axis=0) < 2, 0.0, spread)  # rounding of one level is no slope
+        return _over(np.sum(weights * away * values, axis=0), spread), spread
 
 
 @dataclass(frozen=True)
 class Curvature(_Along):
     """The second derivative of the least-squares parabola over the factor's positions: above 0 it bends upwards."""
 
-    fewest = 3
+    order = 2
 
-    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
-        """Return the weights of twice the parabola's leading coefficient."""
+    def reduce(
+        self, factor: Factor, levels: Sequence[Any], values: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return twice the leading coefficient of the parabola of weighted least squares, and its precision."""
         assert factor.position is not None
         x = np.array([factor.position(level) for level in levels])
-        return 2 * np.linalg.pinv(np.vander(x - x.mean(), 3))[0]
+        basis = np.vander(x - x.mean(), 3)
+        inverse = np.linalg.pinv(np.einsum("ld,l...,le->...de", basis, weights, basis))
+        coefficient = np.einsum("...e,le,l...->...", inverse[..., 0, :], basis, weights * values)
+        variance = np.where((weights > 0).sum(axis=0) < 3, 0.0, inverse[..., 0, 0])  # of fewer levels there is none
+        return 2 * coefficient, _over(np.full(variance.shape, 0.25), variance)
 
 
 @dataclass(frozen=True)
@@ -154,14 +181,13 @@ class At(_Reducer):
         """Return the level's index."""
         return [list(levels).index(self.level)]
 
-    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
-        """Return 1."""
-        return np.ones(1)
+    order = 0
 
-    @property
-    def may_drop(self) -> bool:
-        """Return False: without its level there is nothing."""
-        return False
+    def reduce(
+        self, factor: Factor, levels: Sequence[Any], values: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the level's values and weights."""
+        return values[0], weights[0]
 
 
 @dataclass(frozen=True)
@@ -175,14 +201,16 @@ class Difference(_Reducer):
         """Return the indices of both."""
         return [list(levels).index(self.plus), list(levels).index(self.minus)]
 
-    def weights(self, factor: Factor, levels: Sequence[Any]) -> np.ndarray:
-        """Return 1 and −1."""
-        return np.array([1.0, -1.0])
+    def reduce(
+        self, factor: Factor, levels: Sequence[Any], values: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the difference, and its precision 1 / (1/w₊ + 1/w₋): none where one of them has none."""
+        return values[0] - values[1], _over(weights[0] * weights[1], weights[0] + weights[1])
 
-    @property
-    def may_drop(self) -> bool:
-        """Return False: one level alone has no difference."""
-        return False
+
+def _over(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, and 0 where b is 0."""
+    return np.divide(a, b, out=np.zeros(np.shape(b)), where=b > 0)
 
 
 Contrast: TypeAlias = Mapping[str, _Reducer]
@@ -211,8 +239,14 @@ class Hypothesis:
     per: str
     """What the effect is per, after the measure's unit; "" for a plain difference."""
     decides: tuple[str, ...]
-    """The measures whose effects decide; the others are shown. `group*` stands for all of a group."""
+    """The measures whose effects decide; the others are shown, with Holm's correction. `group*` stands for all of a
+    group. One, the primary measure, is best."""
+    scales: tuple[str, ...] = ()
+    """Measures of the same quantity on other scales than the primary one's. Supported or refuted only if all of them
+    say so; if they do not agree, the verdict is `depends on the scale`."""
     direction: Literal[1, -1] = 1
+    shown: tuple[str, ...] | None = None
+    """The measures that compare over its cells; None: all do. Patch sizes compare at a floor that they share alone."""
     turned_by: Contrast | None = None
     """A contrast that flips the sign of this hypothesis' effects if its own mean effect is negative."""
     beyond: float = 0.0
@@ -228,23 +262,27 @@ Supported if the interval lies between them, refuted if it lies outside, inconcl
 class Control:
     """A claim that nothing differs; if it is refuted, no other verdict stands.
 
-    Supported if every interval contains 0 and lies within ± `margin` times the effect of the hypothesis `against`,
-    refuted if one excludes 0 after Holm's correction over the measures, inconclusive otherwise.
+    Supported if the interval of every measure with a margin lies within ± that margin, refuted if one of any measure
+    excludes 0 after Holm's correction over all of them, inconclusive otherwise.
     """
 
     name: str
     claim: str
     contrast: Contrast
-    against: str
-    margin: float = 0.25
+    margins: Mapping[str, float]
+    """By the measure's name: stated before any run, such that the number of seeds can meet them."""
 
 
 @dataclass(frozen=True)
 class Grading:
-    """Names of a factor's levels by how hard they are: easy, medium and hard, by the first measure (ties: the next)."""
+    """Names of a factor's levels by how hard they are: easy, medium and hard, by one measure.
+
+    They are named only if they are in order: the measure's paired differences from easy to medium and from medium to
+    hard have intervals above 0.
+    """
 
     factor: str
-    measures: tuple[str, ...]
+    measure: str
 
 
 @dataclass(frozen=True)
@@ -273,5 +311,5 @@ class Experiment:
 
 
 def decides(hypothesis: Hypothesis, measure: Measure) -> bool:
-    """Return whether the measure is one that decides the hypothesis."""
-    return measure.name in hypothesis.decides or f"{measure.group}*" in hypothesis.decides
+    """Return whether the measure is one that decides the hypothesis, on whatever scale."""
+    return measure.name in (*hypothesis.decides, *hypothesis.scales) or f"{measure.group}*" in hypothesis.decides

@@ -11,7 +11,8 @@ import numpy as np
 
 from bestguess.experiment.analysis import Analysis, edges
 from bestguess.experiment.declare import Factor, Measure
-from bestguess.experiment.statistics import EffectEstimate, Finding, MeasureTable, ProportionEstimate, Verdict
+from bestguess.experiment.statistics import EffectEstimate, Finding, ProportionEstimate, Verdict
+from bestguess.experiment.tables import MeasureTable
 from bestguess.report.charts import Chart, Curve, Dash, Grid, HLine, Line, Picture, Points
 from bestguess.report.look import PALETTE
 
@@ -24,6 +25,7 @@ _WORDS: dict[str, dict[str, Any]] = {
     "supported": {"colour": 0},
     "refuted": {"colour": 1},
     "inconclusive": {"role": "baseline"},
+    "depends on the scale": {"colour": 2},
 }
 
 

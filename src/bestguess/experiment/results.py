@@ -12,32 +12,34 @@ from typing import Any
 from bestguess import __version__, files
 from bestguess.command import UserError, load
 from bestguess.experiment.analysis import Analysis, edges, rows
+from bestguess.experiment.covariates import covariates
 from bestguess.experiment.pictures import effects, figure, findings, rollouts
+from bestguess.experiment.source import RUNS, SWEEP, VERDICTS, Source
 from bestguess.experiment.statistics import Finding, Verdict
 from bestguess.report.page import Page, Stat
-from bestguess.report.progress import format_cell
+from bestguess.report.progress import format_cell, over_one
 from bestguess.report.render import save_png
 from bestguess.report.story import Drawn, Rows, Section, Words
-from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import config_of
 from bestguess.train.folder import PAGE
 
-VERDICTS, RUNS, SWEEP = "verdicts.json", "runs.csv", "sweep.yaml"
 
-
-def summary(analysis: Analysis, ledger: Ledger, command: str, told: str | None, benchmark: Path | None) -> dict:
+def summary(analysis: Analysis, source: Source, command: str, told: str | None, benchmark: Path | None) -> dict:
     """Return what verdicts.json holds: the verdicts and what they rest on, the command, the device, the time."""
     seconds = sum(float(record["seconds"]) for record in analysis.records)
     return {
-        "experiment": ledger.about["name"],
+        "experiment": source.name,
         "question": analysis.experiment.question,
-        "sweep": ledger.id,
+        "sweep": source.id,
         "command": command,
+        "changes": list(source.changes),
+        "constants": source.constants,
         "complete": told is None,
         "runs": len(analysis.records),
-        "planned": ledger.planned,
+        "planned": source.planned,
         "verdicts": [verdict_dict(verdict) for verdict in analysis.verdicts],
-        "grades": analysis.grades,
+        "grades": _names(analysis.grades),
+        "grading": analysis.grades,
         "learning_rates": analysis.cells,
         "edges": edges(analysis) or None,
         "devices": sorted({record["device"] for record in analysis.records}),
@@ -47,6 +49,13 @@ def summary(analysis: Analysis, ledger: Ledger, command: str, told: str | None, 
         "version": __version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+
+
+def _names(grading: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Easy, medium and hard, where the levels are in order."""
+    if grading is None or not grading["ordered"]:
+        return None
+    return {name: grading[name] for name in ("easy", "medium", "hard")}
 
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
@@ -60,6 +69,7 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
         "interval": None if main.estimate is None else list(main.estimate.interval),
         "measure": main.measure,
         "unit": main.unit,
+        "scales": [_finding(one) for one in verdict.scales],
         "notes": list(verdict.notes),
         "measures": [_finding(one) for one in verdict.findings],
     }
@@ -77,7 +87,8 @@ def _finding(one: Finding) -> dict[str, Any]:
         "p": None if found is None else found.p,
         "by_seed": {str(seed): value for seed, value in one.by_seed.items()},
         "notes": list(one.notes),
-        **({} if one.margin is None else {"margin": one.margin, "p_adjusted": one.p_adjusted}),
+        **({} if one.p_adjusted is None else {"p_adjusted": one.p_adjusted}),
+        **({} if one.margin is None else {"margin": one.margin}),
     }
 
 
@@ -117,9 +128,9 @@ def pytorch(analysis: Analysis, benchmark: Path) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any], told: str | None) -> Path:
+def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any], told: str | None) -> Path:
     """Write the folder of results and return the path of its page."""
-    asked = files.read_text(ledger.folder / "sweep.yaml")
+    asked = source.asked
     files.write_text(folder / SWEEP, asked)
     table = io.StringIO()
     columns, lines = rows(analysis)
@@ -129,6 +140,7 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
         "figure": figure(analysis, told),
         "effects": effects(analysis, told),
         "rollouts": rollouts(analysis, told),
+        "covariates": covariates(analysis, told),
     }
     sections = more(analysis)
     pictures |= {part.name: part.picture for section in sections for part in section.parts if isinstance(part, Drawn)}
@@ -146,7 +158,7 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
             page.text(f"- **{verdict.hypothesis}**: {'; '.join(verdict.notes)}.")
     page.text(_told_grades(found))
     page.heading("Figures")
-    for name in ("figure", "effects", "rollouts"):
+    for name in ("figure", "effects", "rollouts", "covariates"):
         if (picture := pictures[name]) is not None:
             page.chart(picture)
     for section in sections:
@@ -164,7 +176,8 @@ def write(folder: Path, analysis: Analysis, ledger: Ledger, found: dict[str, Any
         "The rule of the verdicts stands in the sweep's own file, below. Effects are paired: each seed is trained in "
         "every cell and gives one effect; the interval is Student's t over seeds, of a proportion the exact one. A "
         "hypothesis that several measures decide has the verdict that all of them share, and is inconclusive where "
-        "they differ."
+        "they differ; of one measure on two scales, it depends on the scale. p of measures that do not decide is after "
+        "Holm's correction over them."
     )
     page.table(*_effect_table(analysis))
     page.heading("Learning rates")
@@ -206,6 +219,7 @@ def _three(value: float) -> float:
 
 def _verdict_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
     labels = {measure.name: measure.label for measure in analysis.experiment.measures}
+    several = any(verdict.scales for verdict in analysis.verdicts)
     table = []
     for verdict in analysis.verdicts:
         main = verdict.main
@@ -219,9 +233,16 @@ def _verdict_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
                 _interval(main),
                 main.unit,
                 labels[main.measure],
+                *(["; ".join(_on_scale(one, labels) for one in verdict.scales)] if several else []),
             ]
         )
-    return ["", "hypothesis", "verdict", "effect", "95 % interval", "unit", "measure"], table
+    columns = ["", "hypothesis", "verdict", "effect", "95 % interval", "unit", "measure"]
+    return [*columns, *(["on the other scale"] if several else [])], table
+
+
+def _on_scale(one: Finding, labels: dict[str, str]) -> str:
+    effect = "not recorded" if one.estimate is None else f"{_three(one.estimate.effect):g} ({_interval(one)})"
+    return f"{labels[one.measure]}: {effect}"
 
 
 def _effect_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
@@ -257,7 +278,8 @@ def _rate_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
         rate = "the config's" if cell["learning_rate"] is None else f"{cell['learning_rate']:g}"
         rate += " (edge)" if cell["edge"] else ""
         reported = [key for key in cell if key not in CELL_KEYS]
-        table.append([*own, rate, *(f"{cell[key]:.6g}" for key in reported), cell["seeds"]])
+        told = [over_one(cell[key]) if key == "normalised_loss" else f"{cell[key]:.6g}" for key in reported]
+        table.append([*own, rate, *told, cell["seeds"]])
     reported = [key.replace("_", " ") for key in analysis.cells[0] if key not in CELL_KEYS]
     return [*(factor.name for factor in factors), "learning rate", *reported, "seeds"], table
 
@@ -267,8 +289,15 @@ CELL_KEYS = ("config", "learning_rate", "edge", "standard_error_over_seeds", "se
 
 def _told_grades(found: dict[str, Any]) -> str:
     if found["grades"] is None:
-        return ""
+        if (grading := found["grading"]) is None:
+            return ""
+        levels = [f"{one['level']}: {one['mean']:.3g} ({_range(one['interval'])})" for one in grading["levels"]]
+        return f"No easy, medium and hard: the levels are in no order by {grading['measure']} ({'; '.join(levels)})."
     return "For later use: " + ", ".join(f"**{name}** {level}" for name, level in found["grades"].items()) + "."
+
+
+def _range(interval: Sequence[float] | None) -> str:
+    return "–" if interval is None else f"{interval[0]:.3g} … {interval[1]:.3g}"
 
 
 def _costs(found: dict[str, Any]) -> list[str]:
@@ -295,6 +324,10 @@ def _costs(found: dict[str, Any]) -> list[str]:
             + ("" if other["same_device"] else " The runs were trained on another device, so this is an estimate.")
         )
     return lines
+
+
+def _covers(analysis: Analysis) -> bool:
+    return any(measure.covariate and measure.name in analysis.tables for measure in analysis.experiment.measures)
 
 
 def _told_sections(sections: Sequence[Section]) -> Iterator[str]:
@@ -326,6 +359,7 @@ def _readme(analysis: Analysis, found: dict[str, Any], told: str | None, section
         "\n".join(f"- {line}" for line in [*notes, *filter(None, [found["edges"]])]),
         "![The measures by factor](figure.png)",
         "![The effects with their intervals](effects.png)",
+        "![The primary measure by headroom and spectral radius](covariates.png)" if _covers(analysis) else "",
         *_told_sections(sections),
         f"```\n{found['command']}\n```",
         "\n".join(f"- {line}" for line in _costs(found)),

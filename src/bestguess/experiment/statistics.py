@@ -6,27 +6,27 @@ effects and Student's t over seeds.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy import special
 
 from bestguess.experiment.declare import (
-    Contrast,
     Control,
     Experiment,
-    Factor,
     Hypothesis,
     Measure,
     Proportion,
     decides,
 )
+from bestguess.experiment.tables import Effects, MeasureTable, effects_of
 
-Word: TypeAlias = Literal["supported", "refuted", "inconclusive"]
+Word: TypeAlias = Literal["supported", "refuted", "inconclusive", "depends on the scale"]
 LEVEL = 0.95
 """Coverage of every interval."""
 _NO_SPREAD = 1e-12
@@ -119,71 +119,6 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-@dataclass(frozen=True, eq=False)
-class MeasureTable:
-    """One measure of a sweep: an axis for each factor, in order, then one for seeds."""
-
-    factors: tuple[Factor, ...]
-    levels: tuple[tuple[Any, ...], ...]
-    seeds: tuple[int, ...]
-    values: Float[np.ndarray, "*levels seeds"]
-    """NaN: it does not apply there, or the run is missing."""
-    done: Bool[np.ndarray, "*levels seeds"]
-    low: Bool[np.ndarray, "*levels seeds"]
-    high: Bool[np.ndarray, "*levels seeds"]
-
-
-@dataclass(frozen=True, eq=False)
-class Effects:
-    """A contrast's effect for each seed."""
-
-    values: Float[np.ndarray, " seeds"]
-    seeds: tuple[int, ...]
-    cells: int
-    """How many runs stand behind them."""
-    dropped: tuple[str, ...]
-    """Levels left out for want of headroom, such as `λ 0.36`."""
-    low: int
-    high: int
-
-
-def effects_of(table: MeasureTable, contrast: Contrast) -> Effects | None:
-    """Return the contrast's effect for each seed that has all the runs it needs; None if nothing is left.
-
-    A level of a slope or a mean at which the measure does not apply for some seed is left out for all, so that
-    the effects of all seeds are of the same cells.
-    """
-    kept = [contrast[factor.key].keep(levels) for factor, levels in zip(table.factors, table.levels)]
-    whole = [np.asarray(array[np.ix_(*kept)]) for array in (table.values, table.done, table.low, table.high)]
-    levels = [[levels[i] for i in places] for places, levels in zip(kept, table.levels)]
-    axes = tuple(range(len(table.factors)))
-    full = np.asarray(whole[1].all(axis=axes))  # seeds without a missing run
-    seeds = tuple(seed for seed, one in zip(table.seeds, full) if one)
-    values, low, high = (array[..., full] for array in (whole[0], whole[2], whole[3]))
-    if not seeds:
-        return None
-    dropped = []
-    while np.isnan(values).any():
-        # The level that lacks most goes first: at a horizon without headroom it is all of a λ.
-        lacking = {
-            (axis, i): float(np.isnan(values.take(i, axis)).mean())
-            for axis in axes
-            if contrast[table.factors[axis].key].may_drop
-            for i in range(values.shape[axis])
-        }
-        if not lacking:
-            return None
-        axis, i = max(lacking, key=lambda place: (lacking[place], -place[0]))
-        if values.shape[axis] <= contrast[table.factors[axis].key].fewest:
-            return None
-        dropped.append(f"{table.factors[axis].name} {levels[axis].pop(i)}")
-        values, low, high = (np.delete(array, i, axis) for array in (values, low, high))
-    total = values
-    for factor, own in zip(table.factors, levels):
-        total = np.tensordot(contrast[factor.key].weights(factor, own), total, axes=(0, 0))
-    return Effects(total, seeds, values.size, tuple(dropped), int(low.sum()), int(high.sum()))
-
-
 @dataclass(frozen=True)
 class Finding:
     """What one measure says about one hypothesis."""
@@ -198,15 +133,18 @@ class Finding:
     notes: tuple[str, ...] = ()
     margin: float | None = None
     """Of a control: half the width of what counts as no difference."""
+    scale: bool = False
+    """Whether it is the primary measure on another scale."""
     p_adjusted: float | None = None
-    """Of a control: after Holm's correction."""
+    """Of a control, and of measures that do not decide: after Holm's correction over them."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What all deciding measures say together.
 
-    A hypothesis of several measures has the verdict that all of them share, and is inconclusive where they differ.
+    A hypothesis of several measures has the verdict that all of them share, and is inconclusive where they differ; of
+    one measure on several scales, it then depends on the scale.
     """
 
     hypothesis: str
@@ -217,9 +155,18 @@ class Verdict:
 
     @property
     def main(self) -> Finding:
-        """The finding that is shown first: the first deciding one with the hypothesis' own verdict."""
-        deciding = [one for one in self.findings if one.decides]
-        return next((one for one in deciding if one.verdict == self.verdict), deciding[0])
+        """The finding that is shown first: the first of the primary measure with the hypothesis' own verdict."""
+        return next((one for one in self.primary if one.verdict == self.verdict), self.primary[0])
+
+    @property
+    def primary(self) -> list[Finding]:
+        """The findings that decide, on the first scale."""
+        return [one for one in self.findings if one.decides and not one.scale]
+
+    @property
+    def scales(self) -> list[Finding]:
+        """The findings of the primary measure on its other scales."""
+        return [one for one in self.findings if one.scale]
 
 
 def verdicts_of(experiment: Experiment, tables: Mapping[str, MeasureTable]) -> list[Verdict]:
@@ -228,7 +175,7 @@ def verdicts_of(experiment: Experiment, tables: Mapping[str, MeasureTable]) -> l
     verdicts = [_hypothesis(one, measures, tables) for one in experiment.hypotheses]
     if experiment.control is None:
         return verdicts
-    control = _control(experiment.control, experiment.hypotheses, measures, tables)
+    control = _control(experiment.control, measures, tables)
     if control.verdict == "refuted":
         told = f"{control.hypothesis}, the control, is refuted: the experiment is at fault, and this verdict falls"
         verdicts = [
@@ -238,39 +185,65 @@ def verdicts_of(experiment: Experiment, tables: Mapping[str, MeasureTable]) -> l
 
 
 def _hypothesis(one: Hypothesis, measures: list[Measure], tables: Mapping[str, MeasureTable]) -> Verdict:
-    findings = []
-    for measure in measures:
-        unit = f"{measure.unit} {one.per}".strip()
-        found = effects_of(tables[measure.name], one.contrast)
-        if found is None:
-            findings.append(_nothing(measure, unit, decides(one, measure)))
-            continue
-        notes = _notes(measure, found)
-        sign = 1
-        if one.turned_by is not None:
-            turning = effects_of(tables[measure.name], one.turned_by)
-            if turning is not None and turning.values.mean() < 0:
-                sign = -1
-                notes.append("the effect whose size is compared is negative, so the sign is turned")
-        values = sign * found.values
-        result, verdict = _judged(one, measure, values)
-        notes += _why_none(found) if result is None else []
-        if isinstance(result, ProportionEstimate):
-            notes.append(f"{result.ones} of {result.seeds} seeds; exact interval (Clopper and Pearson)")
-        by_seed = dict(zip(found.seeds, map(float, values)))
-        findings.append(Finding(measure.name, unit, decides(one, measure), verdict, result, by_seed, tuple(notes)))
-    words = {one.verdict for one in findings if one.decides and one.verdict is not None}
-    notes = [] if words else ["no measure that decides it could be judged"]
-    if len(words) > 1:
-        told = ", ".join(
-            f"{measure.label} {finding.verdict}"
-            for measure, finding in zip(measures, findings)
-            if finding.decides and finding.verdict is not None
-        )
-        notes.append(f"its measures differ: {told}")
-    return Verdict(
-        one.name, one.claim, words.pop() if len(words) == 1 else "inconclusive", tuple(findings), tuple(notes)
-    )
+    measures = [measure for measure in measures if one.shown is None or measure.name in one.shown]
+    findings = _corrected([_finding(one, measure, tables[measure.name]) for measure in measures])
+    primary = [finding for finding in findings if finding.decides and not finding.scale]
+    words = {finding.verdict for finding in primary if finding.verdict is not None}
+    word: Word = words.pop() if len(words) == 1 else "inconclusive"
+    notes = [] if word != "inconclusive" or any(finding.verdict for finding in primary) else [_NOTHING]
+    if words:
+        notes.append(f"its measures differ: {_told(measures, primary)}")
+    others = [finding for finding in findings if finding.scale]
+    missing = [name for name in one.scales if name not in {finding.measure for finding in others if finding.verdict}]
+    if missing and word != "inconclusive":
+        notes.append(f"{word} by {primary[0].measure} alone: no run recorded {', '.join(missing)}")
+        word = "inconclusive"
+    elif any(finding.verdict not in (None, word) for finding in others):
+        word = "depends on the scale"
+        notes.append(_told(measures, [*primary, *others]))
+    return Verdict(one.name, one.claim, word, tuple(findings), tuple(notes))
+
+
+_NOTHING = "no measure that decides it could be judged"
+
+
+def _told(measures: list[Measure], findings: Sequence[Finding]) -> str:
+    labels = {measure.name: measure.label for measure in measures}
+    return ", ".join(f"{labels[one.measure]} {one.verdict}" for one in findings if one.verdict is not None)
+
+
+def _finding(one: Hypothesis, measure: Measure, table: MeasureTable) -> Finding:
+    unit, own, scale = f"{measure.unit} {one.per}".strip(), decides(one, measure), measure.name in one.scales
+    found = effects_of(table, one.contrast)
+    if found is None:
+        return _nothing(measure, unit, own, scale=scale)
+    notes = _notes(measure, found)
+    sign = 1
+    if one.turned_by is not None and not measure.covariate:
+        turning = effects_of(table, one.turned_by)
+        if turning is not None and turning.values.mean() < 0:
+            sign = -1
+            notes.append("the effect whose size is compared is negative, so the sign is turned")
+    values = sign * found.values
+    result, verdict = _judged(one, measure, values)
+    notes += _why_none(found) if result is None else []
+    if isinstance(result, ProportionEstimate):
+        notes.append(f"{result.ones} of {result.seeds} seeds; exact interval (Clopper and Pearson)")
+    if measure.covariate:
+        verdict = None
+        notes.append("a covariate: what else differs between the cells")
+    by_seed = dict(zip(found.seeds, map(float, values)))
+    return Finding(measure.name, unit, own, verdict, result, by_seed, tuple(notes), scale=scale)
+
+
+def _corrected(findings: list[Finding]) -> list[Finding]:
+    """Holm's correction over the measures that are shown and do not decide: each has its verdict after it alone."""
+    asides = [i for i, one in enumerate(findings) if not one.decides and one.verdict is not None]
+    adjusted = holm([one.estimate.p for i in asides if (one := findings[i]).estimate is not None])
+    for i, p in zip(asides, adjusted):
+        word: Word | None = findings[i].verdict if p < 1 - LEVEL else "inconclusive"
+        findings[i] = dataclasses.replace(findings[i], p_adjusted=p, verdict=word)
+    return findings
 
 
 def _judged(
@@ -298,43 +271,49 @@ def _judged(
     return result, words[result.side(one.beyond) * one.direction]
 
 
-def _control(
-    one: Control, hypotheses: tuple[Hypothesis, ...], measures: list[Measure], tables: Mapping[str, MeasureTable]
-) -> Verdict:
-    (against,) = (hypothesis for hypothesis in hypotheses if hypothesis.name == one.against)
-    rows: list[tuple[Measure, Effects | None, EffectEstimate | None, float]] = []
+def _control(one: Control, measures: list[Measure], tables: Mapping[str, MeasureTable]) -> Verdict:
+    rows = []
     for measure in measures:
-        found = effects_of(tables[measure.name], one.contrast)
-        size = effects_of(tables[measure.name], against.contrast)
-        margin = math.nan if size is None else one.margin * abs(float(size.values.mean()))
-        rows.append((measure, found, None if found is None else estimate_effect(found.values), margin))
-    adjusted = iter(holm([result.p for _, _, result, _ in rows if result is not None]))
+        if not measure.covariate:
+            found = effects_of(tables[measure.name], one.contrast)
+            rows.append((measure, found, None if found is None else estimate_effect(found.values)))
+    adjusted = iter(holm([result.p for _, _, result in rows if result is not None]))
     findings = []
-    for measure, found, result, margin in rows:
+    for measure, found, result in rows:
+        margin = one.margins.get(measure.name)
+        own = margin is not None
         if found is None or result is None:
             notes = [] if found is None else [*_notes(measure, found), *_why_none(found)]
-            findings.append(_nothing(measure, measure.unit, True, notes))
+            findings.append(_nothing(measure, measure.unit, own, notes))
             continue
         p = next(adjusted)
         verdict: Word = "inconclusive"
         if p < 1 - LEVEL:
             verdict = "refuted"
-        elif result.side() == 0 and max(map(abs, result.interval)) <= margin:
+        elif margin is not None and max(map(abs, result.interval)) <= margin:
             verdict = "supported"
         by_seed = dict(zip(found.seeds, map(float, found.values)))
         notes = _notes(measure, found)
-        findings.append(Finding(measure.name, measure.unit, True, verdict, result, by_seed, tuple(notes), margin, p))
-    words = {finding.verdict for finding in findings if finding.verdict is not None}
-    verdict = "refuted" if "refuted" in words else "supported" if words == {"supported"} else "inconclusive"
-    return Verdict(one.name, one.claim, verdict, tuple(findings))
+        findings.append(
+            Finding(measure.name, measure.unit, own, verdict, result, by_seed, tuple(notes), margin, p_adjusted=p)
+        )
+    words = [finding.verdict for finding in findings if finding.decides]
+    word: Word = "supported" if words and set(words) == {"supported"} else "inconclusive"
+    if any(finding.verdict == "refuted" for finding in findings):
+        word = "refuted"
+    return Verdict(one.name, one.claim, word, tuple(findings))
 
 
-def _nothing(measure: Measure, unit: str, decides: bool, notes: Sequence[str] = ("too little headroom",)) -> Finding:
-    return Finding(measure.name, unit, decides, None, None, {}, tuple(notes) or ("too little headroom",))
+def _nothing(
+    measure: Measure, unit: str, decides: bool, notes: Sequence[str] = ("too little headroom",), scale: bool = False
+) -> Finding:
+    told = tuple(notes) or ("too little headroom",)
+    return Finding(measure.name, unit, decides, None, None, {}, told, scale=scale)
 
 
 def _notes(measure: Measure, found: Effects) -> list[str]:
-    notes = [f"without {', '.join(found.dropped)}: too little headroom"] if found.dropped else []
+    whole = found.cells + found.missing
+    notes = [f"{found.missing} of {whole} values have too little headroom to count"] if found.missing else []
     for count, meaning in zip((found.low, found.high), measure.bounds):
         if count:
             notes.append(f"{count} of {found.cells} values {meaning}")
@@ -348,28 +327,43 @@ def _why_none(found: Effects) -> list[str]:
 
 
 def grade(experiment: Experiment, tables: Mapping[str, MeasureTable]) -> dict[str, Any] | None:
-    """Return {easy, medium, hard: level} of the graded factor, or None if fewer than three levels have values.
+    """Return the graded factor's levels by the measure, and {easy, medium, hard: level}; None for fewer than three.
 
-    Easy is the level with the lowest mean of the first measure over seeds, hard that with the highest (a value at
-    its bound counts as the bound), medium the one nearest to the middle of both. Ties go to the next measure.
+    Easy is the level of the lowest mean over seeds, hard that of the highest, medium the one nearest to the middle of
+    both. `ordered`: the paired differences between them have intervals above 0; otherwise the names mean nothing.
     """
     grading = experiment.grading
-    if grading is None or any(name not in tables for name in grading.measures):
+    if grading is None or grading.measure not in tables:
         return None
-    first = tables[grading.measures[0]]
-    axis = [factor.key for factor in first.factors].index(grading.factor)
-    means = []
-    for name in grading.measures:
-        values = np.moveaxis(tables[name].values, axis, 0)
-        means.append(values.reshape(len(values), -1).mean(axis=1))
-    scores = {
-        level: tuple(float(mean[i]) for mean in means)
-        for i, level in enumerate(first.levels[axis])
-        if np.isfinite([mean[i] for mean in means]).all()
+    table = tables[grading.measure]
+    axis = [factor.key for factor in table.factors].index(grading.factor)
+    values = np.moveaxis(table.values, axis, 0)
+    by_level = values.reshape(len(values), -1, values.shape[-1]).mean(axis=1)
+    estimates = {
+        level: (one, estimate_effect(one[np.isfinite(one)]))
+        for level, one in zip(table.levels[axis], by_level)
+        if np.isfinite(one).sum() > 1
     }
-    if len(scores) < 3:
+    if len(estimates) < 3:
         return None
-    easy, hard = min(scores, key=scores.__getitem__), max(scores, key=scores.__getitem__)
-    middle = (scores[easy][0] + scores[hard][0]) / 2
-    between = [level for level in scores if level not in (easy, hard)]
-    return {"easy": easy, "medium": min(between, key=lambda level: abs(scores[level][0] - middle)), "hard": hard}
+    means = {level: float(np.nanmean(own)) for level, (own, _) in estimates.items()}
+    easy, hard = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    between = [level for level in means if level not in (easy, hard)]
+    medium = min(between, key=lambda level: abs(means[level] - (means[easy] + means[hard]) / 2))
+    ordered = True
+    for lower, upper in ((easy, medium), (medium, hard)):
+        difference = estimates[upper][0] - estimates[lower][0]
+        found = estimate_effect(difference[np.isfinite(difference)])
+        ordered &= found is not None and found.side() > 0
+    levels = [
+        {"level": level, "mean": means[level], "interval": None if found is None else list(found.interval)}
+        for level, (_, found) in estimates.items()
+    ]
+    return {
+        "measure": grading.measure,
+        "levels": levels,
+        "ordered": ordered,
+        "easy": easy,
+        "medium": medium,
+        "hard": hard,
+    }

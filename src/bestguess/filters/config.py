@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from bestguess.command import UserError
-from bestguess.config import arrays, axis, flag
+from bestguess.config import added, arrays, axis, flag
 from bestguess.nn.config import DecoderConfig
 from bestguess.train.config import TrainConfig
 
@@ -21,12 +21,17 @@ class FilterTaskConfig:
     """The linear state-space system x' = A x + ε, y = C x; the model predicts the next y."""
 
     lambda_: Annotated[tuple[float, ...], tyro.conf.arg(name="lambda")] = axis((0.9,), "λ", always=True)
-    """Upper bound λ, in (0, 1), of the eigenvalue moduli of A, which are drawn from [λ/2, λ]. Give several to train \
-one run each."""
+    """Spectral radius λ of A, in (0, 1): the moduli of its eigenvalues lie in [λ/2, λ]. Give several to train one run \
+each."""
     structure: tuple[Structure, ...] = axis(("diagonal",), "")
     """Structure of A: diagonal with complex-conjugate pairs (2×2 rotations), diagonal with real eigenvalues, the \
 diagonal A rotated by an orthogonal matrix (the negative control), or a dense A with the same eigenvalues and \
 non-normal eigenvectors. Give several to train one run each."""
+    moduli: Literal["attained", "bounded"] = added("attained", before="bounded", arrays=True)
+    """Law of the moduli: one pair of eigenvalues (or one real eigenvalue) at λ and the others uniform on [λ/2, λ], so \
+that λ is attained; or all of them uniform on it, so that λ is only a bound."""
+    system_seed: int | None = added(None, arrays=True)
+    """Seed of the system, if it is not to be each run's own: several seeds then train on one system."""
     latent_dim: int = 64
     """Dimension of the state x."""
     observed_dim: int = 2
@@ -48,6 +53,8 @@ non-normal eigenvectors. Give several to train one run each."""
                 f"--sigma {self.sigma}: must lie in [1e-6, 1e6]; without noise there is nothing to filter, and beyond "
                 "that range squares leave float32"
             )
+        if self.system_seed is not None and self.system_seed < 0:
+            raise UserError(f"--system-seed {self.system_seed}: must be 0 or more")
         if self.observed_dim > self.latent_dim:
             raise UserError(
                 f"--observed-dim {self.observed_dim}: more than --latent-dim {self.latent_dim}, so C cannot have full "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,74 +45,150 @@ def operations(config: FiltersConfig) -> tuple[float, int]:
 
 # ------------------------------------------------------------------------------------------ measures
 
-
-def _excess(config: FiltersConfig, figures: Mapping[str, Any]) -> Reading:
-    return Reading(math.log(figures["normalised_loss"] - 1))
-
-
-def _excess_with_headroom(config: FiltersConfig, figures: Mapping[str, Any]) -> Reading:
-    return Reading(math.nan) if figures["skill"] is None else _excess(config, figures)
+_LITTLE = 0.01
+"""Headroom at which a value counts for half of one with much."""
+_NONE = 1e-4
+"""Headroom below which there is nothing to measure."""
 
 
-def _sequences(level: float, config: FiltersConfig, figures: Mapping[str, Any]) -> Reading:
-    """Within what can be seen: from the first validation to the last step, as a restricted survival time is."""
-    if figures["skill"] is None:
+def _weight(headroom: float) -> float:
+    return headroom / (headroom + _LITTLE)
+
+
+def _excess(figures: Mapping[str, Any]) -> Reading:
+    """ln of the excess over the filter: its error is the unit."""
+    if figures["headroom"] < _NONE:
         return Reading(math.nan)
-    train = config.train
-    first, last = train.validate_every * train.batch_size, train.steps * train.batch_size
-    found = figures[f"sequences_to_skill_{level:g}"]
-    if found is None:
-        return Reading(math.log2(last), "high")
-    return Reading(math.log2(found), "low" if found <= first else None)
+    return Reading(math.log(figures["normalised_loss"] - 1), weight=_weight(figures["headroom"]))
 
 
-def _shortfall(horizon: int, config: FiltersConfig, figures: Mapping[str, Any]) -> Reading | None:
-    if str(horizon) not in figures["rollout"]:
+def _gap(figures: Mapping[str, Any]) -> Reading:
+    """ln(1 − skill), the excess with the headroom as the unit: defined below a headroom of 1 % too, where it counts
+    little."""
+    one = _excess(figures)
+    return one if math.isnan(one.value) else dataclasses.replace(one, value=one.value - math.log(figures["headroom"]))
+
+
+def _one_step(read: Callable[[Mapping[str, Any]], Reading], config: Any, figures: Mapping[str, Any]) -> Reading:
+    return read(figures)
+
+
+def _rolled(
+    read: Callable[[Mapping[str, Any]], Reading], horizon: int, config: Any, figures: Mapping[str, Any]
+) -> Reading | None:
+    own = figures["rollout"].get(str(horizon))
+    return None if own is None else read(own)
+
+
+def _sequences(figure: str, config: FiltersConfig, figures: Mapping[str, Any]) -> Reading | None:
+    """Within what can be seen: from the first validation to the last step, as a restricted survival time is."""
+    if figure not in figures:
         return None
-    skill = figures["rollout"][str(horizon)]["skill"]
-    return Reading(math.nan if skill is None else 1 - skill)
+    if figures["headroom"] < _NONE or (figures["skill"] is None and "skill" in figure):
+        return Reading(math.nan)
+    train, weight = config.train, _weight(figures["headroom"])
+    first, last = train.validate_every * train.batch_size, train.steps * train.batch_size
+    found = figures[figure]
+    if found is None:
+        return Reading(math.log2(last), "high", weight)
+    return Reading(math.log2(found), "low" if found <= first else None, weight)
 
 
+def _headroom(config: FiltersConfig, figures: Mapping[str, Any]) -> Reading:
+    """ln of the headroom, at the weights of the excess: its effect is that of ln excess less that of ln(1 − skill)."""
+    one = _excess(figures)
+    return one if math.isnan(one.value) else dataclasses.replace(one, value=math.log(figures["headroom"]))
+
+
+def _radius(config: FiltersConfig, figures: Mapping[str, Any]) -> Reading:
+    """The spectral radius; of runs that were made before it was recorded, that of their system, drawn again."""
+    if (found := figures.get("spectral_radius")) is None:
+        from bestguess.filters.systems import system_of
+
+        found = system_of(config.task, config.train.first_seed).spectral_radius
+    return Reading(found, weight=_weight(max(figures["headroom"], _NONE)))
+
+
+_percent: Callable[[Any], Any] = lambda value: 100 * np.exp(value)  # noqa: E731
+_skill: Callable[[Any], Any] = lambda value: 1 - np.exp(value)  # noqa: E731
 EXCESS = Measure(
     "excess",
-    "final excess over the filter",
+    "ln excess",
     "ln",
-    _excess,
+    functools.partial(_one_step, _excess),
     group="excess",
     axis="final excess over the filter (%)",
-    show=lambda value: 100 * np.exp(value),
+    show=_percent,
     log=True,
 )
-SPEED_AND_ROLLOUTS = (
-    *(
-        Measure(
-            f"sequences_{level:g}",
-            f"sequences to skill {level:g}",
-            "log2",
-            functools.partial(_sequences, level),
-            group="sequences",
-            axis=f"training sequences to skill {level:g}",
-            show=np.exp2,
-            log=True,
-            bounds=(
-                "were reached by the first validation, and count as that",
-                "were not reached, and count as the end",
-            ),
-        )
-        for level in (0.9, 0.99)
-    ),
-    *(
-        Measure(
-            f"rollout_{h}",
-            f"rollout t+{h}",
-            "fraction of headroom",
-            functools.partial(_shortfall, h),
-            group="rollout",
-            axis="rollout skill",
-            show=lambda value: 1 - value,
-            position=h,
-        )
-        for h in HORIZONS
+GAP = Measure(
+    "gap",
+    "ln(1 − skill)",
+    "ln",
+    functools.partial(_one_step, _gap),
+    group="gap",
+    axis="shortfall of the skill from 1 (% of the headroom)",
+    show=_percent,
+    log=True,
+)
+
+
+def _rolled_excess(horizon: int) -> Measure:
+    return Measure(
+        f"rollout_excess_{horizon}",
+        f"ln excess at t+{horizon}",
+        "ln",
+        functools.partial(_rolled, _excess, horizon),
+        group="rollout excess",
+        axis=f"excess over the filter at t+{horizon} (%)",
+        show=_percent,
+        log=True,
+    )
+
+
+def _sequences_to(figure: str, name: str, label: str) -> Measure:
+    return Measure(
+        name,
+        f"sequences to {label}",
+        "log2",
+        functools.partial(_sequences, figure),
+        group="sequences",
+        axis=f"training sequences to {label}",
+        show=np.exp2,
+        log=True,
+        bounds=("were reached by the first validation, and count as that", "were not reached, and count as the end"),
+    )
+
+
+SPEED = (
+    _sequences_to("sequences_to_skill_0.9", "sequences_0.9", "skill 0.9"),
+    _sequences_to("sequences_to_skill_0.99", "sequences_0.99", "skill 0.99"),
+    _sequences_to("sequences_to_excess_0.001", "sequences_excess", "an excess of 0.1 %"),
+)
+ROLLOUTS = tuple(
+    Measure(
+        f"rollout_{h}",
+        f"ln(1 − skill) at t+{h}",
+        "ln",
+        functools.partial(_rolled, _gap, h),
+        group="rollout",
+        axis="rollout skill",
+        show=_skill,
+        position=h,
+    )
+    for h in HORIZONS
+)
+COVARIATES = (
+    Measure("headroom", "ln headroom", "ln", _headroom, "headroom", "headroom (%)", _percent, log=True, covariate=True),
+    Measure(
+        "spectral_radius",
+        "spectral radius",
+        "modulus",
+        _radius,
+        "spectral radius",
+        "spectral radius of A",
+        lambda value: value,
+        covariate=True,
     ),
 )
 
@@ -141,18 +217,36 @@ def _structures(plus: str, minus: str = "diagonal") -> Contrast:
     return {"task.structure": Difference(plus, minus), "task.lambda": Mean()}
 
 
+_AHEAD = tuple(measure.name for measure in ROLLOUTS)
+_BY_PATCH = ("rollout_excess_2", *_AHEAD, "headroom", "spectral_radius")
+"""What is the same of all patch sizes: the floor at a horizon. One step ahead each has a floor of its own."""
+
 EXPERIMENTS = {
     "eigenvalue": Experiment(
         title="The largest eigenvalue",
-        question="How does λ, the largest eigenvalue modulus, decide how hard a linear system is to predict?",
+        question="How does λ, the spectral radius of A, decide how hard a linear system is to predict?",
         factors=(LAMBDA,),
-        measures=(dataclasses.replace(EXCESS, read=_excess_with_headroom), *SPEED_AND_ROLLOUTS),
+        measures=(EXCESS, GAP, *SPEED, _rolled_excess(8), *ROLLOUTS, *COVARIATES),
         hypotheses=(
-            Hypothesis("H1", "Higher λ is harder at the end.", _BY_LAMBDA, _PER_LAMBDA, ("excess",)),
-            Hypothesis("H2", "Higher λ is slower.", _BY_LAMBDA, _PER_LAMBDA, ("sequences*",)),
-            Hypothesis("H3", "Higher λ is harder far ahead.", _BY_LAMBDA, _PER_LAMBDA, ("rollout*",)),
+            Hypothesis("H1", "Higher λ is harder at the end.", _BY_LAMBDA, _PER_LAMBDA, ("excess",), scales=("gap",)),
+            Hypothesis(
+                "H2",
+                "Higher λ is slower.",
+                _BY_LAMBDA,
+                _PER_LAMBDA,
+                ("sequences_0.9",),
+                scales=("sequences_excess",),
+            ),
+            Hypothesis(
+                "H3",
+                "Higher λ is harder far ahead.",
+                _BY_LAMBDA,
+                _PER_LAMBDA,
+                ("rollout_excess_8",),
+                scales=("rollout_8",),
+            ),
         ),
-        grading=Grading("task.lambda", ("sequences_0.9", "sequences_0.99", "excess")),
+        grading=Grading("task.lambda", "sequences_0.99"),
         small=(*_SMALL, "train.steps=150", "task.lambda=0.68,0.92,0.98"),
         operations=operations,
     ),
@@ -160,15 +254,33 @@ EXPERIMENTS = {
         title="The structure of A",
         question="Does it matter to a transformer whether A is diagonal, once the spectrum is the same?",
         factors=(LAMBDA, STRUCTURE),
-        measures=(EXCESS, *SPEED_AND_ROLLOUTS),
+        measures=(EXCESS, GAP, *SPEED, *ROLLOUTS, *COVARIATES),
         hypotheses=(
-            Hypothesis("H1", "Diagonal is easier than dense.", _structures("dense"), "", ("excess",)),
-            Hypothesis("H2", "Diagonal is faster than dense.", _structures("dense"), "", ("sequences*",)),
+            Hypothesis("H1", "Diagonal is easier than dense.", _structures("dense"), "", ("excess",), scales=("gap",)),
             Hypothesis(
-                "H3", "Real is easier than complex.", _structures("diagonal-real"), "", ("excess",), direction=-1
+                "H2",
+                "Diagonal is faster than dense.",
+                _structures("dense"),
+                "",
+                ("sequences_0.9",),
+                scales=("sequences_excess",),
+            ),
+            Hypothesis(
+                "H3",
+                "Real is easier than complex.",
+                _structures("diagonal-real"),
+                "",
+                ("excess",),
+                direction=-1,
+                scales=("gap",),
             ),
         ),
-        control=Control("H0", "Rotated differs from diagonal in no measure.", _structures("rotated"), against="H1"),
+        control=Control(
+            "H0",
+            "Rotated differs from diagonal in nothing.",
+            _structures("rotated"),
+            margins={"excess": 0.15, "gap": 0.4},
+        ),
         small=(*_SMALL, "train.steps=150", "task.lambda=0.84,0.98"),
         operations=operations,
     ),
@@ -177,14 +289,15 @@ EXPERIMENTS = {
         question="What does it cost to give the transformer tokens of several steps, and does that depend on the "
         "system?",
         factors=(PATCH, LAMBDA, STRUCTURE),
-        measures=(EXCESS, *SPEED_AND_ROLLOUTS),
+        measures=(_rolled_excess(2), *ROLLOUTS, COVARIATES[1]),
         hypotheses=(
             Hypothesis(
                 "H1",
                 "Patching matters more as λ grows.",
                 {"model.patch": Slope(), "task.lambda": Slope(), "task.structure": Mean()},
                 f"per unit of log2 P, {_PER_LAMBDA}",
-                ("excess",),
+                ("rollout_excess_2",),
+                scales=("rollout_2",),
                 turned_by={"model.patch": Slope(), "task.lambda": Mean(), "task.structure": Mean()},
             ),
             Hypothesis(
@@ -192,7 +305,8 @@ EXPERIMENTS = {
                 "Patching matters less when A is diagonal.",
                 {"model.patch": Slope(), "task.lambda": Mean(), "task.structure": Difference("dense", "diagonal")},
                 "per unit of log2 P",
-                ("excess",),
+                ("rollout_excess_2",),
+                scales=("rollout_2",),
                 turned_by={"model.patch": Slope(), "task.lambda": Mean(), "task.structure": Mean()},
             ),
         ),
@@ -204,7 +318,7 @@ EXPERIMENTS = {
         question="Is a system harder to predict when fewer dimensions of it are observed, and does patching then "
         "matter more?",
         factors=(OBSERVED, PATCH),
-        measures=(EXCESS, *SPEED_AND_ROLLOUTS),
+        measures=(EXCESS, GAP, *SPEED, _rolled_excess(2), *ROLLOUTS, *COVARIATES),
         hypotheses=(
             Hypothesis(
                 "H1",
@@ -213,14 +327,17 @@ EXPERIMENTS = {
                 "per unit of log2 m",
                 ("excess",),
                 direction=-1,
+                scales=("gap",),
             ),
             Hypothesis(
                 "H2",
                 "Fewer observed dimensions make patching matter more.",
                 {"task.observed_dim": Slope(), "model.patch": Slope()},
                 "per unit of log2 P, per unit of log2 m",
-                ("excess",),
+                ("rollout_excess_2",),
                 direction=-1,
+                scales=("rollout_2",),
+                shown=_BY_PATCH,
                 turned_by={"task.observed_dim": Mean(), "model.patch": Slope()},
             ),
         ),

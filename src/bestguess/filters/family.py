@@ -42,5 +42,6 @@ FAMILY = Family(
             "bestguess.filters.inspect_page:inspect",
         ),
     },
+    repeats=("task.system_seed",),
     experiments="bestguess.filters.experiments:EXPERIMENTS",
 )

@@ -52,7 +52,7 @@ class QuickstartFlags:
     """
 
     lambda_: Annotated[tuple[float, ...], tyro.conf.arg(name="lambda")] = (0.5, 0.8, 0.9, 0.97)
-    """Largest modulus of the eigenvalues of A, in (0, 1). One run is trained per value."""
+    """Spectral radius of A, the largest modulus of its eigenvalues, in (0, 1). One run is trained per value."""
     steps: int = small().train.steps
     """Number of optimiser steps."""
     seed: int = 0

@@ -19,7 +19,7 @@ from bestguess.filters.flags import InspectFlags
 from bestguess.filters.inspection import Probes, Response, changes, lag_profiles, probes, response
 from bestguess.filters.task import system_of
 from bestguess.report.charts import Chart, Grid, Heatmap, Line, Picture
-from bestguess.report.progress import results_table, with_error
+from bestguess.report.progress import over_one, results_table
 from bestguess.report.render import save_png, save_svg
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat, shade
 from bestguess.train.folder import FIGURES
@@ -139,7 +139,7 @@ def _table(found: Sequence[Inspected]) -> tuple[list[str], list[list[Any]], str]
         rows.append(
             [
                 one.run.label(runs),
-                with_error(*one.score.loss[:2]),
+                over_one(*one.score.loss[:2]),
                 memory_page.memory(figures["equivalent_memory"], figures),
                 *(f"{share:.1%}" for share in (one.late.relative_error, one.late.nonlinearity, one.drift[0])),
                 f"{one.late.linear_excess:.2g}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from bestguess.config import Run
 from bestguess.filters.baselines import bounded_memory
 from bestguess.report.charts import Chart, Dash, Grid, HLine, Line, Picture, Points
+from bestguess.report.progress import over_one
 from bestguess.report.story import MANY, Rows, shade
 
 EXACT, FITTED = "exact", "fitted"
@@ -162,6 +162,5 @@ def _excess(value: float | None) -> str:
 
 
 def loss_of(excess: float) -> str:
-    """Return a normalised loss that is known exactly as text, with two digits of its excess."""
-    decimals = 4 if excess <= 0 else min(max(4, 1 - math.floor(math.log10(excess))), 9)
-    return f"{1 + excess:.{decimals}f}"
+    """Return a normalised loss that is known exactly as text: its excess to three digits."""
+    return over_one(1 + max(excess, 0.0))

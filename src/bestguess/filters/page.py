@@ -15,10 +15,10 @@ from bestguess.filters import memory_page
 from bestguess.filters.config import FiltersConfig
 from bestguess.filters.forecaster import Forecaster, predict
 from bestguess.filters.inspection import tokens
-from bestguess.filters.systems import henrici
-from bestguess.filters.task import FilterTask, system_of
+from bestguess.filters.systems import henrici, system_of
+from bestguess.filters.task import FilterTask
 from bestguess.report.charts import Chart, Grid, Heatmap, HLine, Line, Picture, Points, Series, unit_circle
-from bestguess.report.progress import with_error
+from bestguess.report.progress import over_one
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat, shade
 from bestguess.train.problem import Purpose, member_key
 
@@ -31,16 +31,11 @@ def story(training: Trained, results: Mapping[str, Any]) -> Story:
     evaluation, rollouts = results["evaluation"], results["rollouts"]
     runs, config = training.runs, training.runs[0].config
     shown = training.drawn()
-    # Of the hardest setting, the run that validation chooses: the picture that shows most.
+    # Of the setting with the longest memory, the run that validation chooses: the picture that shows most.
     chosen = training.shown(max((run.setting for run in runs), key=lambda setting: setting[0]))
     run, model, task = runs[chosen], training.model(chosen), training.tasks[chosen]
-    best = next(one for one in evaluation["best"] if (one["lambda"], one["structure"]) == run.setting)
     stats = [
-        Stat(
-            f"{best['normalised_loss']:.5f}",
-            "normalised loss",
-            f"{run.name()}, the hardest; learning rate selected on validation data",
-        ),
+        *_headline(training, evaluation),
         self_test_stat(evaluation["self_test"]),
         Stat(f"{evaluation['test_sequences']:,}", "test sequences", "drawn apart from training and validation"),
     ]
@@ -73,6 +68,26 @@ def story(training: Trained, results: Mapping[str, Any]) -> Story:
         Section("How this was made", [Words(_how(config))]),
     ]
     return Story("Transformers compared with the Kalman filter", lead, stats, sections)
+
+
+def _headline(training: Trained, evaluation: Mapping[str, Any]) -> list[Stat]:
+    """The run of the best validation skill, by its test skill and its test loss."""
+    runs, curves = training.runs, training.curves()
+    settings = dict.fromkeys(run.setting for run in runs)
+
+    def validated(i: int) -> float:
+        best = evaluation["runs"][i]["best_step"]
+        skills = [line["skill"] for line in curves[i] if line["step"] == best]
+        return skills[0] if skills and np.isfinite(skills[0]) else -np.inf
+
+    best = max((training.shown(setting) for setting in settings), key=validated)
+    one, name = evaluation["runs"][best], runs[best].label(runs)
+    among = f", of {len(runs)} runs the best on validation data" if len(runs) > 1 else ""
+    skill = "no headroom" if one["skill"] is None else f"{one['skill']:.4f}"
+    return [
+        Stat(skill, "skill", f"{name}{among}; the fraction of the headroom of {one['headroom']:.1%} that is gained"),
+        Stat(over_one(one["normalised_loss"]), "normalised loss", f"{name}: squared error over the Kalman filter's"),
+    ]
 
 
 def _how(config: FiltersConfig) -> str:
@@ -112,7 +127,7 @@ def table(training: Trained, results: Mapping[str, Any]) -> tuple[list[str], lis
         row += memory_page.cell(one)
         if rolled:
             ahead = [rolled["runs"][i]["horizons"][str(h)] for h in horizons]
-            row += [f"{x['normalised_loss']:.5f}" for x in ahead]
+            row += [over_one(x["normalised_loss"]) for x in ahead]
         rows.append([*row, _reached(one, "sequences_to_skill_0.9")])
         for name, excess, memory in memory_page.beside(one) if compared else ():
             gained = {"skill": memory_page.skill_of(excess, one)}
@@ -129,7 +144,7 @@ def figure(one: Mapping[str, Any], measure: str) -> str:
     """Return a run's skill or normalised loss as text."""
     if measure == "skill":
         return "no headroom" if one["skill"] is None else f"{one['skill']:.3f}"
-    return with_error(one["normalised_loss"], one["standard_error"])
+    return over_one(one["normalised_loss"], one["standard_error"])
 
 
 def _tables(runs: Sequence[Run], evaluation: Mapping, rollouts: Mapping) -> list[Rows]:
@@ -144,10 +159,11 @@ def _tables(runs: Sequence[Run], evaluation: Mapping, rollouts: Mapping) -> list
                 run.seed,
                 f"{run.learning_rate:g}" + (" ← chosen" if rates and one["selected"] else ""),
                 *["transformer"] * compared,
-                with_error(one["normalised_loss"], one["standard_error"]),
+                over_one(one["normalised_loss"], one["standard_error"]),
                 "no headroom" if one["skill"] is None else f"{one['skill']:.4f}",
                 *memory_page.cell(one),
                 f"{one['headroom']:.1%}",
+                f"{system_of(run.config.task, run.seed).spectral_radius:.4g}",
                 _reached(one, "sequences_to_skill_0.9"),
                 _reached(one, "sequences_to_skill_0.99"),
                 one["best_step"] if one["fault_step"] is None else f"{one['best_step']} (fault at {one['fault_step']})",
@@ -156,16 +172,16 @@ def _tables(runs: Sequence[Run], evaluation: Mapping, rollouts: Mapping) -> list
         for name, excess, memory in memory_page.beside(one) if compared else ():
             skill = memory_page.skill_of(excess, one)
             told = [memory_page.loss_of(excess), "no headroom" if skill is None else f"{skill:.4f}", memory]
-            rows.append([*[""] * 4, name, *told, *[""] * 4])
+            rows.append([*[""] * 4, name, *told, *[""] * 5])
     columns = [
         *("λ", "structure", "seed", "learning rate", *["predictor"] * compared, "normalised loss", "skill"),
-        *(*["memory"] * compared, "headroom"),
+        *(*["memory"] * compared, "headroom", "spectral radius"),
         *("sequences to 0.9", "to 0.99", "best step"),
     ]
     horizons = list(rollouts["runs"][0]["horizons"])
     rolled = []
     for run, one in zip(runs, rollouts["runs"]):
-        rolled.append([run.label(runs)] + [f"{x['normalised_loss']:.5f}" for x in one["horizons"].values()])
+        rolled.append([run.label(runs)] + [over_one(x["normalised_loss"]) for x in one["horizons"].values()])
         if "ar_fitted" in one:
             ahead = [memory_page.loss_of(one["ar_fitted"][h]) for h in horizons]
             rolled.append([f"{run.label(runs)}: AR(k) {memory_page.FITTED}", *ahead])

@@ -9,6 +9,7 @@ isotropic and C Gaussian, (Q A Qᵀ, C) has the same law as (A, C) for every ort
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,10 @@ import scipy.linalg
 from jaxtyping import Complex, Float
 
 from bestguess.command import UserError, nearest
+from bestguess.filters.config import FilterTaskConfig
 
 STRUCTURES = ("diagonal", "diagonal-real", "rotated", "dense")
+MODULI = ("attained", "bounded")
 
 MIN_SINGULAR_RATIO = 1e-7
 """Below this ratio of C's singular values C counts as rank-deficient: the filter inverts S ⪰ σ² C Cᵀ, which
@@ -56,6 +59,11 @@ class System:
         """Return the n eigenvalues of A, complex, sorted by real part, then by imaginary part."""
         return np.sort_complex(np.linalg.eigvals(self.A).astype(np.complex128))
 
+    @property
+    def spectral_radius(self) -> float:
+        """Return the largest modulus of A's eigenvalues."""
+        return float(np.abs(self.eigenvalues).max())
+
 
 def draw_system(
     structure: str,
@@ -66,8 +74,13 @@ def draw_system(
     sigma: float,
     seed: int,
     condition: float = 10.0,
+    moduli: str = "attained",
 ) -> System:
-    """Return a stable system whose eigenvalues have moduli i.i.d. uniform on [λ/2, λ], a function of `seed`.
+    """Return a stable system whose eigenvalues have moduli in [λ/2, λ], a function of `seed`.
+
+    moduli: `attained`, the first pair (or real eigenvalue) has modulus λ, so that λ is the spectral radius, and the
+    others are i.i.d. uniform on [λ/2, λ]; `bounded`, all are, and the spectral radius lies below λ: at n = 8 and
+    λ = 0.97 between 0.82 and 0.94. What else is drawn is the same under both.
 
     `diagonal`: 2x2 blocks r [[cos θ, −sin θ], [sin θ, cos θ]] (a conjugate pair r e^{±iθ}) with θ uniform on
     [0, π], and for odd n one real eigenvalue of random sign; `diagonal-real`: n real eigenvalues of random
@@ -77,18 +90,20 @@ def draw_system(
 
     The moduli scale with λ and the eigenvectors and C do not depend on it: systems of one seed and several
     λ differ in scale alone. Raises UserError for λ outside (0, 1), a dimension below 1, m > n, κ outside
-    [1, 1e4], σ <= 0 or an unknown structure. Source: the original design, docs/decisions.md.
+    [1, 1e4], σ <= 0, an unknown structure or law. Source: the original design, docs/decisions.md.
     """
     _check_arguments(structure, latent_dim, observed_dim, lambda_, seed, condition)
+    if moduli not in MODULI:
+        raise UserError(f"--moduli {moduli!r} is not one of {', '.join(MODULI)}{nearest(moduli, MODULI)}")
     # One stream per ingredient: what one structure draws more of must not move the others' draws.
     spectrum, observation, eigenvectors = (
         np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(3)
     )
     n = latent_dim
     if structure == "diagonal-real":
-        A = _real_diagonal(spectrum, n, lambda_)
+        A = _real_diagonal(spectrum, n, lambda_, moduli == "attained")
     else:
-        A = _block_diagonal(spectrum, n, lambda_)
+        A = _block_diagonal(spectrum, n, lambda_, moduli == "attained")
     C = observation.standard_normal((observed_dim, n)) / np.sqrt(observed_dim)
     if structure == "rotated":
         Q = _haar_orthogonal(eigenvectors, n)
@@ -101,6 +116,24 @@ def draw_system(
     system = System(A=A, C=C, sigma=float(sigma), structure=structure)
     check_system(system)
     return system
+
+
+@functools.lru_cache(maxsize=64)
+def system_of(config: FilterTaskConfig, seed: int) -> System:
+    """Return the system of a run: drawn by the run's seed, unless the config has a seed of the system.
+
+    `config` has one λ and one structure.
+    """
+    return draw_system(
+        config.structure[0],
+        latent_dim=config.latent_dim,
+        observed_dim=config.observed_dim,
+        lambda_=config.lambda_[0],
+        sigma=config.sigma,
+        seed=seed if config.system_seed is None else config.system_seed,
+        condition=config.condition,
+        moduli=config.moduli,
+    )
 
 
 def henrici(A: Float[np.ndarray, "n n"]) -> float:
@@ -147,7 +180,7 @@ def check_system(system: System) -> None:
             f"C has rank {rank}, not {m}: an observed dimension repeats the others; "
             f"choose --observed-dim {max(rank, 1)} or another C"
         )
-    radius = np.abs(system.eigenvalues).max()
+    radius = system.spectral_radius
     if radius >= 1:
         raise UserError(
             f"A is unstable: its spectral radius {radius:.6g} is not below 1; lower --lambda (or --condition)"
@@ -178,10 +211,18 @@ def _check_arguments(
         raise UserError(f"seed {seed} must be 0 or more")
 
 
-def _block_diagonal(rng: np.random.Generator, n: int, lambda_: float) -> np.ndarray:
+def _moduli(rng: np.random.Generator, count: int, lambda_: float, attained: bool) -> np.ndarray:
+    """Return moduli (count,), uniform on [λ/2, λ], the first of them λ where it is to be attained."""
+    r = lambda_ * rng.uniform(0.5, 1.0, count)
+    if attained:
+        r[0] = lambda_
+    return r
+
+
+def _block_diagonal(rng: np.random.Generator, n: int, lambda_: float, attained: bool) -> np.ndarray:
     """Return A (n, n) of n // 2 rotation-scaling blocks and, for odd n, one real eigenvalue last."""
     pairs = n // 2
-    r = lambda_ * rng.uniform(0.5, 1.0, n - pairs)
+    r = _moduli(rng, n - pairs, lambda_, attained)
     theta = rng.uniform(0.0, np.pi, pairs)
     A = np.zeros((n, n))
     even = 2 * np.arange(pairs)
@@ -193,9 +234,9 @@ def _block_diagonal(rng: np.random.Generator, n: int, lambda_: float) -> np.ndar
     return A
 
 
-def _real_diagonal(rng: np.random.Generator, n: int, lambda_: float) -> np.ndarray:
+def _real_diagonal(rng: np.random.Generator, n: int, lambda_: float, attained: bool) -> np.ndarray:
     """Return A (n, n), diagonal, of real eigenvalues with random signs."""
-    return np.diag(lambda_ * rng.uniform(0.5, 1.0, n) * rng.choice((-1.0, 1.0), n))
+    return np.diag(_moduli(rng, n, lambda_, attained) * rng.choice((-1.0, 1.0), n))
 
 
 def _haar_orthogonal(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -7,8 +7,6 @@ E[y_t | y_{1:s}] = Σ_{r≤s} L_{tr} z_r is the Kalman prediction at every horiz
 
 from __future__ import annotations
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from bestguess.filters import kalman
-from bestguess.filters.config import FilterTaskConfig
-from bestguess.filters.systems import System, draw_system
+from bestguess.filters.systems import System
+from bestguess.filters.systems import system_of as system_of
 from bestguess.task import Gaussian, OracleTask
 
 
@@ -122,17 +120,3 @@ class FilterTask(OracleTask):
 def _times(factor: Float[Array, "n n"], z: Float[Array, "n"]) -> Float[Array, "n"]:
     # A GPU's default for float32 products keeps 10 bits; the oracle needs all 24.
     return jnp.matmul(factor, z, precision="highest")
-
-
-@functools.lru_cache(maxsize=64)
-def system_of(config: FilterTaskConfig, seed: int) -> System:
-    """Return the system that a run's seed draws; `config` has one λ and one structure."""
-    return draw_system(
-        config.structure[0],
-        latent_dim=config.latent_dim,
-        observed_dim=config.observed_dim,
-        lambda_=config.lambda_[0],
-        sigma=config.sigma,
-        seed=seed,
-        condition=config.condition,
-    )

@@ -22,10 +22,12 @@ from bestguess.filters.evaluate import Rollouts, evaluate_rollouts
 from bestguess.filters.exact import constant_forecaster, exact_forecaster
 from bestguess.filters.forecaster import Forecaster, predict
 from bestguess.filters.problem import FilterProblem
-from bestguess.filters.task import FilterTask, system_of
+from bestguess.filters.systems import system_of
+from bestguess.filters.task import FilterTask
 from bestguess.report.story import Story
 from bestguess.sampled import Evaluation, Sampled, Score
 from bestguess.task import Gaussian, Predictor
+from bestguess.workflow.training import sequences_to
 
 
 class FilterPredictor(eqx.Module):
@@ -57,6 +59,8 @@ class FilterEvaluation:
     """E‖y_t − ŷ*_t‖² of each predicted step t = P+1..T (squared units of y)."""
     bounded: BoundedMemory
     """The best AR(k) of the same system."""
+    spectral_radius: float
+    """Of the system's A: λ where λ is attained."""
 
 
 class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
@@ -110,7 +114,8 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
         floor = np.asarray(task.floor_by_step[task.predicted], np.float64)
         seconds = time.perf_counter() - began
         bounded = bounded_memory(config.task, config.train.first_seed, config.model.patch)
-        return FilterEvaluation(one_step, rollouts, seconds, floor, bounded)
+        radius = system_of(config.task, config.train.first_seed).spectral_radius
+        return FilterEvaluation(one_step, rollouts, seconds, floor, bounded, radius)
 
     def bounds(self, task: FilterTask, own: Float[np.ndarray, "n S"] | None) -> tuple[ArrayLike, ArrayLike]:
         """Return the filter's expected squared error and the best constant's, exactly."""
@@ -142,6 +147,7 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
         bounded = found.bounded
         return {
             **told(found.one_step.score),
+            "spectral_radius": found.spectral_radius,
             "equivalent_memory": bounded.equivalent(found.one_step.score.loss.mean),
             "ar": {str(k): bounded.invariant[k] for k in bounded.orders},
             "ar_time_varying": {str(k): bounded.varying[k] for k in bounded.orders},
@@ -167,13 +173,20 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
     def record(self, found: FilterEvaluation) -> dict[str, Any]:  # type: ignore[override]
         """Return the score one step ahead, and by horizon where there are rollouts."""
         assert found.one_step is not None
-        kept = _kept(found.one_step.score)
+        kept = _kept(found.one_step.score) | {"spectral_radius": found.spectral_radius}
         kept["equivalent_memory"] = found.bounded.equivalent(found.one_step.score.loss.mean)
         if found.rollouts is None:
             return kept
         return kept | {
             "rollout": {str(h): _kept(one) for h, one in zip(found.rollouts.horizons, found.rollouts.scores)}
         }
+
+    def trained_record(
+        self, training: Trained, i: int, curve: Sequence[Mapping[str, Any]], found: Any
+    ) -> dict[str, Any]:
+        """Return the training sequences to an excess of 0.1 %: speed on a scale that knows no headroom."""
+        digits = [{**line, "digits": -np.log10(max(line["normalised_loss"] - 1, 1e-12))} for line in curve]
+        return {"sequences_to_excess_0.001": sequences_to(digits, "digits", 3)}
 
     def results(self, training: Trained, found: Sequence[Any], part: str) -> dict[str, Any]:
         """Return how many sequences or rollouts stand behind the figures."""

@@ -181,6 +181,16 @@ def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: 
     return table
 
 
+def over_one(loss: float, standard_error: float | None = None) -> str:
+    """Return a normalised loss as text by its excess, to three digits: `1 + 5.55e-4 ± 5e-6`; from 2 on, as it is."""
+    excess = loss - 1
+    if not 0 < excess < 1:
+        return f"{loss:.4g}" + ("" if standard_error is None else f" ± {standard_error:.1g}")
+    parts = [f"{excess:.2e}"] + ([] if standard_error is None else [f"{standard_error:.0e}"])
+    told = [f"{digits}e{int(power)}" for digits, power in (part.split("e") for part in parts)]
+    return "1 + " + " ± ".join(told)
+
+
 def with_error(value: float, standard_error: float | None = None, least: int = 4, most: int = 7) -> str:
     """Return `value ± standard_error`, with as many decimals (4 to 7) as the error needs to show a digit."""
     if standard_error is None or not standard_error > 0 or not math.isfinite(standard_error):

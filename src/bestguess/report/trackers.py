@@ -235,26 +235,31 @@ def open_trackers(
     config: Mapping[str, Any],
     runs: Sequence[Mapping[str, Any]],
     resume_step: int | Sequence[int] | None = None,
+    *,
+    group: str | None = None,
+    logs: str | os.PathLike[str] | None = None,
 ) -> Trackers:
     """Return the named trackers as one, open, with JSON lines always among them.
 
     names: of `jsonl`, `wandb`, `tensorboard`. folder: the run's folder; all that is written stays in it.
     config: what all runs share. runs: for each run what is its own, such as its learning rate and seed.
     resume_step: the step that training goes on from, one for all runs or one for each; None for a fresh
-    start. Raises UserError for an unknown name, for a package that is not installed, and for metrics
-    that a fresh start would mix with.
+    start. group: W&B's group of the runs, instead of the folder's name. logs: where W&B and TensorBoard write, where
+    the folder is dropped once its runs are done. Raises UserError for an unknown name, for a package that is not
+    installed, and for metrics that a fresh start would mix with.
     """
     wanted = dict.fromkeys(names)
     for name in wanted:
         if name not in TRACKERS:
             raise UserError(f"--track: no tracker {name!r}{nearest(name, TRACKERS)} (known: {', '.join(TRACKERS)})")
     folder = Path(folder)
+    kept = folder if logs is None else Path(logs)
     opened: list[Tracker] = [JsonLines(folder / METRICS_FILE, resume_step, runs)]
     try:
         if "tensorboard" in wanted:
-            opened.append(TensorBoard(folder / "tensorboard", config, runs, resume_step))
+            opened.append(TensorBoard(kept / "tensorboard", config, runs, resume_step))
         if "wandb" in wanted:
-            opened.append(WandB(folder, config, runs, resume_step))
+            opened.append(WandB(kept, config, runs, resume_step, group=group))
     except BaseException:
         Trackers(opened).finish(failed=True)
         raise

@@ -41,7 +41,7 @@ def run(argv: list[str]) -> dict[str, Any]:
     """Train and score one run; return its config, figures and folder. Under an agent its metrics go to W&B."""
     values = parse(argv)
     values |= _left_out(values)
-    family, config = config_of(values)
+    family, config = config_of(values, new=True)
     from bestguess.sweep.train import train_runs
     from bestguess.train.folder import new_folder
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bestguess.sweep.keys import RATE, SEED, VALIDATION
+from bestguess.sweep.keys import RATE, VALIDATION, repeats_of
 from bestguess.workflow.select import best_rate
 
 
@@ -18,26 +18,28 @@ def best_of_cells(records: list[dict[str, Any]], reported: str) -> list[dict[str
     rate wins by the seeds that it lacks. `edge` says that it is the lowest or highest tried: the best may lie beyond.
     """
     cells: dict[tuple, list[dict[str, Any]]] = {}
+    apart = (RATE, *(repeats_of(records[0]["config"]) if records else ()))
     for record in records:
-        key = tuple((k, str(v)) for k, v in record["config"].items() if k not in (SEED, RATE))
+        key = tuple((k, str(v)) for k, v in record["config"].items() if k not in apart)
         cells.setdefault(key, []).append(record)
     found = []
     for members in cells.values():
         # By seed: a run that was trained twice is no second seed.
         rates: dict[Any, dict[Any, dict[str, Any]]] = {}
         for record in members:
-            rates.setdefault(record["config"].get(RATE), {}).setdefault(record["config"].get(SEED), record)
+            seeds = tuple(record["config"].get(key) for key in apart[1:])
+            rates.setdefault(record["config"].get(RATE), {}).setdefault(seeds, record)
         rate = best_rate({one: [run["metrics"][VALIDATION] for run in own.values()] for one, own in rates.items()})
-        seeds = len(rates[rate])
+        count = len(rates[rate])
         figures = np.array([run["metrics"][reported] for run in rates[rate].values()], float)
         found.append(
             {
-                "config": {k: v for k, v in members[0]["config"].items() if k not in (SEED, RATE)},
+                "config": {k: v for k, v in members[0]["config"].items() if k not in apart},
                 "learning_rate": rate,
                 "edge": len(rates) > 1 and rate in (min(rates), max(rates)),
                 reported: float(figures.mean()),
-                "standard_error_over_seeds": float(figures.std(ddof=1) / math.sqrt(seeds)) if seeds > 1 else None,
-                "seeds": seeds,
+                "standard_error_over_seeds": float(figures.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
+                "seeds": count,
             }
         )
     return found

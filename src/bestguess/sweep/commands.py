@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from bestguess import __version__
 from bestguess.command import Failure, UserError, labelled
 from bestguess.files import read_text
-from bestguess.report.progress import results_table
+from bestguess.report.progress import over_one, results_table
 from bestguess.sweep.cells import best_of_cells
 from bestguess.sweep.config import StatusFlags, SweepFlags
-from bestguess.sweep.draw import combinations
+from bestguess.sweep.draw import combinations, grid
+from bestguess.sweep.extrapolate import extrapolate, in_words
 from bestguess.sweep.keys import family_of
 from bestguess.sweep.ledger import Ledger, Status
-from bestguess.sweep.plan import Round, lacks, plan, sample, sweep_id
+from bestguess.sweep.plan import UNTUNED, Round, lacks, plan, plan_round, sample, sweep_id
 from bestguess.sweep.shipped import find
 from bestguess.sweep.spec import Spec, read_spec
 from bestguess.train.cores import use_cores
@@ -73,6 +74,7 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
     status = ledger.status(only)
     best = _best(ledger, console)
     result = about | status.to_dict() | {"best": best, "seconds": time.perf_counter() - began}
+    result |= _extrapolated(ledger, flags.test, console)
     _conclude(ledger, status, console, result)
     return result
 
@@ -82,6 +84,7 @@ def status(flags: StatusFlags, console: Console) -> dict[str, Any]:
     ledger = Ledger.find(flags.folder, flags.sweep)
     found = ledger.status(_only(ledger, flags.test))
     result = {"sweep": ledger.id, **found.to_dict(), **_told(ledger)}
+    result |= _extrapolated(ledger, flags.test, console)
     _conclude(ledger, found, console, result)
     return result
 
@@ -90,12 +93,12 @@ def open_ledger(flags: SweepFlags) -> Ledger:
     """Return the ledger of the sweep that the flags name, planned now if it is new; UserError if it is off."""
     path = find(flags.sweep)
     if path is None:
-        for name, default in (("set_", ()), ("seed", 0), ("runs", None)):
+        for name, default in (("set_", ()), ("seed", 0), ("runs", None), ("rates", None)):
             if getattr(flags, name) != default:
                 raise UserError(f"--{name.rstrip('_')}: the sweep {flags.sweep} is planned already; give its YAML")
         return Ledger.find(flags.folder, flags.sweep)
     spec = read_spec(path, flags.set_, flags.runs)
-    folder = flags.folder / sweep_id(spec, flags.seed)
+    folder = flags.folder / sweep_id(spec, flags.seed, flags.rates)
     if (folder / "plan.json").exists():
         return Ledger(folder)
     try:
@@ -109,8 +112,9 @@ def open_ledger(flags: SweepFlags) -> Ledger:
         "changes": flags.set_,
         "seed": flags.seed,
         "ensemble": flags.ensemble,
-        "lacks": lacks(spec, first),
+        "lacks": [one for one in lacks(spec, first) if flags.rates is None or UNTUNED not in one],
         "notes": [*spec.notes, *_fewer(spec, first)],
+        **({} if flags.rates is None else {"rates": flags.rates}),
         "version": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -141,10 +145,16 @@ def adopt(ledger: Ledger, flags: SweepFlags, console: Console) -> None:
 
 
 def _first_round(spec: Spec, flags: SweepFlags) -> Round:
+    if flags.rates is not None:
+        if spec.method != "grid":
+            raise UserError(f"--rates: a {spec.method} sweep draws its rates; give a grid")
+        from bestguess.sweep.rates import at_rates
+
+        runs = at_rates(grid(spec), flags.folder, flags.rates)
+        return plan_round(runs, ensemble=flags.ensemble, jobs=flags.jobs)
     if spec.method != "bayes":
         return plan(spec, ensemble=flags.ensemble, jobs=flags.jobs, seed=flags.seed)
     from bestguess.sweep.bayes import check_metric, suggest
-    from bestguess.sweep.plan import plan_round
 
     families = spec.parameters["family"].arguments if "family" in spec.parameters else {}
     for name in [families["value"]] if "value" in families else families.get("values", ()):
@@ -155,6 +165,16 @@ def _first_round(spec: Spec, flags: SweepFlags) -> Round:
 
 def _only(ledger: Ledger, test: int | None) -> list[str] | None:
     return None if test is None else sample(ledger.rounds()[0], test)
+
+
+def _extrapolated(ledger: Ledger, test: int | None, console: Console) -> dict[str, Any]:
+    """Say what the whole sweep will take, after a test of it."""
+    if test is None:
+        return {}
+    found = extrapolate(ledger)
+    if found is not None:
+        console.print(in_words(found), soft_wrap=True)
+    return {"extrapolation": found}
 
 
 def _worker_flags(flags: SweepFlags) -> list[str]:
@@ -223,6 +243,8 @@ def _best(ledger: Ledger, console: Console) -> list[dict[str, Any]]:
     for one in best:
         error = one["standard_error_over_seeds"]
         figure = f"{one[reported]:.4f}" + ("" if error is None else f" ± {error:.4f}")
+        if reported == "normalised_loss":
+            figure = over_one(one[reported], error)
         rate = one["learning_rate"]
         rate = "default" if rate is None else f"{rate:g}" + (" (edge)" if one["edge"] else "")
         rows.append([*(str(one["config"].get(k)) for k in keys), rate, figure, one["seeds"]])

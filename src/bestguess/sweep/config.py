@@ -32,7 +32,8 @@ change the sweep's ID."""
     """Number of runs of a random or bayes sweep, or the most of a grid, in place of the YAML's run_cap. It changes \
 the sweep's ID."""
     test: int | None = None
-    """Train only this many runs, covering every shape, to test the sweep; they count as done."""
+    """Train only this many runs, covering every shape, to test the sweep, and say what the others will take; they \
+count as done."""
     jobs: int = 1
     """Number of parallel workers on this machine; the GPUs are divided among them."""
     ensemble: int = 16
@@ -44,6 +45,9 @@ the sweep's ID."""
     reuse: tuple[str, ...] = ()
     """Sweeps (IDs or folders) whose finished runs are reused if their configuration is identical, such as to add \
 seeds."""
+    rates: str | None = None
+    """Sweep (ID or folder) that searched for learning rates: each cell trains at the rate that it chose, and at no \
+other."""
     track: tuple[Tracker, ...] = ()
     """Metric loggers, in addition to the ledger."""
     plan: bool = False

@@ -8,7 +8,8 @@ from bestguess.command import UserError
 from bestguess.family import Family, load_family
 
 SEED, RATE = "train.first_seed", "train.learning_rate"
-"""The keys over which a cell of a sweep is repeated and tuned; all others make the cell."""
+"""The keys over which a cell of a sweep is repeated and tuned; all others make the cell, but for those that its family
+declares to be repetitions too."""
 VALIDATION = "validation_loss"
 """The figure that selects learning rates: the best validation score, on data apart from the test's."""
 OF_EVERY_RUN = ("best_step", "stopped_step", "self_test")
@@ -25,6 +26,11 @@ def family_of(values: dict[str, Any]) -> Family:
         return load_family(str(values["family"]))
     except UserError as error:
         raise UserError(f"parameters.{error}") from error
+
+
+def repeats_of(values: dict[str, Any]) -> tuple[str, ...]:
+    """Return the keys of a run over which its cell is repeated: the seed, and those that its family declares."""
+    return (SEED, *(family_of(values).repeats if values.get("family") is not None else ()))
 
 
 def check_keys(values: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@
       done/0007.json                                 one file a run, there only when its figures are
       failures/0007.NANOSECONDS-PID.json             one file a failure, never overwritten
       claims/UNIT.0001                               who works on what (see lease.py)
+      tracked/UNIT-HASH/                             what W&B and TensorBoard keep of each run
       work/UNIT-HASH/   compiled/   logs/            what is under way, and can be dropped once all is done
 
 Every file is written whole, flushed to the disk and renamed (or linked) into place; none is ever altered.

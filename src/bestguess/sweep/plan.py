@@ -7,15 +7,16 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from bestguess.command import UserError
-from bestguess.config import shape_key
+from bestguess.command import UserError, load
+from bestguess.config import before, shape_key, to_dict
 from bestguess.family import Family
 from bestguess.files import is_name
 from bestguess.sweep.draw import draw, grid
-from bestguess.sweep.keys import RATE, SEED, VALIDATION, check_keys, family_of
-from bestguess.sweep.spec import Spec, nest
+from bestguess.sweep.keys import RATE, SEED, VALIDATION, check_keys, family_of, repeats_of
+from bestguess.sweep.spec import Spec, flatten, nest
 
 UNTUNED = "has one learning rate, which nobody tuned"
 """What `lacks` says of a sweep that does not vary the rate."""
@@ -35,8 +36,9 @@ class Run:
 
     @property
     def cell(self) -> str:
-        """What the run has in common with those that differ in seed and learning rate alone, as JSON."""
-        return json.dumps({k: v for k, v in self.config.items() if k not in (SEED, RATE)}, sort_keys=True)
+        """What the run has in common with those that differ in seeds and learning rate alone, as JSON."""
+        apart = (RATE, *repeats_of(self.config))
+        return json.dumps({k: v for k, v in self.config.items() if k not in apart}, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -102,21 +104,32 @@ def plan_round(proposals: list[dict[str, Any]], *, ensemble: int, jobs: int = 1,
     """Return the proposed runs, named from `first` on, and their units; UserError names a key that is off."""
     runs = []
     for i, proposal in enumerate(proposals):
-        _, config = config_of(proposal)
+        _, config = config_of(proposal, new=True)
         digest = hashlib.sha256(f"{proposal['family']} {shape_key(config)}".encode()).hexdigest()[:8]
-        runs.append(Run(f"{first + i:04d}", proposal, digest))
+        runs.append(Run(f"{first + i:04d}", _stated(proposal, config), digest))
     return Round(tuple(runs), tuple(_units(runs, ensemble, jobs, f"{first:04d}")))
 
 
-def config_of(values: dict[str, Any]) -> tuple[Family, Any]:
-    """Return a run's family and its checked config from dotted keys; UserError names the key at fault."""
+def config_of(values: dict[str, Any], *, new: bool = False) -> tuple[Family, Any]:
+    """Return a run's family and its checked config from dotted keys; UserError names the key at fault.
+
+    new: it is not planned yet. A planned run that lacks a key whose default has changed means what was done before.
+    """
     check_keys(values)
     family = family_of(values)
+    if not new and family.workings:
+        values = before(load(family.config)()) | values
     nested = nest({key: value for key, value in values.items() if key not in OWN_KEYS})
     try:
         return family, family.single(nested)
     except UserError as error:
         raise UserError(f"parameters: {error}") from error
+
+
+def _stated(values: dict[str, Any], config: Any) -> dict[str, Any]:
+    """Write out what a run that was planned before would mean otherwise."""
+    flat = flatten(to_dict(config))
+    return {key: flat[key] for key in before(config) if key not in values} | values
 
 
 def _units(runs: list[Run], ensemble: int, jobs: int, prefix: str) -> Iterable[Unit]:
@@ -155,18 +168,20 @@ def lacks(spec: Spec, round_: Round) -> list[str]:
     for run in round_.runs:
         cells.setdefault(run.cell, []).append(run)
     found = []
-    for key, text in ((SEED, "has one seed"), (RATE, UNTUNED)):
-        poor = [cell for cell, runs in cells.items() if len({run.config.get(key) for run in runs}) < 2]
+    repeated = {cell: {_repetition(run) for run in runs} for cell, runs in cells.items()}
+    rates = {cell: {run.config.get(RATE) for run in runs} for cell, runs in cells.items()}
+    for key, values, text in ((SEED, repeated, "has one seed"), (RATE, rates, UNTUNED)):
+        poor = [cell for cell in cells if len(values[cell]) < 2]
         if poor:
             found.append(f"{_count(len(poor), len(cells))} {text}: give {key} at least two values")
-    uneven = [
-        cell
-        for cell, runs in cells.items()
-        if len(runs) < len({run.config.get(SEED) for run in runs}) * len({run.config.get(RATE) for run in runs})
-    ]
+    uneven = [cell for cell, runs in cells.items() if len(runs) < len(repeated[cell]) * len(rates[cell])]
     if uneven:
         found.append(f"{_count(len(uneven), len(cells))} lacks some pairs of seed and rate: plan the whole grid")
     return found
+
+
+def _repetition(run: Run) -> tuple[Any, ...]:
+    return tuple(run.config.get(key) for key in repeats_of(run.config))
 
 
 def _count(some: int, of: int) -> str:
@@ -177,8 +192,9 @@ def _varying(spec: Spec) -> set[str]:
     return {key for key, parameter in spec.parameters.items() if parameter.varies}
 
 
-def sweep_id(spec: Spec, seed: int) -> str:
+def sweep_id(spec: Spec, seed: int, rates: str | None = None) -> str:
     """Return the sweep's ID: its name and a hash of what it plans. The same sweep has the same ID everywhere."""
     about = dataclasses.asdict(spec) | {"seed": seed, "name": "", "notes": ()}
+    about |= {} if rates is None else {"rates": Path(rates).name}
     digest = hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:8]
     return f"{spec.name}-{digest}"

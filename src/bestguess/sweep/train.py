@@ -50,13 +50,16 @@ def train_runs(
     console: Console,
     *,
     track: tuple[str, ...] = (),
+    group: str | None = None,
+    logs: Path | None = None,
     label: str = "training",
     still_ours: Callable[[], None] = lambda: None,
     evaluators: Evaluators | None = None,
 ) -> Iterator[tuple[int, Outcome]]:
     """Train `configs` together in `folder`, going on from what is there; yield (index, outcome) of each.
 
-    own: what sets each run apart, for the trackers. still_ours: called after every chunk; it may raise to stop.
+    own: what sets each run apart, for the trackers; group, logs: theirs too, see `open_trackers`. still_ours: called
+    after every chunk; it may raise to stop.
     evaluators: those made before, so that each task's self-test runs once.
     With several processes each yields its own part of the runs: all have trained them together.
     """
@@ -70,7 +73,7 @@ def train_runs(
     if distributed.is_first():
         if resumed is None:
             files.remove(folder / METRICS_FILE)  # of an attempt that died before its first checkpoint
-        trackers = open_trackers(track, folder, {}, own, resumed)
+        trackers = open_trackers(track, folder, {}, own, resumed, group=group, logs=logs)
     with trackers:
         training, timing = fit_runs(training, console, trackers, resumed=resumed, label=label, each_chunk=still_ours)
         distributed.wait("metrics are written")

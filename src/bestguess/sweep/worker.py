@@ -190,6 +190,8 @@ def _train(
             folder,
             console,
             track=track,
+            group=ledger.id,
+            logs=files.within(ledger.folder, "tracked", name),
             label=label,
             still_ours=still_ours,
             evaluators=evaluators,

@@ -23,7 +23,8 @@ class TrainConfig:
     learning_rate: tuple[float, ...] = axis((1e-3,), "rate", setting=False)
     """Peak learning rate. Give several to train one run each; validation data select one of them."""
     seeds: int = 1
-    """Number of random seeds. A seed determines the task, the initial weights and the data."""
+    """Number of random seeds. A seed determines the task (unless it has a seed of its own), the initial weights and \
+the data."""
     first_seed: int = arrays(0)
     """First seed; the others follow it consecutively."""
     warmup_steps: int = 500

@@ -1,0 +1,130 @@
+"""What an experiment judges: the runs of a ledger, or those of a table that was committed with an earlier verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bestguess import files
+from bestguess.command import UserError
+from bestguess.sweep.distributions import quantile
+from bestguess.sweep.keys import RATE, SEED
+from bestguess.sweep.ledger import Ledger
+from bestguess.sweep.plan import Run
+from bestguess.sweep.spec import Spec, parse_spec, read_value
+
+VERDICTS, RUNS, SWEEP = "verdicts.json", "runs.csv", "sweep.yaml"
+_ABOUT_BEFORE, _ABOUT_AFTER = "selected", ("seconds", "device")
+"""Columns of a table of runs between which the figures stand."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The runs of an experiment and what is done of them."""
+
+    name: str
+    """Of the experiment."""
+    id: str
+    """Of the sweep."""
+    planned: int
+    asked: str
+    """The sweep's YAML."""
+    changes: tuple[str, ...]
+    """To its parameters, as --set gave them."""
+    runs: list[Run]
+    records: list[dict[str, Any]]
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What all runs have in common, by dotted key."""
+        first = self.runs[0].config
+        return {key: value for key, value in first.items() if all(run.config.get(key) == value for run in self.runs)}
+
+
+def of_ledger(ledger: Ledger) -> Source:
+    """Return the runs of a sweep, and the records of those that are done."""
+    asked, about = files.read_text(ledger.folder / SWEEP), ledger.about
+    changes = tuple(about["changes"])
+    runs, records = list(ledger.runs().values()), ledger.records()
+    return Source(str(about["name"]), ledger.id, ledger.planned, asked, changes, runs, records)
+
+
+def of_table(path: Path, name: str) -> Source:
+    """Return the runs of a `runs.csv` that an experiment wrote, beside the YAML that it ran; UserError if it is off."""
+    folder = path.parent
+    if not (folder / SWEEP).is_file():
+        raise UserError(f"--from {path}: no {SWEEP} beside it, which says what all its runs have in common")
+    asked = files.read_text(folder / SWEEP)
+    about = _about(folder / VERDICTS)
+    changes = tuple(about.get("changes") or _changes(str(about.get("command", ""))))
+    spec = parse_spec(asked, name, str(folder / SWEEP), changes)
+    constants = about.get("constants") or {
+        key: quantile(parameter, 0.0) for key, parameter in spec.parameters.items() if not parameter.varies
+    }
+    rows = list(csv.DictReader(io.StringIO(files.read_text(path))))
+    columns = list(rows[0]) if rows else []
+    if columns[:1] != ["run"] or _ABOUT_BEFORE not in columns or tuple(columns[-2:]) != _ABOUT_AFTER:
+        raise UserError(f"--from {path}: no table of runs as `bestguess experiment` writes it")
+    middle = columns.index(_ABOUT_BEFORE)
+    keys, figures = columns[1:middle], columns[middle + 1 : -2]
+    for key in (RATE, SEED):
+        if key not in keys:
+            raise UserError(f"--from {path}: has no column {key}")
+    records: list[dict[str, Any]] = []
+    for row in rows:
+        config = constants | {key: _level(spec, key, row[key]) for key in keys if row[key] != ""}
+        metrics = _nested({figure: _value(row[figure]) for figure in figures})
+        about_run = {"seconds": float(row["seconds"]), "device": row["device"]}
+        records.append({"run": row["run"], "config": config, "metrics": metrics, **about_run})
+    runs = [Run(record["run"], record["config"], "") for record in records]
+    planned = int(about.get("planned", len(runs)))
+    return Source(name, str(about.get("sweep", folder.name)), planned, asked, changes, runs, records)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    found = files.read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _changes(command: str) -> list[str]:
+    """What --set says in the command of a verdict."""
+    words = shlex.split(command)
+    after = words[words.index("--set") + 1 :] if "--set" in words else []
+    ends = [i for i, word in enumerate(after) if word.startswith("--")]
+    return after[: ends[0]] if ends else after
+
+
+def _level(spec: Spec, key: str, text: str) -> Any:
+    """A value as the sweep's YAML has it: a level is found by equality."""
+    parameter = spec.parameters.get(key)
+    listed = {} if parameter is None else {str(value): value for value in parameter.arguments.get("values", ())}
+    return listed.get(text, read_value(text))
+
+
+def _value(text: str) -> Any:
+    if text.startswith(("[", "{")):
+        return read_value(text)
+    if text in ("True", "False"):
+        return text == "True"
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    return text or None
+
+
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Figures by dotted column as they were recorded: a dot between digits, as in 0.99, is no end of a name."""
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *rooms, last = re.split(r"(?<!\d)\.|\.(?!\d)", name)
+        inside = nested
+        for room in rooms:
+            inside = inside.setdefault(room, {})
+        inside[last] = value
+    return nested

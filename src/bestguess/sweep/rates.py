@@ -1,0 +1,47 @@
+"""Learning rates from another sweep: each cell trains at the one that a search chose for it. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bestguess.command import UserError
+from bestguess.sweep.cells import best_of_cells
+from bestguess.sweep.keys import RATE, family_of, repeats_of
+from bestguess.sweep.ledger import Ledger, require_complete
+
+
+def at_rates(proposals: Sequence[dict[str, Any]], root: Path, name: str) -> list[dict[str, Any]]:
+    """Return the runs of a sweep with the rate of each cell's own, once each, as the sweep `name` tuned it.
+
+    A cell is known by the keys that vary in the search, beside seeds and rates: the others, such as the steps, may
+    differ. UserError where the search lacks a cell, has a best rate at the edge of its grid, or trained on a seed that
+    is to be judged; Failure where it is not done.
+    """
+    search = Ledger.find(root, name)
+    require_complete(search, False)
+    configs = [run.config for run in search.runs().values()]
+    apart = (RATE, *repeats_of(configs[0]))
+    keys = [key for key in configs[0] if key not in apart and len({str(config.get(key)) for config in configs}) > 1]
+    cell = lambda config: tuple(str(config.get(key)) for key in keys)  # noqa: E731
+    told = lambda config: ", ".join(f"{key} {config.get(key)}" for key in keys) or "every run"  # noqa: E731
+    tuned = {cell(one["config"]): one for one in best_of_cells(search.records(), family_of(configs[0]).reported)}
+    for key in repeats_of(configs[0]):
+        seen = {config[key] for config in configs if key in config}
+        if shared := seen & {one[key] for one in proposals if key in one}:
+            raise UserError(f"--rates {name}: was tuned on {key} {min(shared)}, which is to be judged; tune on others")
+    edges = [one for one in tuned.values() if one["edge"]]
+    if edges:
+        first = f"{edges[0]['learning_rate']:g} of {told(edges[0]['config'])}"
+        raise UserError(
+            f"--rates {name}: the best rate of {len(edges)} of {len(tuned)} cells stands at the edge of its grid "
+            f"(such as {first}); widen it with --set {RATE}=… and --reuse {name}"
+        )
+    chosen: dict[str, dict[str, Any]] = {}
+    for one in proposals:
+        if cell(one) not in tuned:
+            raise UserError(f"--rates {name}: has no rate for {told(one)}; search there too")
+        run = one | {RATE: tuned[cell(one)]["learning_rate"]}
+        chosen[str(sorted(run.items(), key=str))] = run
+    return list(chosen.values())

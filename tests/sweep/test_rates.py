@@ -1,0 +1,77 @@
+"""A sweep whose cells train at the rates that a search chose."""
+
+from __future__ import annotations
+
+import pytest
+
+from bestguess import __version__
+from bestguess.command import Failure, UserError
+from bestguess.sweep.commands import open_ledger
+from bestguess.sweep.config import SweepFlags
+from bestguess.sweep.keys import RATE, SEED
+
+TEXT = """
+name: {name}
+method: grid
+metric: {{name: validation_loss, goal: minimize}}
+parameters:
+  family: {{value: filters}}
+  preset: {{value: small}}
+  train.steps: {{value: {steps}}}
+  task.lambda: {{values: [0.5, 0.9]}}
+  train.learning_rate: {{values: [0.001, 0.003, 0.01]}}
+  train.first_seed: {{values: {seeds}}}
+"""
+ABOUT = {"seconds": 1.0, "device": "none", "version": __version__}
+
+
+def ledger_of(folder, name, steps, seeds, **more):
+    path = folder / f"{name}.yaml"
+    path.write_text(TEXT.format(name=name, steps=steps, seeds=seeds))
+    return open_ledger(SweepFlags(str(path), folder=folder / "sweeps", **more))
+
+
+@pytest.fixture
+def search(tmp_path):
+    """A search that is done: the rate 0.003 is best at every λ, but for what `best` says."""
+
+    def done(best=lambda config: 0.003, leave=0):
+        ledger = ledger_of(tmp_path, "search", 100, [7, 8])
+        runs = list(ledger.runs().values())
+        for run in runs[: len(runs) - leave]:
+            ledger.finish(
+                run, {"validation_loss": float(run.config[RATE] != best(run.config)), "normalised_loss": 1.1}, ABOUT
+            )
+        return ledger
+
+    return done
+
+
+def test_every_cell_trains_at_its_own_rate_and_at_no_other(tmp_path, search):
+    found = search()
+    judged = ledger_of(tmp_path, "judged", 400, [0, 1, 2], rates=found.id)
+    configs = [run.config for run in judged.runs().values()]
+    assert {(one["task.lambda"], one[SEED], one[RATE]) for one in configs} == {
+        (lambda_, seed, 0.003) for lambda_ in (0.5, 0.9) for seed in (0, 1, 2)
+    }
+    assert len(configs) == judged.planned == 6
+    assert {one["train.steps"] for one in configs} == {400}
+    assert judged.about["lacks"] == []
+    assert judged.about["rates"] == found.id
+    assert judged.id != ledger_of(tmp_path, "judged", 400, [0, 1, 2]).id
+
+
+def test_a_search_that_is_no_ground_to_judge_on_is_refused(tmp_path, search):
+    def judge(seeds=(0, 1)):
+        return ledger_of(tmp_path, "judged", 400, list(seeds), rates=found.id)
+
+    found = search(leave=1)
+    with pytest.raises(Failure, match="11 of 12 runs done"):
+        judge()
+    found = search(lambda config: 0.01 if config["task.lambda"] == 0.9 else 0.003)
+    with pytest.raises(
+        UserError, match=r"1 of 2 cells stands at the edge of its grid \(such as 0.01 of task.lambda 0.9"
+    ):
+        judge()
+    with pytest.raises(UserError, match=r"tuned on train\.first_seed 8, which is to be judged"):
+        judge((0, 8))
