@@ -252,6 +252,10 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
 
     # Judging.
 
+    def memory(self, config: C, task: T, problem: Problem, say: Callable[[str], None] = lambda line: None) -> int:
+        """Return the bytes that judging a run will need at most, before it is trained, and say it; 0 if not known."""
+        return 0
+
     @abc.abstractmethod
     def predictor(self, model: Any, task: T) -> P:
         """Return a model that was trained on the task as a predictor."""

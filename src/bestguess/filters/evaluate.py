@@ -59,6 +59,17 @@ def evaluate_rollouts(
     return Rollouts(config.horizons, tuple(scores))
 
 
+def rollout_memory(
+    config: RolloutConfig, seed: int, model: Forecaster, task: FilterTask, say: Callable[[str], None]
+) -> int:
+    """Return the bytes that the rollouts of a model of these shapes need at once on each device, and say them."""
+    keys = jax.random.split(member_key(jnp.asarray(seed), Purpose.ROLLOUT), config.rollouts)
+    task = jax.tree.map(jnp.asarray, task)
+    longest, horizons = max(config.horizons), jnp.asarray(config.horizons)
+    _, compiled = _fit_rollouts(config.context, longest, model, task, keys, horizons, say)
+    return program_memory([compiled])
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _roll(
     context: int,

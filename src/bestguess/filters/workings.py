@@ -18,7 +18,7 @@ from bestguess.family import Measured, Trained
 from bestguess.filters import page
 from bestguess.filters.baselines import BoundedMemory, bounded_memory, fitted_ar, rolled_out
 from bestguess.filters.config import FiltersConfig
-from bestguess.filters.evaluate import Rollouts, evaluate_rollouts
+from bestguess.filters.evaluate import Rollouts, evaluate_rollouts, rollout_memory
 from bestguess.filters.exact import constant_forecaster, exact_forecaster
 from bestguess.filters.forecaster import Forecaster, predict
 from bestguess.filters.problem import FilterProblem
@@ -27,6 +27,7 @@ from bestguess.filters.task import FilterTask
 from bestguess.report.story import Story
 from bestguess.sampled import Evaluation, Sampled, Score
 from bestguess.task import Gaussian, Predictor
+from bestguess.train.problem import Problem, Purpose, member_key
 from bestguess.workflow.training import sequences_to
 
 
@@ -76,6 +77,18 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
     def problem(self, configs: Sequence[FiltersConfig], tasks: Sequence[FilterTask]) -> FilterProblem:
         """Return what trains forecasters of one shape."""
         return FilterProblem(configs[0].model)
+
+    def memory(
+        self,
+        config: FiltersConfig,
+        task: FilterTask,
+        problem: Problem,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> int:
+        """Return the bytes of the rollouts, whose program is compiled for it and kept: they come after the training."""
+        seed = jnp.asarray(config.train.first_seed)
+        model = jax.eval_shape(problem.init, task, member_key(seed, Purpose.INIT))
+        return rollout_memory(config.rollout, config.train.first_seed, model, task, say)
 
     def predictor(self, model: Forecaster, task: FilterTask) -> FilterPredictor:
         """Return a trained forecaster as a predictor."""

@@ -30,7 +30,7 @@ class Estimate:
     runs: int
     units: int
     memory: int
-    """Bytes that the largest program of it needs on each device."""
+    """Bytes that the largest program of it needs on each device, those of its evaluation that are known included."""
     seconds_per_unit: tuple[float, ...]
     """Expected seconds of each unit: compilation, training and evaluation."""
 
@@ -56,6 +56,7 @@ def _measure(shape: str, units: list[list[Run]]) -> Estimate:
     training = make_training(families[0], Path(), [run_of_single(config, i) for i, config in enumerate(configs)])
     train = training.config
     width, ensemble, memory = fit_to_memory(training.problem, train, training.members)
+    needed = max(memory.needed, training.works.memory(configs[0], training.tasks[0], training.problem))
     prepared = time.perf_counter() - began
     length = min(train.validate_every, train.steps)
     state = jax.block_until_ready(ensemble.start())  # it compiles too: no part of a chunk's time
@@ -74,7 +75,7 @@ def _measure(shape: str, units: list[list[Run]]) -> Estimate:
     seconds = tuple(
         prepared + scored[0] + (len(unit) - 1) * scored[1] + len(unit) * train.steps * per_step for unit in units
     )
-    return Estimate(shape, sum(map(len, units)), len(units), memory.needed, seconds)
+    return Estimate(shape, sum(map(len, units)), len(units), needed, seconds)
 
 
 def spread(seconds: list[float], workers: int) -> float:

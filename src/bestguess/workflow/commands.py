@@ -89,6 +89,9 @@ def fit_in_folder(
     folder, every = training.folder, training.runs
     for note in training.works.notes(config):
         console.print(note, style="dim")
+    # Before any step: what comes after the training must not be what it fails for.
+    say = lambda line: console.print(line, style="dim")  # noqa: E731
+    training.works.memory(training.runs[0].config, training.tasks[0], training.problem, say)
     resumed = resumed_at(training) if resume else None
     own = [dict(run.values) for run in every]
     with open_trackers(track, folder, to_dict(config), own, resumed) as trackers:
