@@ -55,7 +55,7 @@ done
 if [ ${#options[@]} -gt 0 ] && ! command -v sbatch >/dev/null; then
   fail "no Slurm here, so nothing takes what follows --: ${options[*]}"
 fi
-[ ${#track[@]} -eq 0 ] || track=(--track "${track[@]}")
+[ ${#track[@]} -eq 0 ] || track=(--track ${track[@]+"${track[@]}"})
 
 # What runs must be found again later: say so where it could not be.
 if git -C "$here" rev-parse --git-dir >/dev/null 2>&1; then
