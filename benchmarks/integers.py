@@ -8,14 +8,14 @@ median over the rounds; a ratio is the median of the ratios within each round. E
 the step, by Walker's alias method from a table on the device, clips, and updates with AdamW. Chunks of `bestguess`
 end in a validation of 2 sequences, the fewest possible: it is in the time.
 
-The model is the original design's, docs/decisions.md (2 layers, 2 heads, FFN 32, batch 32, post-norm, learned
-positions, weighted loss), at a width of 64 with its features lifted, or at its own 2 (`--width 2`). On a GPU, PyTorch
-runs eagerly; under torch.compile; under its mode reduce-overhead (CUDA graphs of the model); and with the whole
-compiled step, optimiser included, captured in one CUDA graph, parameters apart and in three flat tensors. The first
-three take a fraction of the steps a turn, as they would take most of the time. On a CPU, eager PyTorch with 1 thread
-and with as many as there are cores, with scaled_dot_product_attention and with the products written out; `bestguess`
-as its command trains, with a device to each core. Before, both models are given the same weights and rows and must
-agree in float32 to 1e-4 of the largest value.
+The model is the original design's, docs/decisions.md (2 layers, 2 heads, FFN 32, batch 32, post-norm, GELU, the pair
+of number and position, weighted loss), at a width of 64 with its features lifted, or at its own 2 (`--width 2`). On a
+GPU, PyTorch runs eagerly; under torch.compile; under its mode reduce-overhead (CUDA graphs of the model); and with
+the whole compiled step, optimiser included, captured in one CUDA graph, parameters apart and in three flat tensors.
+The first three take a fraction of the steps a turn, as they would take most of the time. On a CPU, eager PyTorch with
+1 thread and with as many as there are cores, with scaled_dot_product_attention and with the products written out;
+`bestguess` as its command trains, with a device to each core. Before, both models are given the same weights and rows
+and must agree in float32 to 1e-4 of the largest value.
 
 Ratios are to the best PyTorch, and to reduce-overhead (GPU) or the best eager PyTorch (CPU). `--profile DIR` adds
 what XLA says of the compiled chunk of most runs and, of one such chunk, the kernels that took longest; the trace
@@ -136,7 +136,7 @@ def named_weights(model) -> dict:
     import numpy as np
 
     decoder = model.decoder
-    found = {"position": decoder.position, "head": model.head.weight, "head_bias": model.head.bias}
+    found = {"head": model.head.weight, "head_bias": model.head.bias}
     if model.embedding.lift is not None:
         found["lift"] = model.embedding.lift
     for i, block in enumerate(decoder.blocks):

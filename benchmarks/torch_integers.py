@@ -1,10 +1,10 @@
 """The integers family's training step in PyTorch, in the forms that PyTorch is fastest in.
 
 The same model as `bestguess.integers.model.transformer` in the original design's form, lifted to any width: fixed
-features of a number and a linear map, learned positions, post-norm blocks (LayerNorm, packed q/k/v without biases,
-causal attention, ReLU), a linear head with biases. The same step too: a batch of the table's rows drawn on the device
-by Walker's alias method, −log p times 1 + α·|likeliest − target| at every prefix, global-norm clipping, AdamW that
-decays matrices only, warm-up + cosine. How a step is run (`Form`, `Trainer`) is the same as for filters.
+features of a number, its position beside them, and a linear map, post-norm blocks (LayerNorm, packed q/k/v without
+biases, causal attention, GELU), a linear head with biases. The same step too: a batch of the table's rows drawn on
+the device by Walker's alias method, −log p times 1 + α·|likeliest − target| at every prefix, global-norm clipping,
+AdamW that decays matrices only, warm-up + cosine. How a step is run (`Form`, `Trainer`) is the same as for filters.
 
 Shapes in names: B sequences, T terms, D width, H heads, K head size, V values.
 """
@@ -29,7 +29,7 @@ class Problem(Recipe):
     eps: float
     alpha: float
     features: np.ndarray
-    """What the model sees of each number, (256, F)."""
+    """What the model sees of each number, (256, 2): the second feature is room for the position over the last."""
     rows: np.ndarray
     """The table, (N, T + 1)."""
     threshold: np.ndarray
@@ -45,6 +45,9 @@ class Loss(Weights):
         self.problem, self.attention = problem, attention
         self.register_buffer("features", torch.tensor(problem.features, dtype=torch.float32))
         self.register_buffer("rows", torch.tensor(problem.rows))
+        terms = problem.rows.shape[1] - 1
+        place = torch.arange(terms, dtype=torch.float32) / (terms - 1)
+        self.register_buffer("position", torch.stack([torch.zeros(terms), place], dim=1))
         self.register_buffer("threshold", torch.tensor(problem.threshold, dtype=torch.float32))
         self.register_buffer("alias", torch.tensor(problem.alias, dtype=torch.int32))
 
@@ -71,13 +74,13 @@ class Loss(Weights):
     def logits(self, terms_BT: torch.Tensor) -> torch.Tensor:
         """Return the logits of the term after each."""
         w = self.weights()
-        x = self.features[terms_BT]
+        x = self.features[terms_BT] + self.position
         if "lift" in w:
             x = torch.matmul(x, w["lift"])
-        x = (x + w["position"]).to(self.dtype)
+        x = x.to(self.dtype)
         for i in range(self.problem.layers):
             x = self._norm(x + self._attend(x, w[f"{i}.qkv"], w[f"{i}.out"]), w, f"{i}.attention_norm")
-            h = torch.matmul(torch.relu(torch.matmul(x, w[f"{i}.up"])), w[f"{i}.down"])
+            h = torch.matmul(F.gelu(torch.matmul(x, w[f"{i}.up"]), approximate="tanh"), w[f"{i}.down"])
             x = self._norm(x + h, w, f"{i}.feed_forward_norm")
         return torch.matmul(x, w["head"].to(self.dtype)).float() + w["head_bias"]
 

@@ -9,7 +9,7 @@ import pytest
 from bestguess.cli import parse
 from bestguess.command import UserError
 from bestguess.config import from_dict, runs, to_dict
-from bestguess.integers.config import BASES, WIDTHS, IntegersConfig, document, lifted
+from bestguess.integers.config import BASES, WIDTHS, IntegersConfig, digits, document, lifted
 
 
 def change(config: IntegersConfig, **rooms) -> IntegersConfig:
@@ -21,16 +21,38 @@ def change(config: IntegersConfig, **rooms) -> IntegersConfig:
 def test_the_choices_of_the_original_design():
     d = document()
     assert (d.task.length, d.task.lengths, d.task.curriculum) == (8, "fixed", "gradual")
-    assert (d.model.embedding, d.model.lift, d.model.d_model) == ("tuple", False, 2)
+    assert (d.model.embedding, d.model.lift, d.model.d_model) == ("pair", False, 2)
+    assert (d.model.positions, d.model.activation, d.model.dropout) == ("none", "gelu", 0.0)
     assert (d.model.norm, d.model.norm_place, d.model.heads, d.model.d_ff) == ("layer", "post", 2, 32)
-    assert d.model.layers in (1, 2)
+    assert d.model.layers in (2, 3)
+    assert d.objective.masked == "included"
     assert (d.objective.loss, d.objective.alpha, d.objective.prefixes) == ("weighted", (0.1,), "all")
     t = d.train
     assert (t.batch_size, t.warmup_steps, t.validate_every, t.validation_sequences) == (32, 5000, 1000, 100)
     assert t.learning_rate[0] * t.final_learning_rate == pytest.approx(1e-6)
     assert (t.optimizer, t.beta1, t.beta2, t.weight_decay, t.clip_norm) == ("adamw", 0.9, 0.999, 0.01, 1.0)
-    assert (t.patience, t.min_delta, t.schedule) == (10, 0.001, "cosine")
-    assert d.task.validation == 0  # fresh sequences
+    assert (t.patience, t.min_delta, t.min_decrease, t.schedule) == (10, 0.0, 0.001, "cosine")
+    assert d.task.validation == 0
+    assert t.fresh_validation
+    assert 50 <= t.steps / t.validate_every <= 100  # epochs
+
+
+def test_the_earlier_reading_is_what_older_folders_hold():
+    d = digits()
+    assert (d.model.embedding, d.model.activation, d.model.positions) == ("tuple", "relu", "learned")
+    assert (d.objective.masked, d.train.min_delta, d.train.min_decrease) == ("ignored", 0.001, 0.0)
+    assert not d.train.fresh_validation
+    old = to_dict(d)
+    for name in ("epochs", "fresh_validation", "min_decrease"):
+        del old["train"][name]
+    assert from_dict(IntegersConfig, old, complete=True) == d
+
+
+def test_epochs_set_the_steps():
+    flags, _ = parse("integers train", ["--design", "document", "--epochs", "100"])
+    assert flags.config().train.steps == 100_000
+    with pytest.raises(UserError, match="--epochs -1"):
+        change(IntegersConfig(), train={"epochs": -1}).check()
 
 
 def test_lifting_changes_the_width_alone():

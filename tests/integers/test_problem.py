@@ -15,6 +15,7 @@ from bestguess.integers.config import IntegersConfig, IntegerTaskConfig
 from bestguess.integers.family import FAMILY
 from bestguess.integers.model.losses import RANDOM
 from bestguess.integers.model.transformer import IntegerModel
+from bestguess.integers.oracle.exact import oracle_of
 from bestguess.integers.problem import Drawn, Setting, make_problem, phase_weights, sequence
 from bestguess.integers.sequences.table import table_of
 from bestguess.train.problem import Turn
@@ -112,6 +113,8 @@ def test_validation_stands_beside_a_random_guess(stop_on):
     model = IntegerModel(config.model, 4, key=jax.random.key(2))
     found = problem.validate(model, SETTING, jax.random.split(jax.random.key(0), 300))
     assert float(found["loss"]) == pytest.approx(RANDOM.loss, rel=1e-5)  # an untrained model is one
+    assert float(found["random_sequence_accuracy"]) == pytest.approx(RANDOM.accuracy**4)
+    assert float(found["sequence_accuracy"]) <= float(found["accuracy"])
     for name in ("loss", "accuracy", "mean_distance"):
         assert float(found[f"random_{name}"]) == pytest.approx(getattr(RANDOM, name))
     accuracy = float(found["accuracy"])
@@ -187,3 +190,23 @@ def test_alphas_are_arrays_of_one_program_that_learns():
     _, later = program.chunk(state, 100, 100)
     assert (np.asarray(later["train_loss"]) < np.asarray(metrics["train_loss"])).all()
     assert float(later["loss"][0]) < RANDOM.loss - 0.3
+
+
+def test_whole_sequences_are_counted_beside_the_oracles():
+    """A uniform model's first choice is 0 everywhere: right of whole sequences that are 0 from the second term on."""
+    config = tiny(task={"validation": 0.2})
+    problem, table = make_problem(config), table_of(config.task)
+    model = IntegerModel(config.model, 4, key=jax.random.key(2))
+    keys = jax.random.split(jax.random.key(0), 400)
+    found = problem.validate(model, SETTING, keys)
+    drawn = jax.vmap(lambda key: problem._draw(problem.validation, key, jnp.ones(())))(keys)
+    terms = np.asarray(problem.validation.rows)[np.asarray(drawn.place)]
+    assert float(found["sequence_accuracy"]) == pytest.approx((terms[:, 1:] == 0).all(axis=1).mean())
+    oracle = oracle_of(config.task)
+    right = [
+        all(int(oracle.predict(row[:j]).argmax()) == row[j] for j in range(1, len(row)))
+        for row in terms.astype(int).tolist()
+    ]
+    assert float(found["oracle_sequence_accuracy"]) == pytest.approx(np.mean(right))
+    assert 0 < np.mean(right) < 1
+    assert table.length == 4

@@ -34,6 +34,8 @@ class Verdict:
     """p* of the predictor's first choice, the smallest of the most probable terms."""
     distance: list[np.ndarray]
     """E|x − first choice| under p*."""
+    choice: list[np.ndarray]
+    """The first choice itself, int64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,10 @@ class Scores:
     """The oracle's accuracy."""
     distance: np.ndarray
     """E|x − first choice|."""
+    whole: float
+    """P(every term of a sequence is the first choice, from the second term on): one number, of whole sequences."""
+    whole_ceiling: float
+    """The oracle's own: not a bound, since it chooses term by term."""
 
     @property
     def loss(self) -> np.ndarray:
@@ -111,7 +117,8 @@ def judge(task: IntegerTask, predictor: Predictor) -> Verdict:
     oracle = task.exact
     levels = oracle.levels[1:]
     contexts = np.unique(np.concatenate([level.row for level in levels]))
-    verdict = Verdict(*([np.zeros(len(level.row)) for level in levels] for _ in range(3)))
+    empty = lambda kind: [np.zeros(len(level.row), kind) for level in levels]  # noqa: E731
+    verdict = Verdict(empty(float), empty(float), empty(float), empty(np.int64))
     first_of = [np.searchsorted(level.prefix, np.arange(len(level.row) + 1)) for level in levels]
 
     def judge_chunk(start: int) -> None:
@@ -126,6 +133,7 @@ def judge(task: IntegerTask, predictor: Predictor) -> Verdict:
             own = np.searchsorted(rows, level.row[part])
             then = slice(first_of[j][low], first_of[j][high])
             owner, value, p = level.prefix[then] - low, level.value[then], level.probability[then]
+            verdict.choice[j][part] = choices[own, j]
             choice = choices[own, j][owner]
             gathered = lambda of: np.bincount(owner, of, high - low)  # noqa: B023, E731
             verdict.regret[j][part] = regrets[own, j]
@@ -161,7 +169,16 @@ def mean_scores(oracle: Oracle, verdict: Verdict, part: Part) -> Scores:
         accuracy=mean(verdict.accuracy),
         ceiling=oracle.ceilings(part),
         distance=mean(verdict.distance),
+        whole=_whole(oracle, verdict.choice, part),
+        whole_ceiling=_whole(oracle, oracle.choices(), part),
     )
+
+
+def _whole(oracle: Oracle, choices: list[np.ndarray], part: Part) -> float:
+    """The probability that a sequence of the part is predicted whole; NaN where the part has no rows."""
+    weights = oracle.weights * oracle.table.part(part)
+    total = weights.sum()
+    return float(weights @ oracle.predicted(choices).all(axis=1) / total) if total > 0 else float("nan")
 
 
 def family_scores(oracle: Oracle, verdict: Verdict, part: Part) -> list[FamilyScore]:
@@ -188,11 +205,12 @@ def family_scores(oracle: Oracle, verdict: Verdict, part: Part) -> list[FamilySc
 
 
 def figures(scores: Scores) -> dict[str, Any]:
-    """Return one part's figures: at full context, as means over positions, and by position."""
+    """Return one part's figures: at full context, as means over positions, by position, and of whole sequences."""
     names = ("accuracy", "ceiling", "relative_accuracy", "regret", "floor", "loss", "distance")
     values = {name: getattr(scores, name) for name in names}
     return {
         "full_context": {name: float(value[-1]) for name, value in values.items()},
         "mean": {name: float(value.mean()) for name, value in values.items()},
         "by_position": {name: value.tolist() for name, value in values.items()},
+        "whole_sequence": {"accuracy": scores.whole, "oracle": scores.whole_ceiling},
     }

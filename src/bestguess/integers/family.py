@@ -28,8 +28,8 @@ FAMILY = Family(
     bases="bestguess.integers.config:BASES",
     choosers={
         "preset": "Size of the task and of the model: all phases, or phase 1 only for a laptop CPU.",
-        "design": "Defaults of the other flags: the best design found, the original design (docs/decisions.md), or the "
-        "original design with width 64.",
+        "design": "Defaults of the other flags: the best design found, the original design (docs/decisions.md), the "
+        "original design with width 64, or an earlier reading of the original, with two digits for a number.",
     },
     changed="bestguess.config:changed",
     commands={

@@ -135,9 +135,11 @@ def table(training: Trained, evaluation: Mapping[str, Any]) -> tuple[list[str], 
                     f"{end['regret']:.4f}",
                     f"{end['distance']:.2f}",
                     f"{mean['regret']:.4f}",
+                    _whole(one[part]),
                 ]
             )
     columns = ["run", "rows", "accuracy", "of the oracle's", "regret (nats)", "distance", "mean regret (nats)"]
+    columns.append("whole sequences (oracle)")
     length = training.runs[0].config.task.length
     # No wider than the table of a single run.
     title = f"After {length} terms (mean: 1 to {length}), exact sums over {evaluation['rows']:,} sequences"
@@ -170,6 +172,7 @@ def _table(
         "regret (nats)",
         "distance",
         "mean regret (nats)",
+        "whole sequences (the oracle's)",
     ]
     named, rows = labelled(runs, evaluation), []
     if lesson and lesson["together"]:
@@ -185,16 +188,23 @@ def _table(
                     f"{end['regret']:.5f}",
                     f"{end['distance']:.3f}",
                     f"{one[part]['mean']['regret']:.5f}",
+                    _whole(one[part]),
                 ]
             )
     caption = (
         f"After {length} terms; mean regret: after 1 to {length}. A random guess is right "
         f"{100 * RANDOM.accuracy:.2f} % of the time, {RANDOM.mean_distance:.2f} away on average, and "
-        f"loses {RANDOM.loss:.3f} nats."
+        f"loses {RANDOM.loss:.3f} nats. A whole sequence: every term from the second on is the first choice."
     )
     if evaluation.get("together") or (lesson and lesson["together"]):
         caption += " Together: the mean of the runs' probabilities."
     return columns, rows, caption
+
+
+def _whole(figures: Mapping[str, Any]) -> str:
+    """The share of sequences predicted whole, the oracle's in brackets; a dash in figures of before it was measured."""
+    found = figures.get("whole_sequence")
+    return f"{100 * found['accuracy']:.1f} % ({100 * found['oracle']:.1f} %)" if found else "–"
 
 
 def _families(
@@ -218,8 +228,10 @@ def _families(
 
 
 def _learning(training: Trained, shown: Sequence[int], results: Sequence[Mapping]) -> Picture:
-    series = training.curve_lines("loss", shown)
+    series: list[Line | Points] = list(training.curve_lines("loss", shown))
     losses = np.concatenate([np.asarray(line.y) for line in series])
+    if max(np.size(line.x) for line in series) == 1:  # one validation: a line of one point is not seen
+        series = [Points(line.x, line.y, name=line.name, shade=line.shade) for line in series]
     lines_at = [HLine(results[shown[0]]["all"]["mean"]["floor"], "oracle")]
     # A run that began as a trained model is never near the random guess.
     finite = losses[np.isfinite(losses)]

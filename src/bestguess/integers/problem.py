@@ -11,11 +11,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from bestguess.integers.config import IntegersConfig, IntegerTaskConfig
-from bestguess.integers.model.losses import RANDOM, is_last, loss_by_position, negative_log_likelihood, position_weights
+from bestguess.integers.model.losses import (
+    RANDOM,
+    is_last,
+    loss_by_position,
+    negative_log_likelihood,
+    position_weights,
+    random_objective,
+)
 from bestguess.integers.model.transformer import IntegerModel
+from bestguess.integers.oracle.exact import Oracle, oracle_of
 from bestguess.integers.sequences.curriculum import mixture
 from bestguess.integers.sequences.sampler import PADDING, Sampler, make_sampler
-from bestguess.integers.sequences.table import PHASES, table_of
+from bestguess.integers.sequences.table import PHASES, Part
 from bestguess.train.problem import Problem, Turn
 
 
@@ -44,6 +52,8 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
     """Of the rows that training sees."""
     validation: Sampler
     """Of those that validation draws."""
+    known: Bool[Array, "rows length"]
+    """Which terms of the latter, from the second on, the oracle's first choice is."""
     config: IntegersConfig = eqx.field(static=True)
 
     packed = True
@@ -73,7 +83,10 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
     def validate(self, model: IntegerModel, task: Setting, key: Key[Array, " n"]) -> dict[str, Float[Array, ""]]:
         """Return loss, accuracy and mean distance over sequences of the final mixture, beside a random guess's.
 
-        They are means over all positions; `last_loss` is the loss of each sequence's last term alone.
+        They are means over all positions; `last_loss` is the loss of each sequence's last term alone, and
+        `sequence_accuracy` the share of sequences whose every term is the first choice, the oracle's own on the same
+        sequences beside it. `objective` is the training's own loss; a random guess's is that of a uniform prediction
+        whose distance is that of two numbers drawn uniformly.
         """
         drawn = jax.vmap(lambda k: self._draw(self.validation, k, jnp.ones(())))(key)
         terms_nT = jax.vmap(lambda one: sequence(self.validation, one))(drawn)
@@ -87,9 +100,12 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
             counted = (jnp.sum(jnp.where(real_T, one, 0)).astype(jnp.float32) for one in sums)
             last_T = is_last(real_T)
             last = jnp.sum(jnp.where(last_T, own_T, 0.0)), jnp.sum(last_T)
-            return jnp.sum(loss_T * weight_T), jnp.sum(weight_T), *counted, jnp.sum(real_T), *last
+            whole = jnp.all((guess_T == target_T) | ~real_T).astype(jnp.float32)
+            return jnp.sum(loss_T * weight_T), jnp.sum(weight_T), *counted, jnp.sum(real_T), *last, whole
 
-        total = [jnp.sum(one) for one in jax.vmap(of_one)(terms_nT)]
+        *total, whole = [jnp.sum(one) for one in jax.vmap(of_one)(terms_nT)]
+        real_nT = jax.vmap(_targets)(terms_nT)[1]
+        best = jnp.sum(jnp.all(self.known[drawn.place] | ~real_nT, axis=1).astype(jnp.float32))
         objective, (loss, accuracy, distance) = total[0] / total[1], (one / total[5] for one in total[2:5])
         last_loss = total[6] / total[7]
         score = {
@@ -100,7 +116,17 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
         }[self.config.objective.stop_on]
         measures = {"loss": loss, "accuracy": accuracy, "mean_distance": distance}
         random = {f"random_{name}": jnp.asarray(getattr(RANDOM, name)) for name in measures}
-        return {"score": score, "last_loss": last_loss} | measures | random
+        terms = terms_nT.shape[1] - 1
+        sequences = {
+            "sequence_accuracy": whole / len(terms_nT),
+            "oracle_sequence_accuracy": best / len(terms_nT),
+            "random_sequence_accuracy": jnp.asarray(RANDOM.accuracy**terms),
+        }
+        own = {
+            "objective": objective,
+            "random_objective": random_objective(self.config.objective, jnp.asarray(task.alpha)),
+        }
+        return {"score": score, "last_loss": last_loss} | measures | random | sequences | own
 
     def _judge(self, model: IntegerModel, task: Setting, terms_T: Int[Array, "terms"], key: Key[Array, ""] | None):
         """One sequence's loss and weight at each position, and the logits."""
@@ -128,8 +154,14 @@ def phase_weights(config: IntegerTaskConfig, progress: Float[Array, ""]) -> Floa
     return weights / jnp.sum(weights)
 
 
-def make_problem(config: IntegersConfig) -> IntegerProblem:
-    """Return the config's problem, with the table's rows on the device."""
-    table = table_of(config.task)
+def make_problem(config: IntegersConfig, oracle: Oracle | None = None) -> IntegerProblem:
+    """Return the config's problem, with the table's rows on the device. oracle: the config's own, where it is there."""
+    oracle = oracle or oracle_of(config.task)
+    table = oracle.table
+    part: Part = "seen"
     seen = make_sampler(table)
-    return IntegerProblem(seen, make_sampler(table, "validation") if config.task.validation else seen, config)
+    validation = seen
+    if config.task.validation:
+        validation, part = make_sampler(table, "validation"), "validation"
+    known = jnp.asarray(oracle.predicted(oracle.choices())[table.part(part)])
+    return IntegerProblem(seen, validation, known, config)

@@ -58,7 +58,7 @@ class IntegerWorkings(Workings[IntegersConfig, IntegerTask, Predictor, IntegerEv
 
     def problem(self, configs: Sequence[IntegersConfig], tasks: Sequence[IntegerTask]) -> IntegerProblem:
         """Return what trains models of one shape on the table's rows."""
-        return make_problem(configs[0])
+        return make_problem(configs[0], tasks[0].exact)
 
     def own(self, configs: Sequence[IntegersConfig], tasks: Sequence[IntegerTask]) -> Setting:
         """Return each run's α."""
@@ -74,6 +74,10 @@ class IntegerWorkings(Workings[IntegersConfig, IntegerTask, Predictor, IntegerEv
             return ["the distance of the likeliest number has no gradient: this loss teaches nothing "
                     "(--distance-by expected)"]  # fmt: skip
         return []
+
+    def told(self, config: IntegersConfig, metrics: Mapping[str, float]) -> str:
+        """Return a random guess's objective, which the training loss stands beside."""
+        return f"(random {metrics['random_objective']:.2f})"
 
     def check_resume(self, folder: Path) -> None:
         """Raise a UserError for a distilled model: its lesson is not kept."""
@@ -163,7 +167,10 @@ class IntegerWorkings(Workings[IntegersConfig, IntegerTask, Predictor, IntegerEv
         """
         others: tuple[Part, ...] = ("seen", "validation") if found.task.exact.table.validation.any() else ("seen",)
         of = {part: figures(found.scores(part)) for part in ("held-out", *others)}
-        each = {part: one["full_context"] | {"mean": one["mean"]} for part, one in of.items()}
+        each = {
+            part: one["full_context"] | {"mean": one["mean"], "whole_sequence": one["whole_sequence"]}
+            for part, one in of.items()
+        }
         columns = of["held-out"]["by_position"]
         by_position = [dict(zip(columns, row)) for row in zip(*columns.values())]
         return {

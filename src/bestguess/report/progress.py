@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bestguess.command import shown
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.progress import Progress
     from rich.table import Table
 
@@ -158,9 +158,15 @@ def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: 
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=Text(shown(title), style="bold") if title else None,
-        title_justify="left",
+    class Titled(Table):
+        """A table under a title that folds at the console's width, not at the table's."""
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            if title:
+                yield Text(shown(title), style="bold")
+            yield from super().__rich_console__(console, options)
+
+    table = Titled(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,

@@ -18,6 +18,9 @@ class TrainConfig:
 
     steps: int = 12_000
     """Number of optimiser steps."""
+    epochs: int = added(0)
+    """Number of epochs, each the --validate-every steps between two validations; given, it sets --steps. 0: --steps \
+as given."""
     batch_size: int = 64
     """Sequences per step and run."""
     learning_rate: tuple[float, ...] = axis((1e-3,), "rate", setting=False)
@@ -59,13 +62,22 @@ weights. After t steps the rate is at most (1 + t) / (10 + t), so that early wei
     validate_every: int = 100
     """Steps between validations, and per call of the compiled program."""
     validation_sequences: int = 256
-    """Number of validation sequences, the same at every validation."""
+    """Number of validation sequences, the same at every validation unless --fresh-validation."""
+    fresh_validation: bool = added(False)
+    """Draw new validation sequences at every validation. Scores then vary with the draw, and so does what is best."""
     patience: int = 0
     """Early stopping: number of validations without improvement before a run stops; 0 disables it."""
     min_delta: float = 0.0
     """Smallest decrease of the validation score that counts as an improvement, as a fraction of the best score."""
+    min_decrease: float = added(0.0)
+    """Smallest decrease of the validation score that counts as an improvement, in the score's own unit; the larger of \
+this and --min-delta counts."""
     checkpoint_every: float = infinite(60.0)
     """Seconds between checkpoints; 0 writes one after every validation. The last step is always saved."""
+
+    def __post_init__(self) -> None:
+        if self.epochs > 0:
+            object.__setattr__(self, "steps", self.epochs * self.validate_every)
 
     @property
     def decay_begins(self) -> int:
@@ -77,6 +89,7 @@ weights. After t steps the rate is at most (1 + t) / (10 + t), so that early wei
         positive = ["steps", "batch_size", "seeds", "accumulate", "validate_every", "validation_sequences", "clip_norm"]
         positive += ["learning_rate_drops", "clip_value"]
         not_negative = "first_seed warmup_steps final_learning_rate weight_decay patience min_delta checkpoint_every"
+        not_negative += " epochs min_decrease"
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"{flag(name)} {getattr(self, name)}: must be positive")

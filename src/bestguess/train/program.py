@@ -243,8 +243,9 @@ class Program:
         return of_steps(members.task, keys, fed, numbers, t / config.steps)
 
     def _validate(self, problem: Problem, state: State, members: Member, at: Int[Array, ""]):
-        """Every run's state after its validation, and its measures; the sequences are the same every time."""
-        keys = _keys(members, Purpose.VALIDATE, jnp.asarray(0), self.config.validation_sequences)
+        """Every run's state after its validation, and its measures; the sequences are the same every time, or fresh."""
+        turn = at if self.config.fresh_validation else jnp.asarray(0)
+        keys = _keys(members, Purpose.VALIDATE, turn, self.config.validation_sequences)
         keys = self._shard(keys, PartitionSpec("run", "batch"))
 
         def of_run(state: State, member: Member, keys: Key[Array, " n"]):

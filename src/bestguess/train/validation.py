@@ -15,9 +15,10 @@ from bestguess.train.problem import State
 def judge(config: TrainConfig, state: State, score: Float[Array, ""], step: Int[Array, ""]) -> State:
     """Return the run's state after a validation at `step`: the best weights kept, out of patience or not."""
     live = ~state.stopped
-    # The best weights are the best, by however little; patience asks for more than `min_delta`.
+    # The best weights are the best, by however little; patience asks for more than `min_delta` and `min_decrease`.
     better = live & (score < state.best_score)
-    enough = score < state.best_score - config.min_delta * jnp.abs(state.best_score)
+    asked = jnp.maximum(config.min_delta * jnp.abs(state.best_score), config.min_decrease)
+    enough = score < state.best_score - asked
     progress = better & (enough | jnp.isinf(state.best_score))
     stale = jnp.where(live, jnp.where(progress, 0, state.stale + 1), state.stale)
     bored = (stale >= config.patience) if config.patience else jnp.asarray(False)

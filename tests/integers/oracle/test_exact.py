@@ -116,12 +116,20 @@ def test_scores_of_a_made_up_model_are_those_of_plain_loops(overflow):
         assert contexts.dtype == np.uint8
         return np.stack([[logits_after(row[: j + 1]) for j in range(LENGTH)] for row in contexts])
 
+    def best(prefix):
+        after = posterior(rows, prefix)
+        return [after.get(value, 0.0) for value in range(256)]
+
+    def whole(own, of):
+        right = lambda terms: all(int(np.argmax(of(terms[:j]))) == terms[j] for j in range(1, len(terms)))  # noqa: E731
+        return sum(w for terms, w in own.items() if right(terms))
+
     def guess(prefix):
         logits = logits_after(prefix).astype(np.float64)
         return np.exp(logits) / np.exp(logits).sum()
 
     held = {tuple(row[:n].tolist()) for row, n, h in zip(table.rows, table.lengths, table.held_out) if h}
-    verdict = judge(IntegerTask(oracle), model)
+    verdict, rows = judge(IntegerTask(oracle), model), joint(overflow)
     parts = {
         "all": lambda terms: True,
         "seen": lambda terms: terms not in held,
@@ -137,6 +145,8 @@ def test_scores_of_a_made_up_model_are_those_of_plain_loops(overflow):
             np.testing.assert_allclose(getattr(found, name), values, **near, err_msg=f"{part} {name}")
         np.testing.assert_allclose(found.loss, expected[0] + expected[1], rtol=1e-6)
         np.testing.assert_allclose(found.relative_accuracy, expected[2] / expected[3])
+        own = joint(overflow, kept)
+        np.testing.assert_allclose([found.whole, found.whole_ceiling], [whole(own, guess), whole(own, best)])
 
 
 @overflows

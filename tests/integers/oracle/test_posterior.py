@@ -152,7 +152,8 @@ def test_explain_as_json(capsys):
     assert set(result) == {"oracle", "recurrences"}
     assert result["oracle"][0]["value"] == 16
     assert result["recurrences"][0]["formula"] == "a(n) = 2·a(n−1), a(1) = 2"
-    for name, keys in (("oracle", {"value", "probability"}), ("recurrences", {"formula", "probability"})):
+    fields = {"formula", "words", "probability", "alike"}
+    for name, keys in (("oracle", {"value", "probability"}), ("recurrences", fields)):
         assert all(set(one) == keys for one in result[name])
         assert sum(one["probability"] for one in result[name]) == pytest.approx(1.0)
     assert "fit" in err

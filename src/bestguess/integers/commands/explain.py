@@ -31,10 +31,11 @@ class ExplainFlags:
 
 
 def explain(flags: ExplainFlags, console: Console) -> dict[str, Any]:
-    """Print the recurrences that fit, and the next term; return all of both."""
-    from bestguess.integers.config import CLASSES, MAX_LENGTH
+    """Print the recurrences that fit, the simplest of those that go on alike, and the next term; return both."""
+    from bestguess.integers.config import CLASSES, MAX_LENGTH, IntegerTaskConfig
     from bestguess.integers.oracle.exact import Oracle
-    from bestguess.integers.oracle.posterior import guesses, listed, no_fit, parse_terms, probability, recurrences, said
+    from bestguess.integers.oracle.fitting import fit
+    from bestguess.integers.oracle.posterior import guesses, listed, no_fit, parse_terms, probability, said
     from bestguess.integers.sequences.table import make_table
     from bestguess.report.progress import results_table
 
@@ -43,25 +44,28 @@ def explain(flags: ExplainFlags, console: Console) -> dict[str, Any]:
     if flags.top < 1:
         raise UserError(f"--top {flags.top}: must be positive")
     terms = parse_terms(flags.terms, flags.length)
-    oracle = Oracle(make_table(flags.length, flags.overflow))
-    found = recurrences(oracle, terms)
-    probabilities = oracle.predict(terms)
-    following = [] if probabilities is None else guesses(probabilities, CLASSES)
+    answer = fit(IntegerTaskConfig(length=flags.length, overflow=flags.overflow), terms)
+    found = answer.fits
+    following = [] if answer.residues is None else guesses(answer.residues, CLASSES)
     if not found:
-        console.print(no_fit(oracle, terms))
+        console.print(no_fit(Oracle(make_table(flags.length, flags.overflow)), terms))
     else:
-        shown = [[one.formula, one.words, probability(one.probability)] for one in found[: flags.top]]
-        more = len(found) - len(shown)
-        title = f"{said(terms)}: {len(found)} recurrence{'s' * (len(found) > 1)} fit{'s' * (len(found) == 1)}"
+        alike = lambda one: f" (and {len(one.others)} alike)" if one.others else ""  # noqa: E731
+        shown = [[one.formula, one.words + alike(one), probability(one.probability)] for one in found[: flags.top]]
+        many = len(found) + sum(len(one.others) for one in found)
+        title = f"{said(terms)}: {many} recurrence{'s' * (many > 1)} fit{'s' * (many == 1)}"
         console.print(results_table(["recurrence", "in words", "probability"], shown, title))
-        if more:
+        if len(found) > flags.top:
             rest = sum(one.probability for one in found[flags.top :])
-            told = f"and {more} more, together {probability(rest)}; --top shows more, --json all"
+            told = f"and {len(found) - flags.top} more, together {probability(rest)}; --top shows more, --json all"
             console.print(told, style="dim")
         console.print(
             f"next: {listed(following[: flags.top])}" if following else "next: nothing, every sequence ends here"
         )
     return {
         "oracle": [{"value": one.value, "probability": one.probability} for one in following],
-        "recurrences": [{"formula": one.formula, "probability": one.probability} for one in found],
+        "recurrences": [
+            {"formula": one.formula, "words": one.words, "probability": one.probability, "alike": list(one.others)}
+            for one in found
+        ],
     }

@@ -17,8 +17,44 @@ LIMIT = 8 * 10**9
 _BYTES = 4
 
 
+AMD = (
+    "AMD cards: nothing here was ever run on one. JAX has a ROCm build for Linux; AMD's list of supported cards does "
+    "not name the RX 6600"
+)
+"""What is known of the original design's own card, the AMD Radeon RX 6600 with 8 GB."""
+
+
+class Original(NamedTuple):
+    """Bytes of one run by the original design's formula, line by line; float32 throughout."""
+
+    embedding: int
+    """num_embeddings · embedding_dim · 4."""
+    layers: int
+    """num_layers · (2 · (embedding_dim · num_heads · seq_length · 4) + feed_forward_dim · seq_length · 4)."""
+    batch: int
+    """batch_size · seq_length · embedding_dim · 4."""
+    intermediate_low: int
+    """2 times the forward pass, which is what layers and batch take."""
+    intermediate_high: int
+    """3 times the forward pass."""
+
+    @property
+    def total(self) -> int:
+        """The sum, with the larger of the two factors."""
+        return self.embedding + self.layers + self.batch + self.intermediate_high
+
+
+def original(config: IntegersConfig) -> Original:
+    """Return the bytes of one run by the original design's formula, whose letters are those of `Original`."""
+    model, terms = config.model, config.task.length
+    layer = 2 * (model.d_model * model.heads * terms * _BYTES) + model.hidden_dim * terms * _BYTES
+    layers = model.layers * layer
+    batch = config.train.batch_size * terms * model.d_model * _BYTES
+    return Original(CLASSES * model.d_model * _BYTES, layers, batch, 2 * (layers + batch), 3 * (layers + batch))
+
+
 class Formula(NamedTuple):
-    """Bytes of one run by the formula, part by part; float32 throughout."""
+    """Bytes of one run by our formula, part by part; float32 throughout."""
 
     parameters: int
     gradients: int
@@ -62,7 +98,7 @@ def memory_flags(family: Family) -> type:
 
 
 def memory(family: Family, flags: Any, console: Console) -> dict[str, Any]:
-    """Print the formula's parts beside XLA's figure for the compiled step, and whether they fit; return them."""
+    """Print the original formula line by line, ours, and XLA's figure for the compiled step; return them."""
     import jax
 
     from bestguess.config import runs as every_run
@@ -83,8 +119,18 @@ def memory(family: Family, flags: Any, console: Console) -> dict[str, Any]:
         steps = min(config.train.validate_every, config.train.steps)
         measured = program_memory(Program(problem, config.train, members).compile(steps))
     table = sum(leaf.nbytes for leaf in jax.tree.leaves(problem))
-    told = [(name, runs * getattr(paper, name)) for name in paper._fields]
-    told += [("formula, in all", runs * paper.total), ("XLA, measured", measured)]
+    given = original(config)
+    told = [
+        ("original formula: embedding", runs * given.embedding),
+        ("transformer layers", runs * given.layers),
+        ("batch", runs * given.batch),
+        ("intermediate activations, 2 times the forward pass", runs * given.intermediate_low),
+        ("or 3 times", runs * given.intermediate_high),
+        ("original formula, in all (3 times)", runs * given.total),
+        ("our formula, in all", runs * paper.total),
+        ("XLA, measured", measured),
+        ("limit", LIMIT),
+    ]
     console.print(
         f"{runs} run{'s' * (runs > 1)} of {parameters:,} parameters, batches of {config.train.batch_size} sequences"
     )
@@ -96,11 +142,15 @@ def memory(family: Family, flags: Any, console: Console) -> dict[str, Any]:
         f"({gigabytes(table)}), the best weights so far{averaged}, the draws and the validation too, which the formula "
         "leaves out"
     )
+    shares = ", ".join(f"{name} {runs * value / 1e6:,.3f}" for name, value in paper._asdict().items())
+    console.print(f"our formula, in MB: {shares}; the original's leaves out gradients and Adam's moments", style="dim")
+    console.print(AMD, style="dim")
     parts = {name: runs * value for name, value in paper._asdict().items()}
     return plain(
         {
             "runs": runs,
             "parameters": parameters,
+            "original": {name: runs * value for name, value in given._asdict().items()} | {"total": runs * given.total},
             "formula": parts | {"total": runs * paper.total},
             "measured": measured,
             "table": table,

@@ -1,7 +1,8 @@
-"""`integers predict`: what comes next, by the bundled model and by the oracle. Imports nothing heavy at first."""
+"""`integers predict`: what comes next, in one sentence; then model beside oracle; then why. Imports no JAX."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,50 +10,261 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from bestguess.command import UserError
+from bestguess.integers.commands.terms import number, parse_integers, said
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
+    from bestguess.integers.model.portable import PortableModel
+    from bestguess.integers.oracle.fitting import Answer
+    from bestguess.integers.oracle.outside import OutsideRule
+
+NEVER = "never trained on anything like this"
+MOST_STEPS = 100
+
 
 @dataclass(frozen=True)
 class PredictFlags:
-    """Predict the next term with the bundled model, compared with the exact Bayes predictor."""
+    """Say what comes next in a sequence of integers, and why: the bundled model, beside the exact Bayes predictor.
+
+    Any integers, any number of them, as words or as one quoted string: 5 3 1 -1, or "1, 2, 4, 8, …". The model sees the
+    last terms of them, as many as its context holds, modulo 256.
+    """
 
     terms: tyro.conf.Positional[tuple[str, ...]]
-    """First terms of the sequence, integers from 0 to 255, such as 2 4 8 16."""
+    """First terms of the sequence, such as 2 4 8 16."""
+    steps: int = 1
+    """Number of terms to go on with."""
     model: Path | None = None
     """Model file written by `integers export` (default: the bundled model)."""
     top: int = 5
-    """Number of guesses to print; --json returns all with probability above 0.0001."""
+    """Number of guesses and of recurrences to print; --json returns all guesses with probability above 0.0001."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What was asked, and what each of the three has to say."""
+
+    terms: tuple[int, ...]
+    window: tuple[int, ...]
+    """The last of the terms: what the model's context holds."""
+    p: np.ndarray
+    """The model's probabilities of the next residue, [256]."""
+    path: tuple[int, ...]
+    """The model's own continuation, its first choice each time: residues."""
+    answer: Answer
+    rules: list[OutsideRule]
+    """Rules outside the prior: all where nothing in it fits, else well-known sequences alone."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether any recurrence of the generator fits."""
+        return bool(self.answer.fits)
+
+    @property
+    def wrapped(self) -> bool:
+        """Whether what the model sees, or is to say, is a residue modulo 256 and not the integer itself."""
+        seen = [*self.window, *self.expected[:1]]
+        return any(not 0 <= term < 256 for term in seen) or (self.fits and not self.answer.exact)
+
+    @property
+    def expected(self) -> tuple[int, ...]:
+        """What the best recurrence puts next and on, or the simplest rule outside; empty where there is neither."""
+        if self.fits:
+            likeliest = next(iter(self.answer.next), None)
+            first = (one for one in self.answer.fits if one.following[:1] == (likeliest,))
+            return next((one.following for one in first), ())
+        return self.rules[0].following if self.rules else ()
+
+    def true(self, residue: int, place: int = 0) -> int:
+        """Return the integer that a residue stands for: the nearest to what is expected at that place of the
+        continuation, or to the last term."""
+        if not self.wrapped or (self.fits and not self.answer.exact):
+            return residue
+        near = self.expected[place] if place < len(self.expected) else self.window[-1]
+        return near + (residue - near + 128) % 256 - 128
 
 
 def predict(flags: PredictFlags, console: Console) -> dict[str, Any]:
-    """Print the model's guesses, the oracle's beside them, and where they differ; return both."""
+    """Print one sentence, then the model's guesses beside the oracle's, then the recurrences; return all of it."""
     from bestguess.integers.model.portable import SHIPPED, load_portable
-    from bestguess.integers.oracle.exact import oracle_of
-    from bestguess.integers.oracle.posterior import as_json, comparison, no_fit, parse_terms, probability, said
+
+    for name, most in (("top", 10**6), ("steps", MOST_STEPS)):
+        if not 1 <= getattr(flags, name) <= most:
+            raise UserError(f"--{name} {getattr(flags, name)}: must be from 1 to {most:,}")
+    terms = parse_integers(flags.terms)
+    asked = ask(load_portable(SHIPPED if flags.model is None else flags.model), terms, flags.steps)
+    sentence = sentence_of(asked, flags.steps)
+    console.print(sentence, style="bold", soft_wrap=True)
+    _print_guesses(asked, flags.top, console)
+    for line in _remarks(asked):
+        console.print(line, soft_wrap=True)
+    if flags.steps > 1:
+        _print_steps(asked, console)
+    _print_rules(asked, flags.top, console)
+    return _as_json(asked, sentence)
+
+
+def ask(model: PortableModel, terms: tuple[int, ...], steps: int) -> _Question:
+    from bestguess.integers.oracle.fitting import fit
+    from bestguess.integers.oracle.outside import outside_rules
+
+    task = model.config.task
+    window = terms[-task.length :]
+    seen = [term % 256 for term in window]
+    p = model.probabilities(seen)
+    path: list[int] = []
+    for i in range(steps):
+        following = p if i == 0 else model.probabilities([*seen, *path][-task.length :])
+        path.append(int(following.argmax()))
+    answer = fit(task, window, steps)
+    rules = outside_rules(terms, steps)
+    if answer.fits:
+        rules = [one for one in rules if one.named]
+    return _Question(terms, window, p, tuple(path), answer, rules)
+
+
+def sentence_of(asked: _Question, steps: int) -> str:
+    """Return what comes next in one sentence, which never sounds surer than what is known."""
+    from bestguess.integers.oracle.posterior import probability
+
+    if not asked.fits:
+        if asked.rules:
+            first = asked.rules[0]
+            return f"{said(first.following)}: {first.rule}, a rule outside the prior; the model was {NEVER}"
+        guess = int(asked.p.argmax())
+        told = f"{number(asked.true(guess))} ({probability(float(asked.p[guess]))})"
+        return f"No rule fits; the model guesses {told}, but was {NEVER}"
+    likeliest, chance = next(iter(asked.answer.next.items()), (None, 0.0))
+    if likeliest is None:
+        return f"Nothing: {asked.answer.fits[0].words}, and the sequence ends here"
+    best = next(one for one in asked.answer.fits if one.following[:1] == (likeliest,))
+    modulo = "" if asked.answer.exact else " modulo 256"
+    sentence = f"{said(best.following[:steps])}{modulo}: {best.words}, {probability(chance)}"
+    for other, chance in list(asked.answer.next.items())[1:2]:
+        if chance >= 0.1:
+            why = next(one for one in asked.answer.fits if one.following[:1] == (other,))
+            sentence += f"; or {number(other)}: {why.words}, {probability(chance)}"
+    for rule in asked.rules:
+        sentence += (
+            f"; {rule.rule}" if rule.next == likeliest else f"; {rule.rule} would go on with {number(rule.next)}"
+        )
+    return sentence
+
+
+def _print_guesses(asked: _Question, top: int, console: Console) -> None:
+    """The most probable terms of model and oracle, side by side."""
+    import numpy as np
+
+    from bestguess.integers.oracle.posterior import guesses, probability
     from bestguess.report.progress import results_table
 
-    if flags.top < 1:
-        raise UserError(f"--top {flags.top}: must be positive")
-    model = load_portable(SHIPPED if flags.model is None else flags.model)
-    terms = parse_terms(flags.terms, model.config.task.length)
-    oracle = oracle_of(model.config.task)
-    p, best = model.probabilities(terms), oracle.predict(terms)
-    columns = ["next", "model", "oracle"]
-    rows = [
-        [str(value), probability(float(p[value])), "–" if best is None else probability(float(best[value]))]
-        for value in _shown(p, best, flags.top)
-    ]
-    console.print(results_table(columns, rows, f"After {said(terms)}"))
-    console.print(comparison(p, best) if best is not None else no_fit(oracle, terms))
-    return {"next": as_json(p), "oracle": [] if best is None else as_json(best)}
+    best = asked.answer.residues
+    values = [one.value for one in guesses(asked.p, top)]
+    if best is not None:
+        values += [one.value for one in guesses(best, top) if one.value not in values]
+    rows = []
+    for residue in values:
+        row = [number(asked.true(residue)), *([f"{residue}"] if asked.wrapped else [])]
+        row.append(probability(float(asked.p[residue])))
+        row.append("–" if best is None else probability(float(np.asarray(best)[residue])))
+        rows.append(row)
+    columns = ["next", *(["modulo 256"] if asked.wrapped else []), "model", "oracle"]
+    console.print(results_table(columns, rows, f"After {said(asked.window)}"))
 
 
-def _shown(p: np.ndarray, best: np.ndarray | None, top: int) -> list[int]:
-    """The most probable terms of both, the model's first."""
-    from bestguess.integers.oracle.posterior import guesses
+def _remarks(asked: _Question) -> list[str]:
+    """How model and oracle compare; what was left out of a long input; what wrapped."""
+    from bestguess.integers.oracle.posterior import comparison
 
-    values = [one.value for one in guesses(p, top)]
-    return values + [one.value for one in guesses(best, top) if one.value not in values] if best is not None else values
+    lines = []
+    if asked.answer.residues is not None:
+        lines.append(comparison(asked.p, asked.answer.residues))
+    else:
+        lines.append(f"{_reason(asked)}: the model was {NEVER}, so its probabilities mean little")
+    if len(asked.window) < len(asked.terms):
+        count = len(asked.window)
+        lines.append(f"the last {count} of {len(asked.terms)} terms are used; rules outside the prior see all of them")
+    if asked.wrapped:
+        outside = [term for term in asked.window if not 0 <= term < 256]
+        shown = ", ".join(f"{number(term)} is {term % 256}" for term in dict.fromkeys(outside[:4]))
+        lines.append(
+            "model and oracle see terms modulo 256" + (f": {shown}" if shown else "") + ", so their next is a residue"
+            if asked.answer.exact or not asked.fits
+            else "the terms fit modulo 256 alone, as they would be shown to the model; so what comes next is a residue"
+        )
+    return lines
+
+
+def _print_steps(asked: _Question, console: Console) -> None:
+    """The continuation, term by term."""
+    from bestguess.report.progress import results_table
+
+    rows = []
+    for i, residue in enumerate(asked.path):
+        due = number(asked.expected[i]) if i < len(asked.expected) else "–"
+        rows.append([f"{len(asked.terms) + i + 1}", number(asked.true(residue, i)), due])
+    source = "best recurrence" if asked.fits else "rule outside the prior"
+    console.print(results_table(["place", "model", source], rows, "Going on"))
+
+
+def _print_rules(asked: _Question, top: int, console: Console) -> None:
+    """The recurrences that fit, simplest first among equals, or the rules outside the prior."""
+    from bestguess.integers.oracle.posterior import probability
+    from bestguess.report.progress import results_table
+
+    if asked.fits:
+        fits = asked.answer.fits
+        rows = [
+            [one.formula, one.words + (f" (and {len(one.others)} alike)" if one.others else ""),
+             probability(one.probability)]
+            for one in fits[:top]
+        ]  # fmt: skip
+        many = len(fits) + sum(len(one.others) for one in fits)
+        title = f"{many} recurrence{'s' * (many > 1)} fit{'s' * (many == 1)}"
+        console.print(results_table(["recurrence", "in words", "probability"], rows, title))
+        if len(fits) > top:
+            rest = sum(one.probability for one in fits[top:])
+            console.print(f"and {len(fits) - top} more, together {probability(rest)}; --top shows more", style="dim")
+    elif asked.rules:
+        rows = [[one.rule, said(one.following[:3])] for one in asked.rules[:top]]
+        console.print(results_table(["rule outside the prior", "next"], rows, "Exact rules, no part of the generator"))
+
+
+def _reason(asked: _Question) -> str:
+    return f"no recurrence of the generator begins with {said(asked.window)}"
+
+
+def _as_json(asked: _Question, sentence: str) -> dict[str, Any]:
+    from bestguess.files import plain
+
+    return plain(
+        {
+            "sentence": sentence,
+            "next": _probable(asked, asked.p),
+            "oracle": [] if asked.answer.residues is None else _probable(asked, asked.answer.residues),
+            "recurrences": [
+                {"formula": one.formula, "words": one.words, "probability": one.probability, "alike": list(one.others)}
+                for one in asked.answer.fits
+            ],
+            "fits": asked.fits,
+            "reason": None if asked.fits else f"{_reason(asked)}: {NEVER}",
+            "outside_prior": [{"rule": one.rule, "next": one.next} for one in asked.rules],
+            "window": list(asked.window),
+            "wrapped": asked.wrapped,
+            "continuation": {
+                "model": [asked.true(residue, i) for i, residue in enumerate(asked.path)],
+                "rule": list(asked.expected[: len(asked.path)]),
+            },
+        }
+    )
+
+
+def _probable(asked: _Question, p: Sequence[float] | np.ndarray) -> list[dict[str, Any]]:
+    """The probable terms as typed, most probable first, with their residues where these differ."""
+    import numpy as np
+
+    from bestguess.integers.oracle.posterior import as_json
+
+    return [one | {"value": asked.true(one["value"]), "residue": one["value"]} for one in as_json(np.asarray(p))]

@@ -14,7 +14,7 @@ OCTAVES = 8
 
 @functools.cache
 def features(embedding: Embedding) -> np.ndarray:
-    """Return the features of the numbers 0..255, float32 [256, F]; the mean square of all entries is 1.
+    """Return the features of the numbers 0..255, float32 [256, F]; the mean square of all entries is 1, but for pair.
 
     So a linear map drawn from N(0, 1/F) gives numbers of variance 1, whichever table it reads.
 
@@ -25,7 +25,12 @@ def features(embedding: Embedding) -> np.ndarray:
       the logarithm of its number of divisors, its size (F = 17).
     - binary: its 8 bits as ±1 (F = 8).
     - tuple: its two digits to base 16, from −1 to 1 before scaling (F = 2).
+    - pair: the number over the largest, 255, and room for the position over the last one, 0 here (F = 2); unscaled.
     """
+    if embedding == "pair":
+        table = np.stack([np.arange(CLASSES) / (CLASSES - 1), np.zeros(CLASSES)], axis=1).astype(np.float32)
+        table.flags.writeable = False
+        return table
     return _scaled(_TABLES[embedding](np.arange(CLASSES)))
 
 

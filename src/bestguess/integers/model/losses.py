@@ -82,6 +82,16 @@ def loss_by_position(
     return loss_T
 
 
+def random_objective(objective: ObjectiveConfig, alpha: Float[Array, ""]) -> Float[Array, ""]:
+    """Return the objective's loss of a uniform guess against a uniform target, averaged over both."""
+    numbers = jnp.arange(CLASSES)
+    apart_VV = jnp.abs(numbers[:, None] - numbers[None]).astype(jnp.float32)
+    distant = jnp.mean(weigh(apart_VV, objective.weight))
+    if objective.loss == "distance":
+        return distant
+    return jnp.asarray(RANDOM.loss) * (1 + alpha * distant * (objective.loss == "weighted"))
+
+
 def is_last(real_T: Bool[Array, "T"]) -> Bool[Array, "T"]:
     """Return where a sequence's last term is the target. real: targets that are terms, not padding."""
     return real_T & (jnp.cumsum(real_T) == jnp.sum(real_T))

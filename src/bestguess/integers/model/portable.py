@@ -36,6 +36,8 @@ class PortableModel:
         """Return the logits of the term after each of `terms`, float32 [T, 256], T ≤ the config's length."""
         model, w = self.config.model, self.weights
         x = features(model.embedding)[np.asarray(terms)]
+        if model.embedding == "pair":
+            x[:, 1] = np.arange(len(x)) / (self.config.task.length - 1)
         if model.lift:
             x = x @ w["embedding/lift"]
         if model.positions == "learned":

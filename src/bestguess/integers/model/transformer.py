@@ -25,16 +25,20 @@ class NumberEmbedding(eqx.Module):
 
     lift: Float[Array, "F D"] | None
     kind: Embedding = eqx.field(static=True)
+    last: int = eqx.field(static=True)
+    """The last position of a context: what a position is divided by, of `pair`."""
 
-    def __init__(self, config: IntegerModelConfig, *, key: Key[Array, ""]):
+    def __init__(self, config: IntegerModelConfig, context: int, *, key: Key[Array, ""]):
         config.check()
         count = features(config.embedding).shape[1]
         self.lift = scaled_normal(key, (count, config.d_model)) if config.lift else None
-        self.kind = config.embedding
+        self.kind, self.last = config.embedding, context - 1
 
-    def __call__(self, term_T: Int[Array, "T"]) -> Float[Array, "T D"]:
-        """Return the embedded terms; padding (below 0) is the zero vector."""
+    def __call__(self, term_T: Int[Array, "T"], start: Int[Array, ""] | int = 0) -> Float[Array, "T D"]:
+        """Return the embedded terms, of which the first stands at `start`; padding (below 0) is the zero vector."""
         x_TF = jnp.asarray(features(self.kind))[term_T]
+        if self.kind == "pair":
+            x_TF = x_TF.at[:, 1].set((start + jnp.arange(len(term_T))) / self.last)
         x_TF = jnp.where(term_T[:, None] >= 0, x_TF, 0.0)
         return x_TF if self.lift is None else linear(x_TF, self.lift)
 
@@ -123,7 +127,7 @@ class IntegerModel(eqx.Module):
 
     def __init__(self, config: IntegerModelConfig, context: int, *, key: Key[Array, ""]):
         embedding_key, decoder_key = jax.random.split(key)
-        self.embedding = NumberEmbedding(config, key=embedding_key)
+        self.embedding = NumberEmbedding(config, context, key=embedding_key)
         self.decoder = Decoder(config, key=decoder_key, context=context)
         self.head = RegressionHead(config) if config.head == "regression" else ClassificationHead(config)
 
@@ -134,7 +138,8 @@ class IntegerModel(eqx.Module):
 
         key: for dropout; without one nothing is dropped.
         """
-        x_TD, cache = self.decoder(self.embedding(term_T), cache, key)
+        start = 0 if cache is None else cache[0].length
+        x_TD, cache = self.decoder(self.embedding(term_T, start), cache, key)
         return self.head(x_TD, term_T), cache
 
     def empty_cache(self, terms: int) -> DecoderCache:

@@ -142,6 +142,28 @@ class Oracle:
             [level.mean(np.maximum.reduceat(level.probability, _firsts(level.prefix)), part) for level in levels]
         )
 
+    def choices(self) -> list[np.ndarray]:
+        """Return the oracle's first choice after each prefix, the smallest of the likeliest terms: int64 by level."""
+        found = []
+        for level in self.levels[1:]:
+            best = np.maximum.reduceat(level.probability, _firsts(level.prefix))
+            likeliest = np.flatnonzero(level.probability == best[level.prefix])
+            found.append(level.value[likeliest[np.searchsorted(level.prefix[likeliest], np.arange(len(level.row)))]])
+        return found
+
+    def predicted(self, choices: Sequence[np.ndarray]) -> np.ndarray:
+        """Return which terms of each row are a predictor's first choices, bool [N, length]; True behind a row's end.
+
+        choices: the first choice after each prefix, one array [prefixes] for each level, from 1 term on.
+        """
+        table = self.table
+        right = np.full((len(table.rows), table.length), True)
+        for j, (level, choice) in enumerate(zip(self.levels[1:], choices), start=1):
+            rows = np.flatnonzero((table.lengths > j) & (self.weights > 0))
+            own = choice[np.searchsorted(level.row, rows, "right") - 1]
+            right[rows, j - 1] = table.rows[rows, j] == own
+        return right
+
     def constant_losses(self, log_p: np.ndarray, part: Part) -> np.ndarray:
         """Return the log loss of a constant, log_p [length, 256], after 1, 2, … terms over a part's rows: [length]."""
         found = []

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 Grid = np.ndarray
-"""int64 [G]: one value for each choice of parameters."""
+"""int64 [G]: one value for each choice of parameters; Python's integers (dtype object) where int64 is too small."""
 
 
 class Expression(abc.ABC):
@@ -106,7 +106,7 @@ class Of(Expression):
     at: Expression = field(default_factory=Index)
 
     def value(self, scope: Scope) -> Grid:
-        place = self.at.value(scope)
+        place = self.at.value(scope).astype(np.int64)  # where terms are Python's integers, they count places too
         return scope.terms_of(self.sequence)[np.arange(scope.size), place - 1]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from bestguess.integers.config import CLASSES, MAX_LENGTH, IntegerTaskConfig
 from bestguess.integers.sequences.language import Family
+from bestguess.integers.sequences.priors import families_of
 from bestguess.integers.sequences.recurrences import FAMILIES
 
 PHASES = 3
@@ -151,9 +152,12 @@ def make_table(
 
 def table_of(config: IntegerTaskConfig) -> Table:
     """Return the table that a config describes: of the families of its phases."""
-    families = tuple(family for family in FAMILIES if family.phase <= config.phases)
     return make_table(
-        config.length, config.overflow, config.held_out, families=families, validation_fraction=config.validation
+        config.length,
+        config.overflow,
+        config.held_out,
+        families=families_of(config),
+        validation_fraction=config.validation,
     )
 
 

@@ -1,0 +1,46 @@
+"""The terms of a sequence as people type them. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bestguess.command import UserError
+
+MOST_DIGITS = 300
+"""Of one term."""
+
+
+def parse_integers(words: Sequence[str]) -> tuple[int, ...]:
+    """Return terms as typed, any integers: `1 2 3`, `1,2,3`, "1, 2, 3, …" in one string, [1, 2], with − or -.
+
+    Raises UserError, in one line, where there are none or one is no integer.
+    """
+    text = " ".join(words).strip()
+    if text[:1] in "[(" and text[-1:] in "])":
+        text = text[1:-1]
+    text = re.sub(r"[\s,;]*(\.\.\.|…)\s*$", "", text)
+    pieces = [piece for piece in re.split(r"[\s,;]+", text) if piece]
+    if not pieces:
+        raise UserError("no terms given; name the beginning of a sequence, such as 2 4 8 16")
+    return tuple(_integer(piece) for piece in pieces)
+
+
+def _integer(piece: str) -> int:
+    digits = piece.replace("−", "-")
+    if not re.fullmatch(r"[+-]?[0-9]+", digits):
+        shown = piece if len(piece) <= 40 else piece[:40] + "…"
+        raise UserError(f"term {shown!r}: not an integer; give whole numbers, such as 2 4 8 16 or 5,3,1,-1")
+    if len(digits) > MOST_DIGITS:
+        raise UserError(f"term {digits[:20]}…: {len(digits)} characters; at most {MOST_DIGITS}")
+    return int(digits)
+
+
+def said(terms: Sequence[int]) -> str:
+    """Return terms as a list with commas and true minus signs."""
+    return ", ".join(number(term) for term in terms)
+
+
+def number(value: int) -> str:
+    """Return an integer with a true minus sign."""
+    return f"{value}".replace("-", "−")
