@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bestguess.command import UserError
 from bestguess.config import runs
-from bestguess.integers.commands.generate import run_to_use
+from bestguess.integers.commands.select import run_to_use
 from bestguess.integers.config import IntegerModelConfig, IntegersConfig, IntegerTaskConfig, ObjectiveConfig
 from bestguess.integers.evaluate import family_scores, figures, judge, mean_scores, predictor, predictor_of_all
 from bestguess.integers.family import FAMILY

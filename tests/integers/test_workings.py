@@ -14,11 +14,11 @@ import pytest
 
 from bestguess.command import Failure, UserError
 from bestguess.config import run_of_single, shape_key
+from bestguess.integers import workings
 from bestguess.integers.config import BASES, IntegersConfig
 from bestguess.integers.evaluate import judge, mean_scores, predictor
 from bestguess.integers.family import FAMILY
 from bestguess.integers.model.transformer import IntegerModel
-from bestguess.integers.oracle.exact import Oracle
 from bestguess.workflow.evaluation import Evaluator
 from bestguess.workflow.training import make_training
 
@@ -232,13 +232,13 @@ def test_a_callable_is_asked_for_every_term_from_those_before_it():
 def test_the_self_test_sees_an_error_on_one_part_alone(part, monkeypatch):
     made = config(task={"held_out": 0.11})  # a task that no other test judges
     task = WORKS.task(made)
-    good = Oracle.scores
+    good = workings.mean_scores
 
-    def off(self, verdict, of):
-        scores = good(self, verdict, of)
+    def off(oracle, verdict, of):
+        scores = good(oracle, verdict, of)
         return dataclasses.replace(scores, regret=scores.regret + 1e-5) if of == part else scores
 
-    monkeypatch.setattr(Oracle, "scores", off)
+    monkeypatch.setattr(workings, "mean_scores", off)
     with pytest.raises(Failure, match=rf"the oracle misses a regret of 0 by 1e-05 \(after \d terms, {part} rows\)"):
         Evaluator(WORKS, made, task)
 

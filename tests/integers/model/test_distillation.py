@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bestguess.integers.flags import DistillFlags
 
 from bestguess.command import UserError
 from bestguess.config import runs
+from bestguess.integers.commands.distill import DistillFlags, check_count, student_config
 from bestguess.integers.config import IntegersConfig
 from bestguess.integers.family import FAMILY
-from bestguess.integers.model.distillation import Lesson, check_count, make_lesson, student_config
+from bestguess.integers.model.distillation import Lesson, make_lesson
 from bestguess.integers.model.transformer import IntegerModel
 from bestguess.integers.problem import Setting, make_problem
 from bestguess.integers.sequences.table import table_of
