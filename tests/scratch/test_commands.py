@@ -115,17 +115,17 @@ def test_level1_in_tinytorch_s_setting_stands_beside_its_figures(capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "steps", "said"),
     [
-        ("frozen-norm", "% of the way from reading nothing"),
-        ("overwrite", "NOT normal: worse than a guess that reads nothing"),
-        ("scored-padding", "NOT normal: below the best possible"),
+        ("frozen-norm", 100, "% of the way from reading nothing"),
+        ("overwrite", 150, "NOT normal: worse than a guess that reads nothing"),
+        ("scored-padding", 100, "NOT normal: below the best possible"),
     ],
 )
-def test_level1_trains_with_a_bug(capsys, name, said):
+def test_level1_trains_with_a_bug(capsys, name, steps, said):
     """What the page says of a bug is what a run of it shows."""
-    status, result, err = command(capsys, "level1", "--bug", name, "--steps", "100")
-    assert (status, result["bug"], result["steps"]) == (0, name, 100)
+    status, result, err = command(capsys, "level1", "--bug", name, "--steps", str(steps))
+    assert (status, result["bug"], result["steps"]) == (0, name, steps)
     assert f"With a bug switched on, {name}: {BUGS[name]}" in " ".join(err.split())
     assert said in " ".join(err.split())
 
