@@ -136,8 +136,6 @@
     const own = shown?.part === "target" ? [shown.i] : [];
     const of = arcs ? aligned.keys() : own;
     const box = pane.text.getBoundingClientRect();
-    pane.arcs.setAttribute("width", pane.text.clientWidth);
-    pane.arcs.setAttribute("height", pane.text.scrollHeight);
     for (const u of of) {
       if (aligned[u] < 0) continue;
       const [a, b] = [pane.tokens.target[u], pane.tokens.source[aligned[u]]].map(e => e.getBoundingClientRect());
