@@ -48,3 +48,11 @@ def test_a_stopped_run_is_logged_no_more_and_its_end_is_told(tmp_path, marks):
 class _Learnt:
     stopped: list[bool]
     fault_step: list[int]
+
+
+def test_a_training_without_a_curve_tells_of_no_stop(tmp_path):
+    """A file of weights brings no metrics.jsonl along, and the runs of its page may have stopped early."""
+    training = make_training(FAMILY, tmp_path, [run_of_single(ToyConfig())])
+    stopped = dataclasses.replace(training, learnt=_Learnt([True], [-1]))
+    assert stopped.stopped_steps() == [None]
+    assert ended_early(stopped) == []

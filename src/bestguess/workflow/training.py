@@ -23,7 +23,7 @@ from bestguess.report.trackers import METRICS_FILE, Trackers, read_metrics
 from bestguess.train import distributed
 from bestguess.train.config import TrainConfig
 from bestguess.train.fit import fit, load_fitted, resumed_steps
-from bestguess.train.folder import CHECKPOINTS, read_config
+from bestguess.train.folder import CHECKPOINTS, CONFIG, read_config
 from bestguess.train.problem import Member, Problem
 from bestguess.workflow.evaluation import Evaluator, Evaluators
 from bestguess.workflow.select import best_run, select
@@ -105,7 +105,12 @@ class Training:
         return [[own[step] for step in sorted(own)] for own in found]
 
     def stopped_steps(self) -> list[int | None]:
-        """Return the step of the validation at which each run stopped before its time, early or by a fault."""
+        """Return the step of the validation at which each run stopped before its time, early or by a fault.
+
+        None where it did not, and where no curve was kept, as with a file of weights.
+        """
+        if not np.any(self.learnt.stopped) or not (self.folder / METRICS_FILE).exists():
+            return [None] * len(self.runs)
         ends = [curve[-1]["step"] if curve else 0 for curve in self.curves()]
         return [end if stopped else None for end, stopped in zip(ends, self.learnt.stopped)]
 
@@ -178,6 +183,8 @@ def read_training_config(family: Family, folder: Path) -> Any:
 
 def changed_settings(training: Training) -> dict[str, Any]:
     """Return what a training's runs are evaluated with in place of config.yaml's values, by dotted key."""
+    if not (training.folder / CONFIG).exists():
+        return {}
     kept = _flat(to_dict(runs(read_training_config(training.family, training.folder))[0].config))
     now = _flat(to_dict(training.runs[0].config))
     return {key: value for key, value in now.items() if key in kept and value != kept[key]}
