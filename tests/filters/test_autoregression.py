@@ -121,7 +121,8 @@ def test_equivalent_memory_lies_between_orders_by_the_logarithm():
 def test_the_longest_memory_is_bounded_by_the_sequence_and_by_the_work():
     assert longest_memory(256, 2, 1) == 128
     assert longest_memory(64, 2, 4) == 60
-    assert longest_memory(256, 64, 1) == 8
+    assert longest_memory(256, 64, 1) == 1
+    assert longest_memory(2048, 2, 1) == 16
 
 
 SMALL = FiltersConfig(

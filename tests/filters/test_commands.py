@@ -113,6 +113,51 @@ def test_rollout_takes_horizons(trained, capsys):
     run(capsys, "filters", "rollout", str(trained), "--json")
 
 
+def test_evaluate_beyond_what_was_trained(trained, capsys):
+    before = json.loads((trained / "evaluation.json").read_text())
+    words = ["--length", "40", "--lambda", "0.5", "0.9", "--json"]
+    status, result, err = run(capsys, "filters", "evaluate", str(trained), *words)
+    assert status == 0
+    assert "self-test" in err
+    assert len(result["runs"]) == 4 * 2
+    for one in result["runs"]:
+        assert one["length"] == 16
+        assert one["evaluated"]["length"] == 40
+        spans = one["regret_by_span"]
+        assert list(spans) == ["2-16", "17-32", "33-40"]
+        by_step = one["regret_by_step"]
+        assert len(by_step) == 39
+        assert spans["17-32"] == pytest.approx(sum(by_step[15:31]) / 16)
+        assert one["ar_fitted"]["excess"] > 0
+    assert {(one["lambda"], one["evaluated"]["lambda"]) for one in result["runs"]} == {
+        (a, b) for a in (0.5, 0.9) for b in (0.5, 0.9)
+    }
+    assert json.loads((trained / "evaluation.json").read_text()) == before
+    assert (trained / "figures" / "beyond.png").exists()
+    # A process that is farther from what was trained on costs more: the fit for λ = 0.5 at 0.9 and the other way.
+    costs = {(one["lambda"], one["evaluated"]["lambda"]): one["ar_fitted"]["excess"] for one in result["runs"]}
+    assert costs[0.5, 0.9] > costs[0.9, 0.9]
+    assert costs[0.9, 0.5] > costs[0.5, 0.5]
+
+
+def test_evaluate_elsewhere_at_what_was_trained_is_evaluate(trained, capsys):
+    words = ["--length", "16", "--json"]
+    _, result, _ = run(capsys, "filters", "evaluate", str(trained), *words)
+    evaluated = json.loads((trained / "evaluation.json").read_text())["runs"]
+    for one, other in zip(result["runs"], evaluated, strict=True):
+        assert one["normalised_loss"] == pytest.approx(other["normalised_loss"], rel=1e-6)
+        chosen = str(one["ar_fitted"]["order"])
+        assert one["ar_fitted"]["excess"] == pytest.approx(other["ar_fitted"]["excess"][chosen])
+
+
+@pytest.mark.parametrize(("words", "told"), [(["--length", "7"], "--length 7"), (["--lambda", "1.5"], "--lambda 1.5")])
+def test_evaluate_refuses_what_cannot_be(trained, capsys, words, told):
+    status, out, err = run(capsys, "filters", "evaluate", str(trained), *words)
+    assert (status, out) == (2, None)
+    assert told in err
+    assert err.count("\n") == 1
+
+
 def test_inspect_shows_what_was_learnt(trained, capsys):
     status, result, err = run(capsys, "filters", "inspect", str(trained), "--sequences", "8", "--json")
     assert status == 0

@@ -17,6 +17,7 @@ from bestguess.filters.config import (
     FiltersConfig,
     FilterTaskConfig,
     RolloutConfig,
+    brief,
     small,
 )
 from bestguess.filters.family import FAMILY
@@ -56,8 +57,11 @@ def test_the_presets_are_possible():
         flags = flags_class.chosen({"preset": name})
         assert flags.preset == name
         assert flags.config() == preset
-    assert flags_class.choices() == {"preset": ("default", "small")}
-    assert set(PRESETS) == {("default",), ("small",)}
+    assert flags_class.choices() == {"preset": ("default", "brief", "small")}
+    assert set(PRESETS) == {("default",), ("brief",), ("small",)}
+    assert PRESETS["brief",] == brief()
+    assert brief().model.normalisation == "instance"
+    assert dataclasses.replace(brief(), model=FilterModelConfig()) == FiltersConfig()
     assert PRESETS["small",] == small() != PRESETS["default",] == FiltersConfig()
 
 

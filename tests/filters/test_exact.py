@@ -18,7 +18,7 @@ from bestguess.filters.task import FilterTask
 N, M, T, CONTEXT, HORIZON = 5, 3, 64, 32, 19
 SYSTEMS = [draw_system(s, latent_dim=N, observed_dim=M, lambda_=0.93, sigma=1.3, seed=4) for s in STRUCTURES]
 every_kind = pytest.mark.parametrize(
-    ("patch", "normalisation"), [(p, n) for p in PATCHES for n in ("none", "input", "instance")]
+    ("patch", "normalisation"), [*((p, n) for p in PATCHES for n in ("none", "input", "instance")), (4, "told")]
 )
 
 predict_ = jax.jit(predict)
@@ -40,9 +40,15 @@ def make_task(system, patch: int) -> FilterTask:
     return FilterTask(system, T, patch)
 
 
+def config_of(patch: int, normalisation: str) -> FilterModelConfig:
+    told = normalisation == "told"
+    named = "instance" if told else normalisation
+    return FilterModelConfig(patch=patch, normalisation=named, told_statistics=told)  # type: ignore[arg-type]
+
+
 def make(system, patch: int, normalisation: str) -> tuple[FilterTask, Forecaster]:
     task = make_task(system, patch)
-    config = FilterModelConfig(patch=patch, normalisation=normalisation)
+    config = config_of(patch, normalisation)
     return task, exact_forecaster(config, system, task.scale, T)
 
 
@@ -78,7 +84,9 @@ def test_the_rollout_is_the_filters_prediction_at_every_horizon(patch, normalisa
         assert off(found, best[CONTEXT : CONTEXT + HORIZON], floors) < 1e-8
 
 
-some_kinds = pytest.mark.parametrize(("patch", "normalisation"), [(1, "none"), (4, "instance"), (16, "input")])
+some_kinds = pytest.mark.parametrize(
+    ("patch", "normalisation"), [(1, "none"), (4, "instance"), (16, "input"), (2, "told")]
+)
 
 
 @some_kinds
@@ -124,7 +132,7 @@ def test_the_wrong_system_is_found_out():
 def test_the_constant_predicts_0_whatever_it_sees(patch, normalisation):
     """What the self-test holds against floor and ceiling, one step ahead and rolled out."""
     task = make_task(SYSTEMS[0], patch)
-    config = FilterModelConfig(patch=patch, normalisation=normalisation)
+    config = config_of(patch, normalisation)
     constant = constant_forecaster(config, SYSTEMS[0], task.scale, T)
     y, _ = draw(task)
     unit = float(np.std(y))

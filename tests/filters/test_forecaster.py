@@ -12,11 +12,11 @@ import pytest
 
 from bestguess.filters.config import PATCHES, FilterModelConfig
 from bestguess.filters.forecaster import (
-    PRIOR_STEPS,
     Forecaster,
     Normaliser,
     Statistics,
     make_forecaster,
+    make_normaliser,
     predict,
     rollout,
 )
@@ -37,6 +37,8 @@ def draw(steps: int = T, seed: int = 0):
 @functools.cache
 def make(patch: int, normalisation: str, **changes) -> Forecaster:
     """A forecaster whose head is not 0, as it is before training: else every test here would pass in vain."""
+    if normalisation == "told":
+        normalisation, changes = "instance", changes | {"told_statistics": True, "prior_steps": 3.0}
     config = FilterModelConfig(
         layers=1, d_model=10, heads=5, d_ff=7, patch=patch, normalisation=normalisation, **changes
     )
@@ -75,7 +77,9 @@ def test_the_future_does_not_leak(patch, normalisation):
         assert np.abs(after[rows:] - before[rows:]).reshape(-1, patch * M).max(axis=1).min() > 1e-4
 
 
-@pytest.mark.parametrize(("patch", "normalisation"), [(p, "instance") for p in PATCHES] + [(1, "none"), (4, "input")])
+@pytest.mark.parametrize(
+    ("patch", "normalisation"), [(p, "instance") for p in PATCHES] + [(1, "none"), (4, "input"), (2, "told")]
+)
 def test_the_future_does_not_leak_by_gradient(patch, normalisation):
     forecaster, y = make(patch, normalisation), draw()
     for rows in {patch, T // 2, T - patch}:
@@ -87,7 +91,9 @@ def test_the_future_does_not_leak_by_gradient(patch, normalisation):
 # -------------------------------------------------------------------------------------------- cache
 
 
-@every_kind
+@pytest.mark.parametrize(
+    ("patch", "normalisation"), [*((p, n) for p in PATCHES for n in NORMALISATIONS), (1, "told"), (8, "told")]
+)
 def test_cached_equals_uncached(patch, normalisation):
     """Prefill, then chunks, then one patch at a time: the same predictions."""
     forecaster, y = make(patch, normalisation), draw()
@@ -137,10 +143,26 @@ def statistics_of(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt((8 + ((y - mean) ** 2).sum(axis=0)) / (len(y) + 8))
 
 
+@pytest.mark.parametrize("patch", [1, 4])
+def test_told_statistics_undo_the_normalisation(patch):
+    """A token with its statistics is the patch itself, whatever came before it; without them it is not."""
+    normaliser, y = Normaliser(SCALE, "instance", 3.0, True), draw()
+    token, _ = normaliser.tokens(y.reshape(-1, patch, M), normaliser.start())
+    assert token.shape == (T // patch, patch * M + 2 * M)
+    u, mean, log_deviation = np.split(np.asarray(token), [patch * M, patch * M + M], axis=1)
+    back = u.reshape(-1, patch, M) * np.exp(log_deviation)[:, None] + mean[:, None]
+    np.testing.assert_allclose(back.reshape(T, M) * np.asarray(SCALE), y, rtol=1e-4, atol=1e-4)
+    bare, _ = Normaliser(SCALE, "instance", 3.0).tokens(y.reshape(-1, patch, M), normaliser.start())
+    np.testing.assert_array_equal(bare, u)
+    # Only instance normalisation has statistics to tell.
+    config = FilterModelConfig(normalisation="input", told_statistics=True)
+    assert not make_normaliser(config, SCALE).told
+
+
 @pytest.mark.parametrize("patch", PATCHES)
 def test_instance_normalisation_by_hand(patch):
-    assert PRIOR_STEPS == 8
     normaliser, y = Normaliser(SCALE, "instance"), draw()
+    assert normaliser.prior == FilterModelConfig().prior_steps == 8
     v = np.random.default_rng(1).normal(size=(T, M)).astype(np.float32)
     shape = (-1, patch, M)
     u, after = normalise(normaliser, y.reshape(shape), normaliser.start())

@@ -23,13 +23,13 @@ from bestguess.filters import kalman
 
 ORDERS = (1, 2, 4, 8, 16, 32, 64)
 """The orders k that tables list."""
-LONGEST, WIDEST = 128, 512
-"""Largest order that is looked at, and largest number of values k·m in it: the work grows with both."""
+LONGEST, WIDEST, WORK = 128, 512, 2**28
+"""Largest order that is looked at, largest number of values k·m in it, and largest k·T²·m², seconds of a recursion."""
 
 
 def longest_memory(T: int, m: int, patch: int) -> int:
     """Return the largest order that is looked at for sequences of T steps of m dimensions; 1 at least."""
-    return max(1, min(LONGEST, WIDEST // m, T - patch))
+    return max(1, min(LONGEST, WIDEST // m, WORK // (T * m) ** 2, T - patch))
 
 
 def bounded_regret(L: Float[np.ndarray, "Tm Tm"], m: int, patch: int, orders: int) -> Float[np.ndarray, "k S"]:

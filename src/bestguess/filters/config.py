@@ -80,6 +80,16 @@ class FilterModelConfig(DecoderConfig):
     normalisation: Literal["none", "input", "instance"] = "input"
     """Scaling of y: none; division by the standard deviation of the process; or causal reversible instance \
 normalisation, by the running mean and standard deviation of each sequence."""
+    prior_steps: float = added(8.0)
+    """Weight of the process's own mean and standard deviation in the running ones, in steps (instance)."""
+    told_statistics: bool = added(False)
+    """Whether each token also holds the mean and the log deviation that it was normalised by (instance)."""
+
+    def check(self) -> None:
+        """Raise a UserError that names the flag at fault, if a value is impossible."""
+        super().check()
+        if not 0 < self.prior_steps < float("inf"):
+            raise UserError(f"--prior-steps {self.prior_steps:g}: must be positive and finite")
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,11 @@ class FiltersConfig:
             raise UserError(f"--test-sequences {self.test_sequences}: at least 2, for a standard error")
 
 
+def brief() -> FiltersConfig:
+    """Return the original design's full size with its reversible instance normalisation, whose statistics are told."""
+    return FiltersConfig(model=FilterModelConfig(normalisation="instance", prior_steps=64.0, told_statistics=True))
+
+
 def small() -> FiltersConfig:
     """Return the preset that two CPU cores train in minutes."""
     return FiltersConfig(
@@ -153,5 +168,5 @@ def small() -> FiltersConfig:
     )
 
 
-PRESETS = {("default",): FiltersConfig(), ("small",): small()}
+PRESETS = {("default",): FiltersConfig(), ("brief",): brief(), ("small",): small()}
 """Where the flags' defaults come from, by --preset."""

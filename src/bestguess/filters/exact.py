@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from bestguess.filters import kalman
 from bestguess.filters.config import FilterModelConfig
-from bestguess.filters.forecaster import Forecaster, Normaliser, Statistics
+from bestguess.filters.forecaster import Forecaster, Normaliser, Statistics, make_normaliser
 from bestguess.filters.systems import System
 
 
@@ -43,7 +43,7 @@ class FilterCore(eqx.Module):
     patch: int = eqx.field(static=True)
 
     def __call__(
-        self, token_Nk: Float[Array, "N k"], cache: FilterState | None = None
+        self, token_Nk: Float[Array, "N i"], cache: FilterState | None = None
     ) -> tuple[Float[Array, "N k"], FilterState]:
         """Return, for each patch, the filter's prediction of the one after it, and the state after the last."""
         start = self.empty_cache(0) if cache is None else cache
@@ -54,9 +54,10 @@ class FilterCore(eqx.Module):
         """Return the state before the first step; it needs no room for tokens."""
         return FilterState(jnp.zeros(self.A.shape[0]), jnp.zeros((), jnp.int32), self.normaliser.start())
 
-    def _patch(self, carry: FilterState, token: Float[Array, "k"]) -> tuple[FilterState, Float[Array, "k"]]:
+    def _patch(self, carry: FilterState, token: Float[Array, "i"]) -> tuple[FilterState, Float[Array, "k"]]:
         m = self.C.shape[0]
-        u_Pm = token.reshape(self.patch, m)
+        # Statistics that are told after the values are kept in the state, too.
+        u_Pm = token[: self.patch * m].reshape(self.patch, m)
         before = jax.tree.map(lambda s: s[None], carry.statistics)
         y_Pm = self.normaliser.restore(u_Pm[None], before)[0]
         _, after = self.normaliser.normalise(y_Pm[None], carry.statistics)
@@ -90,7 +91,7 @@ def constant_forecaster(config: FilterModelConfig, system: System, scale: Float[
 def exact_forecaster(config: FilterModelConfig, system: System, scale: Float[Array, "m"], length: int) -> Forecaster:
     """Return a forecaster with the exact filter of `system` as its core, for sequences of up to `length` steps."""
     gains, _ = kalman.kalman_gains(system, length)
-    normaliser = Normaliser(scale, config.normalisation)
+    normaliser = make_normaliser(config, scale)
     as32 = lambda a: jnp.asarray(a, jnp.float32)  # noqa: E731
     core = FilterCore(as32(system.A), as32(system.C), as32(gains), normaliser, config.patch)
     return Forecaster(normaliser, core, config.patch)

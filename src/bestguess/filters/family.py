@@ -23,13 +23,20 @@ FAMILY = Family(
     levels={"skill": (0.9, 0.99)},
     figures=("skill", "standard_error", "headroom", "rollout.*"),
     bases="bestguess.filters.config:PRESETS",
-    choosers={"preset": "Defaults of the other flags: the full size (docs/decisions.md), or a size for a laptop CPU."},
-    evaluate_flags=_FLAGS + "EvaluateFlags",
+    choosers={
+        "preset": "Defaults of the other flags: the full size (docs/decisions.md), the same with reversible instance "
+        "normalisation (brief), or a size for a laptop CPU (small)."
+    },
     commands={
         "quickstart": Command(
             "train small transformers and compare them with the Kalman filter: 3 minutes on a laptop",
             _FLAGS + "QuickstartFlags",
             _COMMANDS + "quickstart",
+        ),
+        "filters evaluate": Command(
+            "measure the regret of every run on test data, after a self-test",
+            _FLAGS + "EvaluateFlags",
+            "bestguess.filters.beyond:evaluate",
         ),
         "filters rollout": Command(
             "feed predictions back and compare with the Kalman filter at each horizon",

@@ -18,6 +18,10 @@ class EvaluateFlags(RunFlags):
 
     test_sequences: int | None = None
     """Number of test sequences (default: as in the training run)."""
+    length: int | None = None
+    """Sequence length to evaluate at, in steps; eight times the trained one shows what lies beyond it."""
+    lambda_: Annotated[tuple[float, ...] | None, tyro.conf.arg(name="lambda")] = None
+    """Values of λ to evaluate every run at, whichever it was trained at."""
 
 
 @dataclass(frozen=True)

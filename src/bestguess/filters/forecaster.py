@@ -16,9 +16,6 @@ from bestguess.filters.config import FilterModelConfig
 from bestguess.nn.decoder import Decoder, DecoderCache
 from bestguess.nn.init import scaled_normal
 
-PRIOR_STEPS = 8.0
-"""Weight of the prior (mean 0, variance 1) in a sequence's statistics, in steps: they start sane."""
-
 
 class Statistics(NamedTuple):
     """Sums over the steps of one sequence seen so far; enough for their mean and variance."""
@@ -36,10 +33,16 @@ class Normaliser(eqx.Module):
     2022), but over the prefix: patch p goes in by the statistics of the patches before it, and the
     prediction of patch p + 1 comes out by those of patches 1..p. Over the whole window they would
     tell the model about its future.
+
+    Patches of one sequence so go in by different statistics, which a model cannot undo unless it is told of them:
+    where `told`, the mean and the logarithm of the deviation that a patch went in by are part of its token.
     """
 
     scale: Float[Array, "m"]
     mode: Literal["none", "input", "instance"] = eqx.field(static=True)
+    prior: float = eqx.field(static=True, default=8.0)
+    """Weight of the prior (mean 0, variance 1) in a sequence's statistics, in steps: they start sane."""
+    told: bool = eqx.field(static=True, default=False)
 
     def start(self) -> Statistics:
         """Return the statistics of no step."""
@@ -59,6 +62,16 @@ class Normaliser(eqx.Module):
         mean, deviation = self._moments(prior)
         return (y_NPm - mean) / deviation, after
 
+    def tokens(self, y_NPm: Float[Array, "N P m"], before: Statistics) -> tuple[Float[Array, "N k"], Statistics]:
+        """Return what a core is given of each patch: its scaled values, then its statistics where they are told."""
+        u_NPm, after = self.normalise(y_NPm, before)
+        token_Nk = u_NPm.reshape(len(u_NPm), -1)
+        if not self.told:
+            return token_Nk, after
+        prior = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), before, after)
+        mean, deviation = self._moments(prior)
+        return jnp.concatenate([token_Nk, mean[:, 0], jnp.log(deviation[:, 0])], axis=1), after
+
     def restore(self, v_NPm: Float[Array, "N P m"], after: Statistics) -> Float[Array, "N P m"]:
         """Return predictions of the next patch in units of y."""
         mean, deviation = self._moments(after)
@@ -74,16 +87,16 @@ class Normaliser(eqx.Module):
         if self.mode != "instance":
             return jnp.zeros_like(s.total)[:, None], jnp.ones_like(s.total)[:, None]
         count = s.steps[:, None]
-        mean = s.total / (count + PRIOR_STEPS)
+        mean = s.total / (count + self.prior)
         spread = s.square - 2 * mean * s.total + count * mean**2
-        deviation = jnp.sqrt((PRIOR_STEPS + spread) / (count + PRIOR_STEPS))
+        deviation = jnp.sqrt((self.prior + spread) / (count + self.prior))
         return mean[:, None], deviation[:, None]
 
 
 class Core(Protocol):
     """What stands between the two halves of the normalisation: a transformer, or the exact filter."""
 
-    def __call__(self, token_Nk: Float[Array, "N k"], cache: Any = None) -> tuple[Float[Array, "N k"], Any]:
+    def __call__(self, token_Nk: Float[Array, "N i"], cache: Any = None) -> tuple[Float[Array, "N k"], Any]:
         """Return, for each patch, the prediction of the one after it; with a cache, also the longer cache."""
         ...
 
@@ -95,14 +108,14 @@ class Core(Protocol):
 class TransformerCore(eqx.Module):
     """A decoder between two linear maps."""
 
-    embed: Float[Array, "k D"]
+    embed: Float[Array, "i D"]
     bias: Float[Array, "D"]
     decoder: Decoder
     head: Float[Array, "D k"]
 
-    def __init__(self, config: FilterModelConfig, width: int, *, key: Key[Array, ""]):
+    def __init__(self, config: FilterModelConfig, width: int, told: int = 0, *, key: Key[Array, ""]):
         embed_key, bias_key, decoder_key = jax.random.split(key, 3)
-        self.embed = scaled_normal(embed_key, (width, config.d_model))
+        self.embed = scaled_normal(embed_key, (width + told, config.d_model))
         # A constant part of every token: without it a query could not ask for "3 steps ago" whatever y is
         # (q·k would be odd in y), and the norm would hide how large y is.
         self.bias = jax.random.normal(bias_key, (config.d_model,))
@@ -111,13 +124,13 @@ class TransformerCore(eqx.Module):
         self.head = jnp.zeros((config.d_model, width))
 
     def __call__(
-        self, token_Nk: Float[Array, "N k"], cache: DecoderCache | None = None
+        self, token_Nk: Float[Array, "N i"], cache: DecoderCache | None = None
     ) -> tuple[Float[Array, "N k"], DecoderCache | None]:
         """Return, for each patch, the prediction of the one after it (float32)."""
         x_ND, cache = self.decoder(token_Nk @ self.embed + self.bias[None], cache)
         return jnp.matmul(x_ND, self.head.astype(x_ND.dtype), preferred_element_type=jnp.float32), cache
 
-    def attention_weights(self, token_Nk: Float[Array, "N k"]) -> Float[Array, "layers H N N"]:
+    def attention_weights(self, token_Nk: Float[Array, "N i"]) -> Float[Array, "layers H N N"]:
         """Return every layer's and head's attention weights over the patches (rows: queries)."""
         return self.decoder.attention_weights(token_Nk @ self.embed + self.bias[None])
 
@@ -151,8 +164,8 @@ class Forecaster(eqx.Module):
         T, m = y_Tm.shape
         y_NPm = y_Tm.reshape(-1, self.patch, m)
         before = self.normaliser.start() if cache is None else cache.statistics
-        u_NPm, after = self.normaliser.normalise(y_NPm, before)
-        out_Nk, core = self.core(u_NPm.reshape(len(u_NPm), -1), None if cache is None else cache.core)
+        token_Nk, after = self.normaliser.tokens(y_NPm, before)
+        out_Nk, core = self.core(token_Nk, None if cache is None else cache.core)
         predicted = self.normaliser.restore(out_Nk.reshape(y_NPm.shape), after).reshape(T, m)
         if cache is None:
             return predicted, None
@@ -165,8 +178,15 @@ class Forecaster(eqx.Module):
 
 def make_forecaster(config: FilterModelConfig, scale: Float[Array, "m"], *, key: Key[Array, ""]) -> Forecaster:
     """Return an untrained forecaster for a process whose standard deviations are `scale` (units of y)."""
-    core = TransformerCore(config, config.patch * scale.shape[0], key=key)
-    return Forecaster(Normaliser(scale, config.normalisation), core, config.patch)
+    normaliser = make_normaliser(config, scale)
+    core = TransformerCore(config, config.patch * scale.shape[0], 2 * scale.shape[0] * normaliser.told, key=key)
+    return Forecaster(normaliser, core, config.patch)
+
+
+def make_normaliser(config: FilterModelConfig, scale: Float[Array, "m"]) -> Normaliser:
+    """Return the normaliser of a config for a process whose standard deviations are `scale` (units of y)."""
+    told = config.told_statistics and config.normalisation == "instance"
+    return Normaliser(scale, config.normalisation, config.prior_steps, told)
 
 
 def predict(forecaster: Forecaster, y_Tm: Float[Array, "T m"]) -> Float[Array, "S m"]:

@@ -133,11 +133,10 @@ def streams(forecaster: Forecaster, y: Float[Array, "n T m"]) -> Float[Array, "n
     return jax.vmap(one)(y)
 
 
-def tokens(forecaster: Forecaster, y_Tm: Float[Array, "T m"]) -> Float[Array, "N k"]:
+def tokens(forecaster: Forecaster, y_Tm: Float[Array, "T m"]) -> Float[Array, "N i"]:
     """Return what the core is given: the normalised patches."""
     patches = y_Tm.reshape(-1, forecaster.patch, y_Tm.shape[-1])
-    u, _ = forecaster.normaliser.normalise(patches, forecaster.normaliser.start())
-    return u.reshape(len(u), -1)
+    return forecaster.normaliser.tokens(patches, forecaster.normaliser.start())[0]
 
 
 def probe(stream: Float[np.ndarray, "n N D"], state: Float[np.ndarray, "n N d"]) -> float:
