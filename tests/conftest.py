@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import tempfile
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -19,6 +20,8 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 os.environ["MPLBACKEND"] = "agg"
 os.environ.pop("BESTGUESS_MEMORY", None)
+# What programs cache is no business of the user's own cache.
+os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"bestguess-tests-{os.getuid()}")
 # Tests compile much and compute little: without these the suite takes twice as long. An XLA that no longer knows
 # one of them says so and stops; drop it then.
 FASTER_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
@@ -55,3 +58,9 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("hostile", "tests/hostile: inputs that are off")
+    group.addoption("--hostile-cases", type=int, default=40, help="how many are tried")
+    group.addoption("--hostile-seed", type=int, default=0, help="which ones")

@@ -384,6 +384,35 @@ def test_a_reader_that_has_gone_is_no_error():
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_output_is_no_fault(closed):
+    code = "from bestguess.cli import main; main(['integers', 'explain', '1', '2', '3'])"
+    done = subprocess.run(["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_platform_that_jax_does_not_know_is_one_line(monkeypatch, run):
+    def compute(flags: Any, console: Any) -> None:
+        raise RuntimeError("Unable to initialize backend 'tpuu': Backend 'tpuu' is not in the list\nof known backends")
+
+    monkeypatch.setenv("JAX_PLATFORMS", "tpuu")
+    monkeypatch.setattr(cli, "commands", lambda: {"lonely": Command("…", f"{__name__}:FakeFlags", f"{__name__}:fake")})
+    monkeypatch.setattr(Command, "call", lambda self, flags, console: compute(flags, console))
+    assert refused(run("lonely")).startswith("JAX_PLATFORMS=tpuu: Unable to initialize backend 'tpuu'")
+    monkeypatch.delenv("JAX_PLATFORMS")
+    with pytest.raises(RuntimeError):
+        cli.main(["lonely"])
+
+
+def test_a_full_memory_is_one_line(monkeypatch, run):
+    def compute(self: Any, flags: Any, console: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "commands", lambda: {"lonely": Command("…", f"{__name__}:FakeFlags", f"{__name__}:fake")})
+    monkeypatch.setattr(Command, "call", compute)
+    assert refused(run("lonely")) == "the memory is full; give smaller sizes, or close some programs"
+
+
 def test_a_terminal_without_greek_letters_gets_help_and_one_line_errors():
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     for argv in (["--help"], ["filters", "train", "--help"]):

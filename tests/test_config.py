@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+import re
+import typing
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
+from bestguess.cli import commands
 from bestguess.command import UserError
 from bestguess.config import (
     arrays,
     axes_of,
     axis,
     changed,
+    check_bounds,
+    flag,
     from_dict,
     nested,
     only_run,
@@ -305,3 +310,68 @@ def test_a_change_that_is_none_is_one_line(change):
     with pytest.raises(UserError, match=r"^change: ") as error:
         changed({"family": "x", "change": change})
     assert "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------ bounds
+
+
+def whole_numbers_of_every_command() -> set[tuple[type, str]]:
+    """Every field that holds whole numbers, of every command's flags and the configs in them."""
+    found: set[tuple[type, str]] = set()
+
+    def look(cls: type) -> None:
+        hints = typing.get_type_hints(cls)
+        for one in dataclasses.fields(cls):
+            if dataclasses.is_dataclass(hints[one.name]):
+                look(typing.cast(type, hints[one.name]))
+            elif re.search(r"\bint\b|_Count", str(one.type)):
+                found.add((cls, one.name))
+
+    for command in commands().values():
+        look(command.flags_class())
+    return found
+
+
+def test_every_whole_number_of_every_command_has_a_bound():
+    fields = whole_numbers_of_every_command()
+    assert len(fields) > 100
+    for cls, name in fields:
+        for value in (10**20, -(10**20), (1, 10**20)):
+            given = object.__new__(cls)
+            for one in dataclasses.fields(cls):
+                object.__setattr__(given, one.name, None)
+            object.__setattr__(given, name, value)
+            with pytest.raises(UserError) as error:
+                check_bounds(given)
+            assert str(error.value).startswith(flag(name) + " "), (cls, name)
+
+
+def test_a_class_says_how_large_its_own_numbers_may_be():
+    @dataclass(frozen=True)
+    class Wide:
+        MOST: ClassVar[dict[str, int]] = {"width": 10}
+        width: int = 3
+        depth: tuple[int, ...] = (1,)
+        on: bool = True
+
+    @dataclass(frozen=True)
+    class Wider(Wide):
+        MOST: ClassVar[dict[str, int]] = {"height": 2**40}
+        height: int = 2**40
+
+    for sound in (Wide(10), Wide(-10), Wider(), Wide(depth=(2**31 - 1,))):
+        check_bounds(sound)
+    with pytest.raises(UserError, match="--width 11: at most 10"):
+        check_bounds(Wider(11))
+    with pytest.raises(UserError, match="--width -11: at least -10"):
+        check_bounds(Wide(-11))
+    with pytest.raises(UserError, match="--depth 2147483648: at most 2,147,483,647"):
+        check_bounds(Wide(depth=(1, 2**31)))
+    with pytest.raises(UserError, match="f: width 11: at most 10"):
+        from_dict(Wide, {"width": 11}, "f: ")
+
+
+def test_a_config_makes_no_more_runs_than_train_together():
+    config = replace(FiltersConfig(), train=replace(FiltersConfig().train, seeds=10_000, learning_rate=(0.1, 0.2)))
+    with pytest.raises(UserError, match="--seeds 10000: makes 20,000 runs in all, and at most 10,000 train together"):
+        runs(config)

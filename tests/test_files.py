@@ -870,16 +870,35 @@ def test_a_name_in_a_ledger_that_is_a_path_is_refused(ledger, elsewhere, bad):
         ("plan.json", '{"planned": "2", "method": "grid", "lacks": []}', "planned: expected a int"),
         ("plan.json", '{"planned": 1e3, "method": "grid", "lacks": []}', "planned: expected a int"),
         ("plan.json", '{"planned": 1000000000000, "method": "grid", "lacks": []}', "at most 1,000,000"),
-        ("failures/0000.1-1.json", "[]", "reason: expected text"),
-        ("failures/0000.1-1.json", "{", "damaged"),
     ],
 )
 def test_a_ledgers_shapes_are_checked(ledger, name, text, says):
-    (ledger.folder / "failures").mkdir()
     (ledger.folder / name).write_text(text)
     with pytest.raises(UserError, match=says) as error:
         Ledger(ledger.folder).status()
     one_line(error, ledger.folder)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "", '{"reason": 1, "kind": "error", "attempt": ""}', "\0\0"])
+def test_a_damaged_failure_is_told_by_status(ledger, text):
+    (ledger.folder / "failures").mkdir()
+    path = ledger.folder / "failures" / "0000.1-1.json"
+    path.write_text(text)
+    first, second = Ledger(ledger.folder).status().missing
+    assert first.reason == f"failed; {path} is damaged: remove it"
+    assert second.reason == "not begun"
+
+
+def test_an_altered_record_does_not_count(ledger):
+    run = next(iter(ledger.runs().values()))
+    ledger.finish(run, {"loss": 0.25}, {})
+    record = ledger.record(run.run)
+    assert record["metrics"] == {"loss": 0.25}
+    path = ledger.folder / "done" / f"{run.run}.json"
+    path.write_text(path.read_text().replace("0.25", "0.24"))
+    assert ledger.record(run.run) is None
+    path.write_text(json.dumps(record))  # as older versions wrote it, without a checksum
+    assert ledger.record(run.run) == record
 
 
 json_values = st.recursive(
@@ -910,7 +929,7 @@ def test_any_claim_is_held_or_free(tmp_path, data):
     acquire(folder, "u", {})
 
 
-@pytest.mark.parametrize("name", ["done", "failures", "work", "claims", "logs", "compiled"])
+@pytest.mark.parametrize("name", ["done", "failures", "work", "claims", "logs"])
 def test_a_ledgers_folder_that_leads_out_is_refused(ledger, elsewhere, tmp_path, monkeypatch, name):
     from bestguess.sweep.launch import launch
     from bestguess.sweep.worker import work

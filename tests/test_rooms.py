@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "family": {"command", "config", *DECLARATION},
     "sampled": {"command", "config", "family", "task", "train", "report"},
     "judging": {"command", "config", "family", "report", "task", "workflow"},
-    "cli": {"command", "family", "files"},
+    "cli": {"command", "config", "family", "files"},
     "__main__": {"cli"},
     "nn": {"task", "command", "config", "files"},
     "train": {"task", "command", "config", "files"},

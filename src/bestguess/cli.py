@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from bestguess import __version__, files
 from bestguess.command import Command, Failure, Terminated, UserError, make_console, nearest, shown, terminable
+from bestguess.config import check_bounds
 from bestguess.family import families, unloadable
 
 _SCRATCH = "bestguess.scratch.flags:", "bestguess.scratch.commands."
@@ -109,6 +110,10 @@ def main(argv: list[str] | None = None) -> None:
     0: done. 1: ran, and the result is a failure. 2: bad input, told in one line. 130: Ctrl-C. 143: SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed: nobody listens, and no file of ours is to take its number
+            os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, io.StringIO())
     # A terminal that has no λ gets a question mark, not a traceback.
     getattr(sys.stdout, "reconfigure", lambda errors: None)(errors="replace")
     try:
@@ -131,6 +136,16 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output (`| head`) has gone
         _mute()
         sys.exit(0)
+    except MemoryError:
+        print("bestguess: error: the memory is full; give smaller sizes, or close some programs", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        # JAX looks for its devices at the first computation, wherever that is.
+        if not (platforms := os.environ.get("JAX_PLATFORMS")) or "backend" not in str(error):
+            raise
+        told = f"JAX_PLATFORMS={shown(platforms)}: {shown(' '.join(str(error).split()))}"
+        print(f"bestguess: error: {told}; set cpu or cuda, or unset it", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:  # what no one nearer to it has told
         if error.filename is None:
             _mute()  # it may be standard output itself, and what is left in its buffer would fail again at exit
@@ -201,6 +216,7 @@ def parse(name: str, args: list[str]) -> tuple[Any, bool]:
         raise UserError(f"{_one_line(said.getvalue(), args)} ({prog} --help lists the flags)") from None
     values = _fields(given)
     as_json, flags = values.pop("json"), cls(**values)
+    check_bounds(flags)
     if getattr(flags, "resume", None) is not None:
         _refuse_beside_resume(flags, args)
     return flags, as_json

@@ -123,6 +123,11 @@ def shown(text: str, keep: str = "") -> str:
     return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
 
 
+def note(line: str) -> None:
+    """Say on standard error, in one line, what a reader must know of a result that is given all the same."""
+    print(f"bestguess: note: {shown(line)}", file=sys.stderr)
+
+
 def labelled(label: str, text: str, style: str) -> Text:
     """Return `label` in a style and, after it, `text` as it is; neither is taken as markup."""
     from rich.text import Text

@@ -14,7 +14,7 @@ import math
 import shlex
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -61,6 +61,31 @@ def added(default: Any, *, before: Any = dataclasses.MISSING, arrays: bool = Fal
     """
     was = default if before is dataclasses.MISSING else before
     return field(default=default, metadata={"before": was, "arrays": arrays})
+
+
+MOST = 2**31 - 1
+"""The largest whole number of a field, unless its class says otherwise in MOST."""
+MOST_RUNS = 10_000
+"""Runs that one config may make."""
+
+
+def check_bounds(given: Any, name: Callable[[str], str] | None = None) -> None:
+    """Raise a UserError for a whole number of a dataclass, or of those in it, that is beyond the bound of its field.
+
+    Every flag and config goes through here first. A class names bounds of its own in `MOST: ClassVar[dict[str, int]]`.
+    name: from a field to what an error calls it; by default its flag.
+    """
+    bounds = {key: most for cls in reversed(type(given).__mro__) for key, most in vars(cls).get("MOST", {}).items()}
+    for one in dataclasses.fields(given):
+        value = getattr(given, one.name)
+        if dataclasses.is_dataclass(value):
+            check_bounds(value, name)
+            continue
+        for item in value if isinstance(value, tuple) else (value,):
+            most = bounds.get(one.name, MOST)
+            if isinstance(item, int) and abs(item) > most:
+                bound = f"at most {most:,}" if item > 0 else f"at least -{most:,}"
+                raise UserError(f"{(name or flag)(one.name)} {item}: {bound}")
 
 
 # ------------------------------------------------------------------------------------------ runs
@@ -117,6 +142,8 @@ def runs(config: C) -> list[Run[C]]:
     train = cast(Any, config).train
     seeds = range(train.first_seed, train.first_seed + train.seeds)
     every = [*(_get(config, path) for path in axes), seeds, *(_get(config, path) for path in last)]
+    if (count := math.prod(map(len, every))) > MOST_RUNS:
+        raise UserError(f"--seeds {train.seeds}: makes {count:,} runs in all, and at most {MOST_RUNS:,} train together")
     named = {_key(path): one for path, one in axes.items()} | {SEED: Axis("seed")}
     named |= {_key(path): one for path, one in last.items()}
     made = []
@@ -337,7 +364,9 @@ def from_dict(cls: type[C], data: Any, where: str = "", complete: bool = False) 
     values = {f.name: _value(hints[f.name], data[k], where + k, complete) for k, f in fields.items() if k in data}
     if complete:
         values = {f.name: f.metadata["before"] for k, f in fields.items() if k not in data} | values
-    return cls(**values)
+    made = cls(**values)
+    check_bounds(made, lambda name: where + key_of(name))
+    return made
 
 
 def _value(hint: Any, value: Any, where: str, complete: bool = False) -> Any:

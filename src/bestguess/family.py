@@ -236,6 +236,10 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
         """Return the multiply-adds of a usual matrix product in a step of one run; infinite: large enough to share."""
         return math.inf
 
+    def sizes(self, config: C) -> Mapping[str, int]:
+        """Return the bytes of a run's largest arrays, at the least, by the flag to blame; the task is not made yet."""
+        return {}
+
     def notes(self, config: C) -> list[str]:
         """Return what is to be said before a training with this config."""
         return []
@@ -384,8 +388,13 @@ def load_family(name: str) -> Family:
         raise UserError(f"family: no family {name!r}{nearest(name, known)} (known: {', '.join(known)})")
     module, _, attribute = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute or "FAMILY")
+        found = getattr(importlib.import_module(module), attribute or "FAMILY", None)
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
         raise UserError(f"family: no module {module} (is its folder on PYTHONPATH?)") from error
+    except (ValueError, TypeError) as error:  # no name of a module, such as `a..b`
+        raise UserError(f"family: {name}: cannot be imported ({error})") from error
+    if not isinstance(found, Family):
+        raise UserError(f"family: {module} has no {attribute or 'FAMILY'} that declares a family")
+    return found

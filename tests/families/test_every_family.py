@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import fnmatch
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import yaml
 from safetensors.numpy import load_file
 
 import bestguess
+from bestguess import files
 from bestguess.cli import commands, main
 from bestguess.command import Failure, UserError, make_console
 from bestguess.family import Family, families
@@ -450,6 +452,74 @@ def test_a_folder_of_another_family_is_told_apart(family, trained, capsys):
         assert (status, out) == (2, None)
         assert family.name in err
         assert err.count("\n") == 1
+
+
+# ------------------------------------------------------------------------------------------ what does not belong
+
+
+@every_family
+def test_weights_of_another_config_are_told(family, copy, capsys):
+    """A value that changes no shape: nothing but a hash tells that the weights are not of this config."""
+    path = copy / "config.yaml"
+    sound = path.read_text()
+    assert "weight_decay: " in sound
+    path.write_text(re.sub("weight_decay: .*", "weight_decay: 0.125", sound))
+    for words in (["evaluate", copy], ["report", copy], ["train", "--resume", copy]):
+        status, out, err = run(capsys, family.name, *words, "--json")
+        assert (status, out) == (2, None)
+        last = err.splitlines()[-1]
+        assert last.startswith("bestguess: error: ")
+        assert "config.yaml" in last
+        assert "another config" in last
+
+
+@every_family
+def test_a_training_of_an_older_version_is_read(family, copy, capsys):
+    """Its checkpoints and results have neither a hash of the config nor a checksum of their own."""
+    training = load_training(family, copy)
+    for path in (copy / "checkpoints").rglob("step-*.safetensors"):
+        arrays, header = files.read_safetensors(path)
+        header = {"about": json.dumps({"done": True}), "step": header["step"]}
+        files.write_safetensors(path, arrays, header | {"sha256": files.digest(header, arrays)})
+    for part in family.works.parts:
+        path = copy / f"{part}.json"
+        found = json.loads(path.read_text())
+        path.write_text(json.dumps({key: found[key] for key in found if key not in ("checksum", "config_sha256")}))
+    assert run(capsys, family.name, "report", copy, "--json")[0] == 0
+    older = load_training(family, copy)
+    assert all(np.array_equal(a, b) for a, b in zip(*(jax.tree.leaves(one.learnt.best) for one in (training, older))))
+
+
+@every_family
+def test_results_that_were_altered_are_told(family, copy, capsys):
+    path = copy / "evaluation.json"
+    found = json.loads(path.read_text())
+    found["runs"][0]["best_step"] += 1
+    path.write_text(json.dumps(found))
+    status, out, err = run(capsys, family.name, "report", copy)
+    assert (status, out) == (2, None)
+    assert err.startswith(f"bestguess: error: {path}: does not match the checksum that it was written with")
+    del found["checksum"], found["runs"]
+    path.write_text(json.dumps(found))
+    status, out, err = run(capsys, family.name, "report", copy)
+    assert (status, out) == (2, None)
+    assert err.startswith(f"bestguess: error: {copy}: ")
+    assert "evaluation.json" in err
+    assert err.count("\n") == 1
+
+
+@every_family
+def test_a_damaged_newest_checkpoint_is_told_and_an_unreadable_one_is_not_damaged(family, copy, capsys):
+    newest = sorted((copy / "checkpoints").rglob("step-*.safetensors"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    status, out, err = run(capsys, family.name, "evaluate", copy, "--json")
+    assert status == 0
+    assert f"bestguess: note: passed over a damaged checkpoint: {newest}" in err
+    newest.unlink()
+    newest.mkdir()
+    status, out, err = run(capsys, family.name, "evaluate", copy, "--json")
+    assert (status, out) == (2, None)
+    assert f"{newest}: cannot be read (it is a folder)" in err
 
 
 def test_a_failure_is_a_failure():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bestguess.command import UserError
-from bestguess.config import added, flag, from_dict, key_of, runs, to_dict
+from bestguess.config import MOST, added, flag, from_dict, key_of, runs, to_dict
 from bestguess.train.config import TrainConfig
 
 
@@ -51,8 +51,8 @@ inners = st.builds(
 outers = st.builds(
     Outer,
     inner=inners,
-    count=st.integers(),
-    maybe=st.none() | st.integers(),
+    count=st.integers(-MOST, MOST),
+    maybe=st.none() | st.integers(-MOST, MOST),
     word=st.text(st.characters(exclude_categories=["Cc", "Cs"])),  # PyYAML reads back U+0085 as a space
     on=st.booleans(),
 )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bestguess.train.machine import free_memory
+from bestguess.command import UserError
+from bestguess.train.machine import free_memory, given_number, usable_cores
 
 MEMINFO = "MemTotal:       1000 kB\nMemFree:         100 kB\nMemAvailable:    700 kB\nHugePages_Total:   0\n"
 
@@ -64,3 +65,21 @@ def test_a_group_of_version_1_whose_path_a_container_hides(system):
 
 def test_a_system_that_does_not_say_has_half_of_its_memory(tmp_path):
     assert free_memory(tmp_path) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "0", "nan", "inf", "1e400", "9" * 5000, "1,5", " "])
+def test_a_variable_that_is_no_number_is_one_line(monkeypatch, text):
+    monkeypatch.setenv("PJRT_NPROC", text)
+    with pytest.raises(UserError) as error:
+        usable_cores()
+    assert str(error.value) == f"PJRT_NPROC={text[:40]}: expected a positive number; set it, or unset it"
+
+
+def test_a_variable_gives_a_number_or_none(monkeypatch):
+    monkeypatch.setenv("PJRT_NPROC", "3")
+    assert usable_cores() == 3
+    monkeypatch.setenv("BESTGUESS_MEMORY", "8e9")
+    assert given_number("BESTGUESS_MEMORY") == 8_000_000_000
+    for empty in ("", None):
+        monkeypatch.setenv("BESTGUESS_MEMORY", "") if empty == "" else monkeypatch.delenv("BESTGUESS_MEMORY")
+        assert given_number("BESTGUESS_MEMORY") is None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
 from bestguess import files
 from bestguess.command import UserError, nearest
-from bestguess.sweep.config import Tracker
+from bestguess.sweep.config import SweepFlags, Tracker
 from bestguess.sweep.ledger import ROOT
 from bestguess.sweep.shipped import shipped
 
@@ -33,6 +33,8 @@ class ExperimentFlags:
     Repeating the command resumes the sweep; a complete sweep is only analysed. The hypotheses and the decision rule are
     in the header of the YAML.
     """
+
+    MOST: ClassVar[dict[str, int]] = SweepFlags.MOST
 
     experiment: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=_WHICH)]
     preset: Literal["default", "small"] = "default"

@@ -7,9 +7,10 @@ pipe in a file's place is an error, never a wait. A write is whole or not at all
 
 from bestguess.files.arrays import read_npz, read_safetensors, write_npz, write_safetensors
 from bestguess.files.data import DataFile, GrowingFile
-from bestguess.files.folders import files_in, lock, make_folder, move_folder, remove, remove_tree, touch
+from bestguess.files.folders import files_in, lock, make_folder, move_folder, remove, remove_tree, touch, user_cache
 from bestguess.files.places import Unreadable, boundary, explain, is_name, own, within
 from bestguess.files.reading import parse_json, parse_yaml, read_bytes, read_json, read_json_lines, read_text, read_yaml
+from bestguess.files.seals import digest, hash_of, sealed, unsealed
 from bestguess.files.streams import stream, text_stream
 from bestguess.files.writing import (
     Appender,
@@ -30,8 +31,10 @@ __all__ = [
     "Unreadable",
     "boundary",
     "check_writable",
+    "digest",
     "explain",
     "files_in",
+    "hash_of",
     "is_name",
     "json_bytes",
     "lock",
@@ -50,9 +53,12 @@ __all__ = [
     "read_yaml",
     "remove",
     "remove_tree",
+    "sealed",
     "stream",
     "text_stream",
     "touch",
+    "unsealed",
+    "user_cache",
     "within",
     "write_bytes",
     "write_json",

@@ -21,6 +21,12 @@ def make_folder(path: AnyPath) -> Path:
     return path
 
 
+def user_cache() -> Path:
+    """Return the folder in which this user's programs keep what can be made anew; it need not be there."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "bestguess"
+
+
 @contextlib.contextmanager
 def lock(folder: AnyPath) -> Iterator[None]:
     """Hold the folder for this process alone; UserError if another process trains there. Empties no file."""

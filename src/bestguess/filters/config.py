@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -19,6 +19,8 @@ PATCHES = (1, 2, 4, 8, 16, 32)
 @dataclass(frozen=True)
 class FilterTaskConfig:
     """The linear state-space system x' = A x + ε, y = C x; the model predicts the next y."""
+
+    MOST: ClassVar[dict[str, int]] = {"latent_dim": 1 << 14, "observed_dim": 1 << 12, "length": 1 << 17}
 
     lambda_: Annotated[tuple[float, ...], tyro.conf.arg(name="lambda")] = axis((0.9,), "λ", always=True)
     """Spectral radius λ of A, in (0, 1): the moduli of its eigenvalues lie in [λ/2, λ]. Give several to train one run \
@@ -96,6 +98,8 @@ normalisation, by the running mean and standard deviation of each sequence."""
 class RolloutConfig:
     """Rollouts after training: predictions are fed back as observations."""
 
+    MOST: ClassVar[dict[str, int]] = {"rollouts": 1 << 24}
+
     context: int = 64
     """Observed steps before the rollout starts."""
     horizons: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
@@ -123,6 +127,8 @@ class RolloutConfig:
 @dataclass(frozen=True)
 class FiltersConfig:
     """Everything that determines the result of a training: what `config.yaml` holds."""
+
+    MOST: ClassVar[dict[str, int]] = {"test_sequences": 1 << 24}
 
     task: FilterTaskConfig = field(default_factory=FilterTaskConfig)
     model: FilterModelConfig = field(default_factory=FilterModelConfig)

@@ -74,6 +74,20 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
         system = system_of(config.task, config.train.first_seed)
         return jax.tree.map(np.asarray, FilterTask(system, config.task.length, config.model.patch))
 
+    def sizes(self, config: FiltersConfig) -> dict[str, int]:
+        """Return the bytes of the system, of the factor, and of what a step, a validation and an evaluation draw."""
+        task, train = config.task, config.train
+        sequence = 4 * task.length * task.observed_dim
+        tokens = 2 * (task.length // config.model.patch) * config.model.d_model
+        return {
+            f"--latent-dim {task.latent_dim}": 4 * 8 * task.latent_dim**2,
+            f"--length {task.length}": 2 * 8 * (task.length * task.observed_dim) ** 2,
+            f"--batch-size {train.batch_size}": train.batch_size // train.accumulate * (sequence + tokens),
+            f"--validation-sequences {train.validation_sequences}": train.validation_sequences * sequence,
+            f"--test-sequences {config.test_sequences}": config.test_sequences * 8 * task.length,
+            f"--rollouts {config.rollout.rollouts}": config.rollout.rollouts * 16,
+        }
+
     def problem(self, configs: Sequence[FiltersConfig], tasks: Sequence[FilterTask]) -> FilterProblem:
         """Return what trains forecasters of one shape."""
         return FilterProblem(configs[0].model)

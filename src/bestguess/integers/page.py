@@ -113,8 +113,8 @@ def _how(config: IntegersConfig) -> str:
 
 def _taught(lesson: Mapping[str, Any]) -> str:
     return (
-        f"- **The lesson**: runs {', '.join(map(str, lesson['runs']))} of `{lesson['teachers']}` continued real "
-        "beginnings; held-out contexts were left out. On these "
+        f"- **The lesson**: runs {', '.join(f'{run:d}' for run in lesson['runs'])} of `{lesson['teachers']}` continued "
+        "real beginnings; held-out contexts were left out. On these "
         f"{lesson['sequences']:,} sequences the model, which began as run {lesson['first']}, learnt the mean of "
         "their probabilities."
     )

@@ -68,6 +68,15 @@ class IntegerWorkings(Workings[IntegersConfig, IntegerTask, Predictor, IntegerEv
         """Return the multiply-adds of a product of a micro-batch's tokens with a matrix of the model's width."""
         return float(config.product())
 
+    def sizes(self, config: IntegersConfig) -> dict[str, int]:
+        """Return the bytes of a micro-batch in the model, bfloat16 at the least, and of a validation's contexts."""
+        train, length = config.train, config.task.length
+        width = 2 * config.model.d_model
+        return {
+            f"--batch-size {train.batch_size}": train.batch_size // train.accumulate * length * width,
+            f"--validation-sequences {train.validation_sequences}": train.validation_sequences * 4 * length,
+        }
+
     def notes(self, config: IntegersConfig) -> list[str]:
         """Return a warning where the loss has no gradient."""
         if config.objective.loss == "distance" and config.objective.distance_by == "argmax":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from bestguess.command import UserError
+from bestguess.config import check_bounds, flag
 
 Activation = Literal["gelu", "relu", "silu", "swiglu"]
 Dtype = Literal["float32", "bfloat16"]
@@ -15,9 +16,6 @@ SelectedKernel = Literal["xla", "cudnn", "fused"]
 Norm = Literal["rms", "layer"]
 NormPlace = Literal["pre", "post", "none"]
 Positions = Literal["rope", "learned", "sinusoidal", "none"]
-
-_MOST = {"layers": 1024, "d_model": 1 << 16, "heads": 1 << 16, "d_ff": 1 << 20}
-"""Sizes beyond which nothing could be compiled, or not in hours."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,9 @@ class DecoderConfig:
     properties `norm`, `norm_place`, `positions`, `bias` and `dropout` flags; `attention_dropout` is a family's to
     declare.
     """
+
+    MOST: ClassVar[dict[str, int]] = {"layers": 1024, "d_model": 1 << 16, "heads": 1 << 16, "d_ff": 1 << 20}
+    """Beyond these, nothing could be compiled, or not in hours."""
 
     layers: int = 4
     """Number of transformer blocks."""
@@ -94,12 +95,11 @@ cudnn; elsewhere xla."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if the shape is impossible."""
-        for name, most in _MOST.items():
+        check_bounds(self)
+        for name in DecoderConfig.MOST:
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise UserError(f"--{name.replace('_', '-')} {value}: must be positive")
-            if value is not None and value > most:
-                raise UserError(f"--{name.replace('_', '-')} {value}: at most {most:,}")
+                raise UserError(f"{flag(name)} {value}: must be positive")
         if not 1 <= self.rope_base < math.inf:
             raise UserError(f"--rope-base {self.rope_base}: at least 1 and finite")
         turns = self.positions == "rope"

@@ -35,8 +35,8 @@ class Page:
     """A report, put together from top to bottom, then written as one HTML file.
 
     Text is escaped everywhere. `text` and the lead understand a little Markdown: blank lines part
-    paragraphs, lines that begin with "- " are a list, and `code`, **bold**, *italic* and
-    [words](address) are what they look like.
+    paragraphs, lines that begin with "- " are a list, and `code`, **bold** and *italic* are what they look like.
+    Nothing becomes a link: a page tells what files say, and they may be a stranger's.
     """
 
     def __init__(self, title: str, lead: str = "") -> None:
@@ -199,7 +199,6 @@ def _inline(text: str) -> str:
             pieces[i] = f"<code>{html.escape(piece[1:-1])}</code>"
             continue
         piece = html.escape(piece)
-        piece = re.sub(r"\[([^\]]+)\]\(((?:https?://|#|\./)[^\s)]+)\)", r'<a href="\2">\1</a>', piece)
         piece = re.sub(r"\*\*(\S(?:[^*]*\S)?)\*\*", r"<strong>\1</strong>", piece)
         pieces[i] = re.sub(r"(?<![*\w])\*(\S(?:[^*]*\S)?)\*(?![*\w])", r"<em>\1</em>", piece)
     return "".join(pieces)

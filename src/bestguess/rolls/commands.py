@@ -13,7 +13,7 @@ import numpy as np
 from bestguess import files
 from bestguess.command import UserError
 from bestguess.config import to_dict
-from bestguess.files import plain, read_json
+from bestguess.files import plain
 from bestguess.report.progress import results_table
 from bestguess.rolls.family import FAMILY
 from bestguess.rolls.flags import EvaluateFlags, ForecastFlags, GuideFlags, PointerFlags
@@ -22,7 +22,7 @@ from bestguess.rolls.protocol import NAME as PROTOCOL
 from bestguess.rolls.protocol import FittedBins, Part, Protocol, write_protocol
 from bestguess.rolls.task import RollsTask
 from bestguess.rolls.weights import changed, load_weights, save_weights
-from bestguess.train.folder import TRAINING, new_folder, write_config
+from bestguess.train.folder import new_folder, read_timing, write_config
 from bestguess.workflow.commands import evaluate_training, print_results, train_config
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import Training, load_training, read_training_config
@@ -52,7 +52,7 @@ def train_given(family: Family, flags: GuideFlags, console: Console) -> dict[str
         ckpt = save_weights(flags.ckpt, training, shown)
         console.print(f"weights: {ckpt} (safetensors)", soft_wrap=True)
     console.print(f"page: {page}", soft_wrap=True)
-    timing = read_json(training.folder / TRAINING)
+    timing = read_timing(training.folder)
     batch = training.config.batch_size * training.tasks[0].about.window
     about = {
         "ckpt": ckpt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from bestguess.command import UserError
 from bestguess.nn.config import Activation, DesignConfig
@@ -23,6 +23,8 @@ Feed = Literal["auto", "resident", "host"]
 @dataclass(frozen=True)
 class RollsTaskConfig:
     """A file of uint16 values, or values of a source whose optimum is known; the model predicts the next values."""
+
+    MOST: ClassVar[dict[str, int]] = dict.fromkeys(("n", "max_samples", "test_samples"), 1 << 40)
 
     u16_path: str | None = None
     """File of unsigned 16-bit values, little-endian, without a header. Default: values drawn from --source."""

@@ -44,6 +44,8 @@ class MakeFlags:
     parameters and defaults; any other parameter is an error.
     """
 
+    MOST: ClassVar[dict[str, int]] = {"n": 1 << 40, **dict.fromkeys(("modulus", "multiplier", "increment"), 1 << 32)}
+
     source: Literal[
         "dice-hmac", "iid", "markov", "hmm", "renewal", "deck", "noisy-parity", "lcg", "xorshift", "pcg", "mt19937",
         "lfsr", "periodic", "repeat", "halves", "drift",
@@ -197,6 +199,8 @@ def train_flags(family: Family) -> type:
 class EvaluateFlags:
     """Measure a trained model on the test part of its file, after a self-test, and answer whether it is predictable."""
 
+    MOST: ClassVar[dict[str, int]] = {"max_samples": 1 << 40}
+
     run: tyro.conf.Positional[Path | None] = None
     """Folder written by `rolls train`."""
     ckpt: Path | None = None
@@ -218,6 +222,8 @@ class EvaluateFlags:
 @dataclass(frozen=True)
 class ForecastFlags:
     """Predict the values that follow a place in the file, and compare with the source where it is known."""
+
+    MOST: ClassVar[dict[str, int]] = {"idx": 1 << 40}
 
     run: tyro.conf.Positional[Path | None] = None
     """Folder written by `rolls train`."""

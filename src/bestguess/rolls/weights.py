@@ -20,7 +20,7 @@ from bestguess.command import UserError
 from bestguess.config import from_dict, runs, to_dict
 from bestguess.family import Family
 from bestguess.rolls.config import RollsConfig
-from bestguess.train.checkpoint import digest, fill, named_leaves
+from bestguess.train.checkpoint import fill, named_leaves
 from bestguess.train.fit import Fitted
 from bestguess.workflow.training import Training, make_training, slice_of
 
@@ -45,7 +45,7 @@ def save_weights(path: Path, training: Training, shown: int) -> Path:
         "best_score": repr(float(training.learnt.best_score[shown])),
         "best_step": str(int(training.learnt.best_step[shown])),
     }
-    header["sha256"] = digest(header, arrays)
+    header["sha256"] = files.digest(header, arrays)
     with files.boundary(f"--ckpt {path}", "written"):
         return files.write_safetensors(path, arrays, header)
 
@@ -62,7 +62,7 @@ def load_weights(family: Family, path: Path, changes: Mapping[str, Any], use_amp
         raise UserError(f"{name}: {error.reason}; give a file that rolls train --ckpt wrote") from error
     if header.get("format") != _FORMAT:
         raise UserError(f"{name}: not written by rolls train --ckpt; give one of its files, or a run's folder")
-    if header.pop("sha256", None) != digest(header, arrays):
+    if header.pop("sha256", None) != files.digest(header, arrays):
         raise UserError(f"{name}: damaged (its contents do not match its checksum); take a copy that is whole")
     config = from_dict(RollsConfig, files.parse_json(header["config"], path), f"{name}: ", complete=True)
     config = changed(config, changes, use_amp)

@@ -85,6 +85,14 @@ class RollsWorkings(Workings[RollsConfig, RollsTask, Predictor, Evaluation]):
         train = config.train
         return float(train.batch_size // train.accumulate * config.task.window * config.model.d_model**2)
 
+    def sizes(self, config: RollsConfig) -> dict[str, int]:
+        """Return the bytes of a micro-batch in the model, bfloat16 at the least, and of a validation's windows."""
+        train, window = config.train, 2 * config.task.window
+        return {
+            f"--batch-size {train.batch_size}": train.batch_size // train.accumulate * window * config.model.d_model,
+            f"--validation-sequences {train.validation_sequences}": train.validation_sequences * window,
+        }
+
     def notes(self, config: RollsConfig) -> list[str]:
         """Return what the values are, how they are cut up, and whether several workers have anything to do."""
         about = self.task(config).about

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -22,6 +22,8 @@ class SweepFlags:
     Runs with equal shapes train together as one program. A ledger under --folder records which runs are done. The ID
     is a hash of the YAML, so repeating the same command resumes the sweep.
     """
+
+    MOST: ClassVar[dict[str, int]] = {"jobs": 1024, "ensemble": 10_000}
 
     sweep: tyro.conf.Positional[str]
     """Sweep YAML file, the name of a shipped one such as eigenvalue, sweep ID, or sweep folder."""

@@ -28,7 +28,7 @@ def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console) -> lis
     logs = files.make_folder(ledger.folder / "logs")
     attempt = os.environ.get("BESTGUESS_SWEEP_ATTEMPT") or secrets.token_hex(4)
     gpus = visible_gpus()
-    command = [sys.executable, "-m", "bestguess.cli", "sweep", str(ledger.folder), "--worker", *flags]
+    command = [sys.executable, "-P", "-m", "bestguess.cli", "sweep", str(ledger.folder), "--worker", *flags]
     workers, outputs = [], []
     for i in range(jobs):
         log = logs / f"{attempt}-{i}.log"

@@ -6,7 +6,7 @@
       failures/0007.NANOSECONDS-PID.json             one file a failure, never overwritten
       claims/UNIT.0001                               who works on what (see lease.py)
       tracked/UNIT-HASH/                             what W&B and TensorBoard keep of each run
-      work/UNIT-HASH/   compiled/   logs/            what is under way, and can be dropped once all is done
+      work/UNIT-HASH/   logs/                        what is under way, and can be dropped once all is done
 
 Every file is written whole, flushed to the disk and renamed (or linked) into place; none is ever altered.
 A run is done when its record is here, readable, and every figure of it finite.
@@ -126,8 +126,11 @@ class Ledger:
         return self.folder / "claims"
 
     def rounds(self) -> list[Round]:
-        """Return the rounds planned so far."""
-        return [Round.from_dict(files.read_json(path), str(path)) for path in sorted(self.folder.glob("rounds/*.json"))]
+        """Return the rounds planned so far: at least the first; UserError where a file of theirs is damaged or gone."""
+        paths = sorted(self.folder.glob("rounds/*.json"))
+        if not paths:
+            raise UserError(f"{self.folder / 'rounds'}: holds no round; the sweep's folder is not whole")
+        return [Round.from_dict(files.read_json(path), str(path)) for path in paths]
 
     def add_round(self, number: int, round_: Round) -> bool:
         """Add a round; False if another worker has added one of this number."""
@@ -146,7 +149,8 @@ class Ledger:
     def record(self, run: str) -> dict[str, Any] | None:
         """Return a run's record, or None unless it is whole and all its figures finite."""
         try:
-            record = files.read_json(self._record(run))
+            path = self._record(run)
+            record = files.unsealed(files.read_json(path), path, "")
         except files.Unreadable:
             return None
         whole = isinstance(record, dict) and record.get("run") == run
@@ -162,7 +166,7 @@ class Ledger:
         if bad := not_finite(metrics):
             raise ValueError(f"{', '.join(bad)}: not finite")
         record = {"run": run.run, "config": run.config, "metrics": metrics, **about}
-        files.write_bytes(self._record(run.run), files.json_bytes(record))
+        files.write_bytes(self._record(run.run), files.json_bytes(files.sealed(record)))
 
     def adopt(self, other: Ledger) -> int:
         """Take over what another sweep has done of runs with the very same configuration; return how many.
@@ -177,7 +181,7 @@ class Ledger:
             if found is None or found.get("version") != __version__ or self.record(run.run) is not None:
                 continue
             record = found | {"run": run.run, "adopted": found.get("adopted", f"{other.id}/{found['run']}")}
-            files.write_bytes(self._record(run.run), files.json_bytes(record))
+            files.write_bytes(self._record(run.run), files.json_bytes(files.sealed(record)))
             count += 1
         return count
 
@@ -194,14 +198,21 @@ class Ledger:
         write_new(files.within(self.folder, "failures", name), files.json_bytes(about))
 
     def failures(self, run: str) -> list[dict[str, Any]]:
-        """Return a run's failures, oldest first."""
+        """Return a run's failures, oldest first; of one whose file is damaged, that it is.
+
+        `status` reads them to explain what is missing, so damage must not stop it.
+        """
         found = []
         for path in sorted(self.folder.glob(f"failures/{run}.*.json")):
-            failure = files.read_json(path)
-            for key in ("reason", "kind", "attempt"):
-                if not isinstance(failure, dict) or not isinstance(failure.get(key), str):
-                    raise UserError(f"{path}: {key}: expected text; the file is damaged or was edited: remove it")
-            found.append(failure)
+            damaged = {"run": run, "reason": f"failed; {path} is damaged: remove it", "kind": "damaged", "attempt": ""}
+            try:
+                failure = files.read_json(path)
+            except files.Unreadable:
+                failure = None
+            whole = isinstance(failure, dict) and all(
+                isinstance(failure.get(key), str) for key in ("reason", "kind", "attempt")
+            )
+            found.append(failure if whole else damaged)
         return found
 
     # ---------------------------------------------------------------------------------------- status

@@ -64,9 +64,11 @@ def work(
     """
     attempt = os.environ.get(ATTEMPT) or secrets.token_hex(4)
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-        # Units of one shape are one program: whichever worker meets it first compiles it for all.
-        cache = files.make_folder(ledger.folder / "compiled" / _processor())
-        jax.config.update("jax_compilation_cache_dir", str(cache.absolute()))
+        # Units of one shape are one program: whichever worker meets it first compiles it for all. Native programs run
+        # unchecked: they lie in the user's own cache, never in a ledger, which may be a stranger's.
+        with contextlib.suppress(files.Unreadable):
+            cache = files.make_folder(files.user_cache() / "compiled" / _processor())
+            jax.config.update("jax_compilation_cache_dir", str(cache.absolute()))
     tally, in_a_row, evaluators = Tally(), 0, Evaluators()
     told = lambda: f"{ledger.status().done} of {ledger.planned} runs done; resume with `bestguess sweep {ledger.id}`"  # noqa: E731
     with interrupted_with(told), terminable():

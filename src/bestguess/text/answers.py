@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from bestguess.family import Trained
-from bestguess.files import read_json
 from bestguess.task import skill
 from bestguess.text.config import TextConfig
 from bestguess.text.evaluate import Evaluation
@@ -18,7 +17,7 @@ from bestguess.text.model import parameters
 from bestguess.text.packing import documents_per_row, packed
 from bestguess.text.task import About
 from bestguess.text.written import Written
-from bestguess.train.folder import TRAINING
+from bestguess.train.folder import read_timing
 
 SAMPLES = 6
 """Documents that are shown with what was generated for them."""
@@ -136,7 +135,7 @@ def results(training: Trained, losses: Sequence[Evaluation], told: Sequence[Writ
     """Return which run is shown, how many parameters it has, and some of what it generates."""
     shown = training.shown()
     config, about = training.runs[shown].config, training.tasks[shown].about
-    own, timing = told[shown], read_json(training.folder / TRAINING) or {}
+    own, timing = told[shown], read_timing(training.folder) or {}
     tokens = float((about.training.source_length + about.training.target_length).mean())
     speed = timing.get("run_steps_per_second")
     tokens *= config.train.batch_size * documents_per_row(config, about.training)

@@ -102,6 +102,11 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         tokens = config.objective.packing or about.source_width + about.target_width
         return float(config.train.batch_size // config.train.accumulate * tokens * config.model.d_model**2)
 
+    def sizes(self, config: TextConfig) -> dict[str, int]:
+        """Return the bytes of a micro-batch in the model, in bfloat16 and with one token a document at the least."""
+        train = config.train
+        return {f"--batch-size {train.batch_size}": train.batch_size // train.accumulate * 2 * config.model.d_model}
+
     def notes(self, config: TextConfig) -> list[str]:
         """Return what the corpus is, what was left out of it, and how many parameters the model has."""
         about = self.task(config).about

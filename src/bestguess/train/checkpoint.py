@@ -6,7 +6,6 @@ a SHA-256 of all else, so a file damaged later is told apart from a healthy one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +28,7 @@ def save_checkpoint(folder: Path, step: int, tree: PyTree, about: dict[str, Any]
     """Write the arrays of `tree` and the JSON-able `about`; return the file. Keeps the newest `keep` files."""
     arrays = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in named_leaves(tree)}
     header = {"about": json.dumps(about), "step": str(step)}
-    header["sha256"] = digest(header, arrays)
+    header["sha256"] = files.digest(header, arrays)
     path = folder / f"step-{step:08d}.safetensors"
     files.write_safetensors(path, arrays, header)
     for old in checkpoints(folder)[:-keep]:
@@ -47,15 +46,19 @@ def checkpoints(folder: Path) -> list[Path]:
 def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
     """Return (tree, step, about) of a checkpoint, its arrays in the structure of `like`.
 
-    Raises DamagedCheckpoint if the file is not what was written, and UserError if it is sound but
-    belongs to another model (a name, shape or dtype differs from `like`).
+    Raises DamagedCheckpoint if the file is not what was written, and UserError if it cannot be read at all, or is
+    sound but belongs to another model (a name, shape or dtype differs from `like`).
     """
     try:
         arrays, header = files.read_safetensors(path)
     except files.Unreadable as error:
+        if isinstance(error.__cause__, OSError):  # it may be sound: no reason to pass it over, or to train anew
+            raise
         raise DamagedCheckpoint(f"{path}: not a whole checkpoint ({error.reason})") from error
-    if header.pop("sha256", None) != digest(header, arrays):
+    if header.pop("sha256", None) != files.digest(header, arrays):
         raise DamagedCheckpoint(f"{path}: its contents do not match the checksum that it was written with")
+    if path.stem != f"step-{int(header['step']):08d}":
+        raise DamagedCheckpoint(f"{path}: is the checkpoint of step {header['step']} under another name")
     tree = fill(like, arrays, str(path))
     return tree, int(header["step"]), files.parse_json(header["about"], path)
 
@@ -76,6 +79,16 @@ def load_newest(folder: Path, like: T) -> tuple[tuple[T, int, dict[str, Any]] | 
     return None, damaged
 
 
+def check_belongs(about: dict[str, Any], made_by: str, folder: Path) -> None:
+    """Raise UserError for weights of another config; those of versions that noted none are taken as they are."""
+    found = about.get("config_sha256")
+    if made_by and found and found != made_by:
+        raise UserError(
+            f"{folder.parent / 'config.yaml'}: does not match the weights in {folder.name}/, which were trained with "
+            "another config; put the config of their training back"
+        )
+
+
 def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
     """Return every leaf with the path to it, such as `decoder/blocks/0/attention/qkv`."""
     leaves, _ = jax.tree.flatten_with_path(tree)
@@ -91,13 +104,3 @@ def fill(like: T, arrays: dict[str, np.ndarray], where: str) -> T:
             was = "is missing" if found is None else f"is {found.dtype}{list(found.shape)}"
             raise UserError(f"{where}: {name} {was}, the config asks for {leaf.dtype}{list(leaf.shape)}")
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name, _ in named])
-
-
-def digest(header: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
-    """Return the SHA-256 of a file's header texts and arrays, in hexadecimal."""
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from bestguess.command import UserError
-from bestguess.config import added, arrays, axis, flag, infinite
+from bestguess.config import MOST_RUNS, added, arrays, axis, check_bounds, flag, infinite
 
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "constant", "step", "exponential", "linear"]
@@ -15,6 +15,8 @@ Schedule = Literal["cosine", "constant", "step", "exponential", "linear"]
 @dataclass(frozen=True)
 class TrainConfig:
     """How the runs are trained."""
+
+    MOST: ClassVar[dict[str, int]] = {"seeds": MOST_RUNS, "batch_size": 1 << 24, "validation_sequences": 1 << 24}
 
     steps: int = 12_000
     """Number of optimiser steps."""
@@ -86,6 +88,7 @@ this and --min-delta counts."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
+        check_bounds(self)
         positive = ["steps", "batch_size", "seeds", "accumulate", "validate_every", "validation_sequences", "clip_norm"]
         positive += ["learning_rate_drops", "clip_value"]
         not_negative = "first_seed warmup_steps final_learning_rate weight_decay patience min_delta checkpoint_every"

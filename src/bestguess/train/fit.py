@@ -20,7 +20,8 @@ from jaxtyping import PyTree
 
 from bestguess import files
 from bestguess.command import Failure, UserError
-from bestguess.train.checkpoint import checkpoints, load_newest, save_checkpoint
+from bestguess.config import MOST_RUNS
+from bestguess.train.checkpoint import check_belongs, checkpoints, load_newest, save_checkpoint
 from bestguess.train.config import TrainConfig
 from bestguess.train.cores import devices_of, use_cores
 from bestguess.train.distributed import fetch, is_first, of_all, wait
@@ -91,8 +92,11 @@ def fit(
     on_resume: Callable[[range, int], None] = lambda runs, step: None,
     say: Say = lambda line: None,
     devices: list | None = None,
+    made_by: str = "",
 ) -> Fitted:
     """Train every member and return what they learnt; go on from `folder`'s checkpoints where there are any.
+
+    made_by: a hash of the config that the weights belong to; checkpoints of another are refused.
 
     Batches are a function of seed and step, so a training that was cut off and goes on ends with the
     very bits of one that was not (on a CPU; a GPU's kernels may add in another order).
@@ -108,7 +112,9 @@ def fit(
         program = first if i == 0 else first.with_members(_slice(members, runs))
         if len(parts) > 1:
             say(f"part {i + 1} of {len(parts)}: runs {runs.start} to {runs.stop - 1}")
-        state, part_seconds, part_steps = _fit_part(program, runs, folder / f"part-{i}", on_chunk, on_resume, say)
+        state, part_seconds, part_steps = _fit_part(
+            program, runs, folder / f"part-{i}", on_chunk, on_resume, say, made_by
+        )
         states.append(state)
         seconds, steps = seconds + part_seconds, steps + part_steps
     peak = program_memory(first.compile(min(config.validate_every, config.steps)))
@@ -136,10 +142,18 @@ def resumed_steps(problem: Problem, config: TrainConfig, members: Member, folder
     return steps
 
 
-def load_fitted(problem: Problem, config: TrainConfig, members: Member, folder: Path) -> Fitted:
+def load_fitted(
+    problem: Problem,
+    config: TrainConfig,
+    members: Member,
+    folder: Path,
+    made_by: str = "",
+    say: Say = lambda line: None,
+) -> Fitted:
     """Return what every run has learnt up to its newest checkpoint on disk; trains nothing.
 
-    Raises UserError where a part of the runs has no checkpoint yet, or none that is sound.
+    Raises UserError where a part of the runs has no checkpoint yet, or none that is sound, or weights of another
+    config than `made_by`. say: told of each newer checkpoint that is damaged.
     """
     size = int(members.seed.shape[0])
     width = _width_on_disk(folder)
@@ -147,9 +161,12 @@ def load_fitted(problem: Problem, config: TrainConfig, members: Member, folder: 
         raise UserError(f"{folder}: holds no checkpoint; train the run first, or --resume it")
     states = []
     for i, runs in enumerate(_parts(size, width)):
-        newest, _ = load_newest(folder / f"part-{i}", _like(problem, config, _slice(members, runs)))
+        newest, damaged = load_newest(folder / f"part-{i}", _like(problem, config, _slice(members, runs)))
+        for line in damaged:
+            say(f"passed over a damaged checkpoint: {line}")
         if newest is None:
             raise UserError(f"{folder}: runs {runs.start} to {runs.stop - 1} hold no checkpoint yet; --resume the run")
+        check_belongs(newest[2], made_by, folder)
         states.append(newest[0])
     return _fitted(states)
 
@@ -209,14 +226,15 @@ def _width_on_disk(folder: Path) -> int | None:
     found = files.read_json(plan)
     if found is None:
         return None
-    try:
-        return int(found["width"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{plan}: damaged ({error}); train the run anew") from error
+    width = found.get("width") if isinstance(found, dict) else None
+    if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= MOST_RUNS:
+        raise UserError(f"{plan}: damaged (its width is {width!r}); train the run anew")
+    return width
 
 
 def _plan(problem, config, members, folder, devices, say) -> tuple[list[range], Program]:
     """Return the runs of each part, as few parts as fit into memory, and the first part's program, compiled."""
+    refuse_oversized(problem, config, members)
     size = int(members.seed.shape[0])
     width, program, _ = fit_to_memory(problem, config, members, devices, say, _width_on_disk(folder))
     if is_first():
@@ -252,7 +270,6 @@ def fit_to_memory(
 
     fixed: a number decided before, to be kept. Raises UserError where that, or a single run, does not fit.
     """
-    refuse_oversized(problem, config, members)
     size = int(members.seed.shape[0])
     width = fixed or size
     while True:
@@ -277,10 +294,12 @@ def fit_to_memory(
         say(f"that is more than there is: splitting {size} runs into parts of {width}")
 
 
-def _fit_part(program: Program, runs: range, folder: Path, on_chunk, on_resume, say) -> tuple[State, float, int]:
+def _fit_part(
+    program: Program, runs: range, folder: Path, on_chunk, on_resume, say, made_by: str
+) -> tuple[State, float, int]:
     """Train the runs of one program to their end; return state, seconds, and this process's steps over all runs."""
     config = program.config
-    state, step, done = _begin(program, runs, folder, on_resume, say)
+    state, step, done = _begin(program, runs, folder, on_resume, say, made_by)
     heard, seconds = _Heard(runs, on_chunk, np.asarray(fetch(state.stopped))), 0.0
     with _graceful() as stop:
         for length in {min(config.validate_every, config.steps - step)} - {0}:
@@ -302,7 +321,7 @@ def _fit_part(program: Program, runs: range, folder: Path, on_chunk, on_resume, 
                 stopped = heard.deliver(*pending)
                 pending, done = None, done or stopped
                 seconds = time.perf_counter() - began
-                _save(folder, step, state, done)
+                _save(folder, step, state, done, made_by)
                 saved = time.perf_counter()
             if number and not done:
                 told = f"stopped by {signal.Signals(number).name} at step {step}, which is checkpointed"
@@ -310,7 +329,7 @@ def _fit_part(program: Program, runs: range, folder: Path, on_chunk, on_resume, 
     return fetch(state), seconds, heard.steps
 
 
-def _begin(program: Program, runs: range, folder: Path, on_resume, say) -> tuple[State, int, bool]:
+def _begin(program: Program, runs: range, folder: Path, on_resume, say, made_by: str) -> tuple[State, int, bool]:
     """Return where the runs stand: their state and step by the newest checkpoint, or the start; whether all is done."""
     files.make_folder(folder)
     newest, damaged = load_newest(folder, program.shape())
@@ -319,6 +338,7 @@ def _begin(program: Program, runs: range, folder: Path, on_resume, say) -> tuple
     state, step, done = program.start(), 0, False
     if newest:
         restored, step, about = newest
+        check_belongs(about, made_by, folder.parent)
         done = about["done"]
         state = program.place(restored)
         say(f"going on from step {step} of {program.config.steps}" if not done else f"step {step}: already trained")
@@ -328,11 +348,11 @@ def _begin(program: Program, runs: range, folder: Path, on_resume, say) -> tuple
     return state, step, done
 
 
-def _save(folder: Path, step: int, state: State, done: bool) -> None:
+def _save(folder: Path, step: int, state: State, done: bool, made_by: str) -> None:
     """Write a checkpoint: every process has a part of the state, the first writes the file, all wait for it."""
     whole = fetch(state)
     if is_first():
-        save_checkpoint(folder, step, whole, {"done": done})
+        save_checkpoint(folder, step, whole, {"done": done} | ({"config_sha256": made_by} if made_by else {}))
     wait("checkpoint")
 
 

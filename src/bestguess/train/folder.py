@@ -73,6 +73,29 @@ def on_disk(folder: Path) -> str:
     return f"{folder} has {kept}; resume with --resume {folder}"
 
 
+def read_timing(folder: Path) -> dict[str, Any] | None:
+    """Return the seconds and the speed of the training in a folder, None where it noted none; UserError if damaged."""
+    path = folder / TRAINING
+    found = files.read_json(path)
+    if found is None:
+        return None
+    numbers = ("seconds", "run_steps", "run_steps_per_second")
+    whole = isinstance(found, dict) and isinstance(found.get("device"), str)
+    peak = found.get("peak_bytes", 0) if whole else 0
+    if not whole or not all(isinstance(one, int | float) for one in (*map(found.get, numbers), peak)):
+        raise UserError(f"{path}: damaged, or not what a training wrote; remove it")
+    return found
+
+
+def hash_of_config(folder: Path) -> str:
+    """Return the hash of the config that a training's folder holds, without the lines about its origin; "" of none."""
+    path = folder / CONFIG
+    if not os.path.lexists(path):
+        return ""
+    config = files.read_yaml(path)
+    return files.hash_of({key: value for key, value in config.items() if key != "bestguess"})
+
+
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 

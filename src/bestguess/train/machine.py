@@ -6,11 +6,27 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from bestguess.command import UserError
+
 
 def usable_cores() -> int:
     """Return how many cores this process may use: as many as PJRT_NPROC says, or all that the system gives it."""
     given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(os.environ.get("PJRT_NPROC") or given)
+    return min(given_number("PJRT_NPROC") or given, 1 << 16)
+
+
+def given_number(name: str) -> int | None:
+    """Return the positive number that an environment variable gives, None where it gives none; UserError for others."""
+    text = os.environ.get(name)
+    if not text:
+        return None
+    try:
+        value = int(float(text))
+    except (ValueError, OverflowError):
+        value = 0
+    if value < 1:
+        raise UserError(f"{name}={text[:40]}: expected a positive number; set it, or unset it")
+    return value
 
 
 _GROUP_FILES = {

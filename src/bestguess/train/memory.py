@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
 
 import jax
 
-from bestguess.train.machine import free_memory
+from bestguess.train.machine import free_memory, given_number
 
 
 class Memory(NamedTuple):
@@ -52,8 +51,8 @@ def device_memory() -> int:
 
     The environment variable BESTGUESS_MEMORY (bytes) sets another limit, to leave room for others.
     """
-    if limit := os.environ.get("BESTGUESS_MEMORY"):
-        return int(float(limit))
+    if limit := given_number("BESTGUESS_MEMORY"):
+        return limit
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)

@@ -13,12 +13,20 @@ import numpy as np
 from bestguess.command import Failure, UserError, interrupted_with
 from bestguess.config import RATE, SEED, runs, to_dict
 from bestguess.family import Family
-from bestguess.files import lock, plain, read_json, write_json
+from bestguess.files import lock, plain, read_json, sealed, unsealed, write_json
 from bestguess.report.progress import results_table
-from bestguess.report.trackers import open_trackers
+from bestguess.report.trackers import METRICS_FILE, open_trackers
 from bestguess.train.cores import use_cores
 from bestguess.train.fit import has_begun, refuse_oversized
-from bestguess.train.folder import CHECKPOINTS, TRAINING, new_folder, on_disk, write_config
+from bestguess.train.folder import (
+    CHECKPOINTS,
+    TRAINING,
+    hash_of_config,
+    new_folder,
+    on_disk,
+    read_timing,
+    write_config,
+)
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import (
     SETTINGS,
@@ -30,6 +38,7 @@ from bestguess.workflow.training import (
     load_training,
     make_training,
     read_training_config,
+    refuse_sizes,
     resumed_at,
 )
 
@@ -49,7 +58,7 @@ def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     training, results, page = train_config(family, config, console, flags.out, flags.resume, flags.track)
     print_results(training, results, console)
     console.print(f"page: {page}", soft_wrap=True)
-    timing = read_json(training.folder / TRAINING)
+    timing = read_timing(training.folder)
     about = {"training": timing, "run": training.folder, "report": page, "seconds": time.perf_counter() - began}
     return plain(family.works.answer(results) | about)
 
@@ -66,6 +75,7 @@ def train_config(
     if resume is not None:  # what was evaluated since with other settings is not evaluated with the old ones again
         config = evaluated_config(family, resume, config)
     every = runs(config)
+    refuse_sizes(family, every)
     use_cores(family.works.product(config), len(every))
     # A task that cannot be made, or a model that no device can hold, is told before a folder is made.
     if resume is None or not has_begun(resume / CHECKPOINTS):
@@ -164,7 +174,9 @@ def evaluate_training(
                 whole["runs"] = [one | levels_of(training.family, curve) for one, curve in zip(entries, curves)]
             whole["best"] = best_settings(training, [training.works.reported(one) for one in found])
         results[part] = plain(whole | training.works.results(training, found, part))
-        write_json(training.folder / f"{part}.json", results[part])
+        made_by = hash_of_config(training.folder)
+        of_config = {"config_sha256": made_by} if made_by else {}
+        write_json(training.folder / f"{part}.json", sealed(results[part] | of_config))
     return results
 
 
@@ -210,16 +222,39 @@ def print_results(training: Training, results: Mapping[str, Any], console: Conso
     console.print(results_table(*training.works.table(training, results)))
 
 
+def read_results(folder: Path, part: str) -> Any:
+    """Return the figures of a part of an evaluation, None where there are none; UserError where they are not sound.
+
+    Also where config.yaml was changed since in what the weights are of: an evaluation may have had other sequences.
+    """
+    path = folder / f"{part}.json"
+    fix = "; run the evaluation again"
+    found = unsealed(read_json(path), path, fix)
+    if found is not None and not isinstance(found, dict):
+        raise UserError(f"{path}: expected the figures of an evaluation, found a {type(found).__name__}{fix}")
+    if found is not None and found.pop("config_sha256", (now := hash_of_config(folder))) != now:
+        raise UserError(f"{path}: is of another config than {folder}/config.yaml{fix}")
+    return found
+
+
 def report(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     """Write a folder's page and figures from what training and evaluation left in it."""
     config = read_training_config(family, flags.run)
-    results = {part: read_json(flags.run / f"{part}.json") for part in family.works.parts}
+    results = {part: read_results(flags.run, part) for part in family.works.parts}
     for i, (part, found) in enumerate(results.items()):
         if found is None:
             command = "evaluate" if i == 0 else part
             raise UserError(
                 f"{flags.run}: has no {part}.json yet; run bestguess {family.name} {command} {flags.run} first"
             )
-    page = write_report(load_training(family, flags.run, evaluated_config(family, flags.run, config)), results)
+    training = load_training(family, flags.run, evaluated_config(family, flags.run, config))
+    try:
+        page = write_report(training, results)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        names = ", ".join((*(f"{part}.json" for part in results), METRICS_FILE))
+        raise UserError(
+            f"{flags.run}: one of {names} is not what the page is made of ({type(error).__name__}: {error}); run "
+            f"bestguess {family.name} evaluate {flags.run} again"
+        ) from error
     console.print(f"page: {page}", soft_wrap=True)
     return plain({"report": page})

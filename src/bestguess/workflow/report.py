@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from bestguess import files
-from bestguess.files import read_json
 from bestguess.report.page import Page
 from bestguess.report.render import save_png, save_svg
 from bestguess.report.story import Drawn, Rows, Stat, Story, Words
-from bestguess.train.folder import CONFIG, FIGURES, PAGE, TRAINING
+from bestguess.train.folder import CONFIG, FIGURES, PAGE, read_timing
 from bestguess.workflow.training import SETTINGS, Training
 
 
@@ -22,7 +21,7 @@ def write_report(training: Training, results: Mapping[str, Any]) -> Path:
     for one in story.pictures():
         save_png(one.picture, folder / FIGURES / f"{one.name}.png")
         save_svg(one.picture, folder / FIGURES / f"{one.name}.svg")
-    page = make_page(story, read_json(folder / TRAINING))
+    page = make_page(story, read_timing(folder))
     for line in [*evaluated_otherwise(results), *ended_early(training)]:
         page.text(line)
     page.details("config.yaml", files.read_text(folder / CONFIG))

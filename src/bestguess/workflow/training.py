@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bestguess.command import UserError, load
-from bestguess.config import Run, from_dict, runs, task_key, to_dict, with_values
+from bestguess.command import UserError, load, note
+from bestguess.config import Run, from_dict, runs, shape_key, task_key, to_dict, with_values
 from bestguess.family import Family, Workings
 from bestguess.files import read_json
 from bestguess.report.charts import Chart, Line
@@ -23,7 +23,9 @@ from bestguess.report.trackers import METRICS_FILE, Trackers, read_metrics
 from bestguess.train import distributed
 from bestguess.train.config import TrainConfig
 from bestguess.train.fit import fit, load_fitted, resumed_steps
-from bestguess.train.folder import CHECKPOINTS, CONFIG, read_config
+from bestguess.train.folder import CHECKPOINTS, CONFIG, hash_of_config, read_config
+from bestguess.train.machine import free_memory
+from bestguess.train.memory import gigabytes
 from bestguess.train.problem import Member, Problem
 from bestguess.workflow.evaluation import Evaluator, Evaluators
 from bestguess.workflow.select import best_run, select
@@ -101,6 +103,8 @@ class Training:
                 raise UserError(
                     f"{path}: has a run {line['run']}, and config.yaml makes {len(found)}; train the run anew"
                 )
+            if not isinstance(line.get("sequences"), int) or any(isinstance(one, dict | list) for one in line.values()):
+                raise UserError(f"{path}: step {line['step']} of run {line['run']}: damaged; train the run anew")
             found[line["run"]][line["step"]] = line
         return [[own[step] for step in sorted(own)] for own in found]
 
@@ -122,7 +126,7 @@ class Training:
         return [
             Line(
                 np.array([line["sequences"] for line in curves[i]], float),
-                change(np.array([line[measure] for line in curves[i]], float)),
+                change(np.array([line.get(measure) for line in curves[i]], float)),
                 name=self.runs[i].label(self.runs),
                 shade=shade(i, shown),
             )
@@ -158,6 +162,7 @@ def make_training(
     """
     made: dict[str, Any] = {}
     tasks = []
+    refuse_sizes(family, configs)
     for run in configs:
         key = task_key(run.config)
         if key not in made:
@@ -172,6 +177,16 @@ def make_training(
     if problem is None:
         problem = family.works.problem(own, tasks)
     return Training(family, folder, list(configs), tasks, problem, members, evaluators or Evaluators())
+
+
+def refuse_sizes(family: Family, configs: Sequence[Run]) -> None:
+    """Raise UserError where an array of a run is larger than the free memory; nothing is made, not even a task."""
+    for config in {shape_key(run.config): run.config for run in configs}.values():
+        for name, needed in family.works.sizes(config).items():
+            if needed > (free := free_memory()):
+                raise UserError(
+                    f"{name}: needs at least {gigabytes(needed)}, and {gigabytes(free)} are free; give less"
+                )
 
 
 def read_training_config(family: Family, folder: Path) -> Any:
@@ -216,7 +231,9 @@ def load_training(family: Family, folder: Path, config: Any | None = None) -> Tr
     """
     config = read_training_config(family, folder) if config is None else config
     training = make_training(family, folder, runs(config))
-    learnt = load_fitted(training.problem, training.config, training.members, folder / CHECKPOINTS)
+    learnt = load_fitted(
+        training.problem, training.config, training.members, folder / CHECKPOINTS, hash_of_config(folder), note
+    )
     return dataclasses.replace(training, learnt=learnt)
 
 
@@ -260,7 +277,8 @@ def fit_runs(
                 progress.update(part, step, metrics["train_loss"][live], shown, metrics[shown][live], more)
 
         folder = training.folder / CHECKPOINTS
-        fitted = fit(training.problem, config, training.members, folder, on_chunk=on_chunk, say=say)
+        made_by = hash_of_config(training.folder)
+        fitted = fit(training.problem, config, training.members, folder, on_chunk=on_chunk, say=say, made_by=made_by)
     timing = None
     if fitted.run_steps:
         timing = {
@@ -293,7 +311,7 @@ def sequences_to(curve: Sequence[Mapping[str, Any]], measure: str, level: float)
 
     Interpolated between two validations, linearly in the logarithm of the sequences.
     """
-    values = np.array([line[measure] for line in curve], float)
+    values = np.array([line.get(measure) for line in curve], float)
     sequences = np.array([line["sequences"] for line in curve], float)
     reached = np.flatnonzero(values >= level)
     if not len(reached):

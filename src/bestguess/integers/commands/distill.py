@@ -55,14 +55,14 @@ def distill(flags: DistillFlags, console: Console) -> dict[str, Any]:
 
     from bestguess.config import runs as every_run
     from bestguess.config import to_dict
-    from bestguess.files import lock, plain, read_json, write_json
+    from bestguess.files import lock, plain, write_json
     from bestguess.integers.model.distillation import make_lesson
     from bestguess.integers.page import LESSON
     from bestguess.integers.problem import IntegerProblem
     from bestguess.integers.workings import sound_runs
     from bestguess.train.cores import use_cores
-    from bestguess.train.folder import TRAINING, new_folder, write_config
-    from bestguess.workflow.commands import evaluate_training, fit_in_folder, print_results
+    from bestguess.train.folder import new_folder, read_timing, write_config
+    from bestguess.workflow.commands import evaluate_training, fit_in_folder, print_results, read_results
     from bestguess.workflow.report import write_report
     from bestguess.workflow.training import load_training, make_training
 
@@ -79,7 +79,7 @@ def distill(flags: DistillFlags, console: Console) -> dict[str, Any]:
     best = min(runs, key=lambda run: teachers.validation[run])
     config = student_config(taught_by, flags, teachers.runs[best].values["alpha"])
     config.check()
-    before = read_json(flags.run / "evaluation.json")
+    before = read_results(flags.run, "evaluation")
     folder = new_folder("integers", flags.out)
     with lock(folder):
         write_config(folder, "integers", to_dict(config))
@@ -110,14 +110,14 @@ def distill(flags: DistillFlags, console: Console) -> dict[str, Any]:
         page = write_report(student, results)
     print_results(student, results, console)
     result = results["evaluation"]
-    if before is not None and before["together"] is not None:
+    if before is not None and before.get("together") is not None:
         console.print(_compared(result, before, runs), soft_wrap=True)
     console.print(f"page: {page}", soft_wrap=True)
     return plain(
         {
             "runs": result["runs"],
             "lesson": about,
-            "training": read_json(folder / TRAINING),
+            "training": read_timing(folder),
             "run": folder,
             "report": page,
             "seconds": time.perf_counter() - began,

@@ -130,7 +130,8 @@ def save_portable(path: Path, config: IntegersConfig, weights: Mapping[str, np.n
     if half and any(np.any(np.abs(array) > np.finfo(np.float16).max) for array in weights.values()):
         raise OverflowError("a weight is too large for float16")
     arrays = {name: np.asarray(array, dtype, order="C") for name, array in weights.items()}
-    return files.write_safetensors(path, arrays, {"config": json.dumps(to_dict(config))})
+    header = {"config": json.dumps(to_dict(config))}
+    return files.write_safetensors(path, arrays, header | {"sha256": files.digest(header, arrays)})
 
 
 def load_portable(path: Path) -> PortableModel:
@@ -139,6 +140,9 @@ def load_portable(path: Path) -> PortableModel:
         raise UserError(f"--model {path}: no such file; bestguess integers export RUN writes one")
     try:
         arrays, about = files.read_safetensors(path)
+        found = about.pop("sha256", None)  # files of older versions have none
+        if found is not None and found != files.digest(about, arrays):
+            raise UserError(f"--model {path}: damaged (it does not match the checksum that it was written with)")
         config = files.parse_json(about["config"], path)
         weights = {name: array.astype(np.float32) for name, array in arrays.items()}
     except (files.Unreadable, ValueError, KeyError) as error:

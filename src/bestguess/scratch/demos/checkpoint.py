@@ -16,12 +16,13 @@ from bestguess.scratch.fast.gpt import FastGPT
 
 _CONFIG = "config.json"
 _NOTE = "note"
+_CHECKSUM = "sha256"
 
 
 def save(path: Path, model: FastGPT, note: str = "") -> None:
     """Write the model's weights, configuration and a note on how it came to be."""
     arrays = model.state_dict() | {_CONFIG: np.array(json.dumps(asdict(model.config))), _NOTE: np.array(note)}
-    files.write_npz(path, arrays)
+    files.write_npz(path, arrays | {_CHECKSUM: np.array(files.digest({}, arrays))})
 
 
 def load(path: Path) -> tuple[FastGPT, str]:
@@ -30,6 +31,9 @@ def load(path: Path) -> tuple[FastGPT, str]:
         raise FileNotFoundError(path)
     try:
         arrays = files.read_npz(path)
+        checksum = arrays.pop(_CHECKSUM, None)  # files of older versions have none
+        if checksum is not None and str(checksum) != files.digest({}, arrays):
+            raise ValueError("damaged: it does not match the checksum that it was written with")
         model = _model(files.parse_json(str(arrays.pop(_CONFIG)), path))
         note = str(arrays.pop(_NOTE))
         model.load_state_dict(arrays)

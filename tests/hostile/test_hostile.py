@@ -1,0 +1,35 @@
+"""Inputs that are off: by the thousand, by hand; here, a seeded few. None may crash, hang, lie or lose.
+
+uv run pytest tests/hostile --hostile-cases 20000 -n 0 -s
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bestguess.train.machine import usable_cores
+from tests.hostile import campaign
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory) -> Path:
+    """Sound inputs of every kind."""
+    folder = tmp_path_factory.mktemp("samples")
+    process = campaign.start("tests.hostile.samples", folder)
+    _, said = process.communicate()
+    assert process.returncode == 0, said[-3000:]
+    return folder
+
+
+@pytest.mark.slow
+def test_no_input_crashes_hangs_lies_or_loses(samples, request):
+    count, seed = (request.config.getoption(f"--hostile-{name}") for name in ("cases", "seed"))
+    found = campaign.run(samples, seed, count, max(1, min(usable_cores(), count // 50)))
+    print("\n" + campaign.table(found))
+    assert len(found) == count
+    wrong = [
+        f"{one.number}: {' '.join(one.words)[:200]} ({one.off}): {one.wrong}\n{one.said}" for one in found if one.wrong
+    ]
+    assert not wrong, "\n\n".join(wrong)
