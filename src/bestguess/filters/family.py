@@ -21,7 +21,10 @@ FAMILY = Family(
     reported="normalised_loss",
     progress="normalised_loss",
     levels={"skill": (0.9, 0.99)},
-    figures=("skill", "standard_error", "headroom", "rollout.*"),
+    figures=(
+        *("skill", "standard_error", "headroom", "spectral_radius", "equivalent_memory", "sequences_to_excess_0.001"),
+        "rollout.*",
+    ),
     bases="bestguess.filters.config:PRESETS",
     choosers={
         "preset": "Defaults of the other flags: the full size (docs/decisions.md), the same with reversible instance "

@@ -23,7 +23,7 @@ FAMILY = Family(
     validation="validation_score",
     figures=(
         *("accuracy", "relative_accuracy", "distance", "loss", "floor", "ceiling"),
-        *("mean.*", "by_position.*", "seen.*", "validation.*"),
+        *("mean.*", "whole_sequence.*", "by_position.*", "seen.*", "validation.*"),
     ),
     bases="bestguess.integers.config:BASES",
     choosers={
