@@ -122,3 +122,12 @@ def test_the_pages_import_public_names_alone():
 def test_every_link_of_a_page_leads_somewhere(page):
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert not [link for link in links if "://" not in link and not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+def test_every_command_of_a_page_works_in_a_checkout(page):
+    """There `bestguess` alone is not found, and no index has the package."""
+    text = page.read_text(encoding="utf-8")
+    code = [line for block in re.findall(r"```(?:sh|bash)?\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    assert [line for line in code if re.match(r"\s*(\w+=\S+ )*bestguess ", line)] == []
+    assert not re.search(r"pip install (-\S+ )*'?bestguess", text)

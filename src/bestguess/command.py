@@ -114,6 +114,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def with_extra(extra: str, package: str) -> str:
+    """Return how to get a package that an extra of ours brings: a command that works in a checkout and elsewhere."""
+    return f"begin the command with `uv run --extra {extra} bestguess`, or install {package}"
+
+
 # Control characters, which steer a terminal; those that turn the direction of writing; halves of characters.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 

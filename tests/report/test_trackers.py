@@ -178,7 +178,9 @@ def test_an_unknown_tracker_is_named_with_the_nearest(tmp_path, name, hint):
 @pytest.mark.parametrize(("name", "package"), [("wandb", "wandb"), ("tensorboard", "tensorboardX")])
 def test_a_missing_package_is_named_with_the_mend(tmp_path, monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf"package {package} is missing; pip install 'bestguess\[{name}\]'"):
+    with pytest.raises(
+        UserError, match=rf"package {package} is missing; .* `uv run --extra {name} bestguess`, or install {package}"
+    ):
         open_trackers([name], tmp_path, {}, [{}])
 
 

@@ -86,7 +86,9 @@ def test_no_run_is_proposed_twice():
 
 def test_without_optuna_the_mend_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(UserError, match=r"the package optuna is missing; pip install 'bestguess\[bayes\]'"):
+    with pytest.raises(
+        UserError, match=r"the package optuna is missing; .* `uv run --extra bayes bestguess`, or install optuna, or"
+    ):
         suggest(spec("{x: {min: 0, max: 1}}"), [], 1, seed=0)
 
 

@@ -246,6 +246,8 @@ def test_without_the_library_one_line_says_what_to_install(monkeypatch, fitted):
     stored = fitted["bpe"].to_dict()
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     for call in (lambda: Tokenizer.fit("bpe", ["a"], 300), lambda: Tokenizer.from_dict(stored)):
-        with pytest.raises(UserError, match=r"needs `tokenizers`; run `pip install 'bestguess\[text\]'`"):
+        with pytest.raises(
+            UserError, match=r"needs tokenizers; begin the command with `uv run --extra text bestguess`"
+        ):
             call()
     assert isinstance(Tokenizer.fit("characters", ["a"], 300), Characters)

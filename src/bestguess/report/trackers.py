@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bestguess import files
-from bestguess.command import UserError, nearest
+from bestguess.command import UserError, nearest, with_extra
 
 METRICS_FILE = "metrics.jsonl"
 WANDB_MODES = ("online", "offline", "disabled", "shared")
@@ -368,4 +368,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _missing(extra: str, package: str) -> UserError:
-    return UserError(f"--track {extra}: the package {package} is missing; pip install 'bestguess[{extra}]'")
+    return UserError(f"--track {extra}: the package {package} is missing; {with_extra(extra, package)}")

@@ -131,7 +131,9 @@ def test_what_the_library_says_is_one_line(monkeypatch, calls, error, says, late
 
 def test_without_the_library_one_line_says_what_to_install(monkeypatch, calls):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UserError, match=r"--corpus a/b: no such file .* run `pip install 'bestguess\[text-hub\]'`"):
+    with pytest.raises(
+        UserError, match=r"--corpus a/b: no such file .* `uv run --extra text-hub bestguess`, or install datasets"
+    ):
         load_corpus("a/b")
 
 

@@ -325,7 +325,9 @@ def test_a_folder_without_a_corpus_is_one_line(tmp_path):
 def test_without_pyarrow_one_line_says_what_to_install(tmp_path, monkeypatch):
     path = write(tmp_path / "x.parquet", as_parquet(ROWS))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UserError, match=r"reading Parquet needs pyarrow; run `pip install 'bestguess\[text\]'`"):
+    with pytest.raises(
+        UserError, match=r"reading Parquet needs pyarrow; begin the command with `uv run --extra text bestguess`"
+    ):
         read(path)
 
 

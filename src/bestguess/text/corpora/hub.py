@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bestguess.command import UserError
+from bestguess.command import UserError, with_extra
 from bestguess.text.corpora.documents import Documents
 from bestguess.text.corpora.fields import Fields
 from bestguess.text.corpora.options import ReadingOptions
@@ -81,8 +81,8 @@ def _load(path: str, configuration: str, streaming: bool) -> Mapping[str, Any]:
         import datasets
     except ImportError:
         raise UserError(
-            f"--corpus {path}: no such file or folder, and reading it from the Hugging Face Hub needs `datasets`; "
-            "run `pip install 'bestguess[text-hub]'`"
+            f"--corpus {path}: no such file or folder, and reading it from the Hugging Face Hub needs datasets; "
+            + with_extra("text-hub", "datasets")
         ) from None
     try:
         return datasets.load_dataset(path, configuration or None, streaming=streaming)
