@@ -175,10 +175,11 @@ def test_a_shipped_sweep_is_known_by_its_name(tmp_path, marks, capsys):
 SEARCHES = {
     *("integer_heads", "integer_tuning", "text_raw_tuning"),
     *("eigenvalue_tuning", "structure_tuning", "patching_tuning", "observed_tuning"),
+    *("text_scaling_tuning", "text_transfer_tuning"),
 }
 """Sweeps that look for a default and test no hypothesis."""
 
-ONE_SEED = {"text_raw_tuning"}
+ONE_SEED = {"text_raw_tuning", "text_scaling_tuning", "text_transfer_tuning"}
 """Searches whose budget is one seed, as their head says."""
 
 
@@ -198,6 +199,6 @@ def test_the_experiments_lack_nothing_and_state_their_hypotheses(tmp_path, marks
     if path.stem in SEARCHES:
         assert "A search, not an experiment" in head
         return
-    assert plan["planned"] >= 42
+    assert plan["planned"] >= 10
     for word in ("# Question.", "# Hypotheses.", "# Measures.", "# Rule.", "95 % interval"):
         assert word in head
