@@ -105,11 +105,16 @@ def with_untrained(training: Training, key: int = 0) -> Training:
 
 def test_a_score_has_every_figure_of_the_experiments():
     training = with_untrained(training_of(config(task={"lambda": 0.9}, train={"batch_size": 4})))
-    curve = [{"step": 10, "sequences": 40, "skill": 0.5}, {"step": 20, "sequences": 80, "skill": 0.95}]
+    curve = [
+        {"step": 10, "sequences": 40, "skill": 0.5, "normalised_loss": 1.01},
+        {"step": 20, "sequences": 80, "skill": 0.95, "normalised_loss": 1.0001},
+    ]
     score = figures_of(training, 0, curve)
     assert score["normalised_loss"] > 1
     assert 40 < score["sequences_to_skill_0.9"] < 80
     assert score["sequences_to_skill_0.99"] is None
+    # Half way between 1 % and 0.01 %, on a scale of digits.
+    assert score["sequences_to_excess_0.001"] == pytest.approx(40 * 2**0.5, rel=0.02)
     assert set(score["rollout"]) == {"1", "2"}
     assert set(score["rollout"]["2"]) == {"normalised_loss", "standard_error", "skill", "headroom"}
     assert score["self_test"] <= 1e-6

@@ -213,7 +213,7 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
     ) -> dict[str, Any]:
         """Return the training sequences to an excess of 0.1 %: speed on a scale that knows no headroom."""
         digits = [{**line, "digits": -np.log10(max(line["normalised_loss"] - 1, 1e-12))} for line in curve]
-        return {"sequences_to_excess_0.001": sequences_to(digits, "digits", 3)}
+        return {"sequences_to_excess_0.001": sequences_to(digits, "digits", 3.0)}
 
     def results(self, training: Trained, found: Sequence[Any], part: str) -> dict[str, Any]:
         """Return how many sequences or rollouts stand behind the figures."""
