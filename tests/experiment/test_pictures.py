@@ -5,6 +5,7 @@ import pytest
 
 from bestguess.experiment.analysis import analyse
 from bestguess.experiment.pictures import _thinned, effects, figure
+from bestguess.filters.experiments import EXPERIMENTS as FILTERS
 from bestguess.integers.experiments import EXPERIMENTS
 from bestguess.report.charts import Grid, Points
 from tests.experiment.planted import integer_figures, planted
@@ -65,6 +66,23 @@ def test_many_hypotheses_have_a_row_each_with_the_deciding_effect_by_verdict(tmp
     assert next(v for v in analysis.verdicts if v.hypothesis == "H1").verdict == "refuted"
     assert len(drawn["one seed"].x) == 14 * 5
     assert "to the right of 0 (H9: to the left)" in chart.caption
+
+
+def test_effects_by_horizon_stand_in_order_and_no_panel_is_empty(tmp_path):
+    ledger = planted(tmp_path, "eigenvalue", lambda config: config["task.lambda"], noise=0.02)
+    experiment = FILTERS["eigenvalue"]
+    analysis = analyse(experiment, ledger.runs().values(), ledger.records(), "normalised_loss")
+    grid = effects(analysis, None)
+    assert isinstance(grid, Grid)
+    assert all(panel.series for panel in grid.panels)
+    by_horizon = [panel for panel in grid.panels if panel.x == "horizon (steps)"]
+    assert by_horizon
+    for panel in by_horizon:
+        horizons = [float(label) for label in panel.x_ticks.values()]
+        assert horizons == sorted(horizons)
+        assert len(horizons) > 1
+    # One measure alone has no tick: its title says it all.
+    assert all(panel.x_ticks == {} for panel in grid.panels if panel.x_range == (-0.5, 0.5))
 
 
 def test_of_many_seeds_order_statistics_are_drawn():

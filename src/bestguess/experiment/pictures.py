@@ -81,7 +81,8 @@ def effects(analysis: Analysis, told: str | None) -> Picture:
         f"Paired over seeds: mean, 95 % interval (Student's t{_exact(analysis)}), and each seed's effect in light "
         f"grey. What is dark grey is shown but decides nothing. {_capital(told)}"
     ).strip()
-    panels = [_effects(analysis, group) for group in groups]
+    there = {measure.group for _, measure, finding in findings(analysis) if finding.estimate is not None}
+    panels = [_effects(analysis, group) for group in groups if group in there or not there]
     return Grid(_title("Effects", told), panels, caption, share_x=False, share_y=False)
 
 
@@ -279,7 +280,8 @@ def _short(claim: str) -> str:
 
 def _effects(analysis: Analysis, group: str) -> Chart:
     own = [(v, m, f) for v, m, f in findings(analysis) if m.group == group]
-    names = list(dict.fromkeys(measure.name for _, measure, _ in own))
+    shown = {measure.name for _, measure, finding in own if finding.estimate is not None}
+    names = [measure.name for measure in analysis.experiment.measures if measure.name in shown]
     hypotheses = list(dict.fromkeys(verdict.hypothesis for verdict, _, _ in own))
     order = [verdict.hypothesis for verdict in analysis.verdicts]
     series: list[Points] = []
@@ -300,15 +302,19 @@ def _effects(analysis: Analysis, group: str) -> Chart:
     measures = {measure.name: measure for _, measure, _ in own}
     prefix = "" if len(names) < 2 else _common([measures[name].label for name in names])
     labels = [measures[name].label.removeprefix(prefix) if prefix else "" for name in names]
+    horizons = bool(prefix) and all(measures[name].position is not None for name in names)
+    if horizons:
+        prefix = prefix.removesuffix("at ")
+        labels = [f"{measures[name].position:g}" for name in names]
     (unit,) = {measure.unit for measure in measures.values()}
     title = prefix.strip() or next(iter(measures.values())).label
     return Chart(
         _capital(f"{title}, {unit}"),
-        "",
+        "horizon (steps)" if horizons else "",
         "effect",
         series,
-        x_range=(-0.5, len(names) - 0.5),
-        x_ticks=dict(zip(map(float, range(len(names))), labels)),
+        x_range=(-0.5, max(len(names), 1) - 0.5),
+        x_ticks={float(place): label for place, label in enumerate(labels) if label},
         hlines=(HLine(0.0, "", "guide"),),
     )
 

@@ -262,7 +262,7 @@ def _effect_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
                 _interval(one),
                 one.unit,
                 p,
-                one.verdict or "no verdict",
+                (one.verdict or "no verdict") if one.decides else None,
                 len(one.by_seed),
                 notes,
             ]
