@@ -68,6 +68,7 @@ def _run_part(samples: Path, seed: int, first: int, last: int, found: list[Resul
                     assert under_way is not None
                     found.append(Result(**(under_way | told)))
                     first, under_way = told["number"] + 1, None
+            process.stdout.close()
             status = process.wait()
             said.seek(0)
             last_words = said.read()[-1500:]

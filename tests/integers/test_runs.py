@@ -145,6 +145,7 @@ def test_export_gives_predict_its_model(trained, capsys, tmp_path):
     _, predicted, _ = run(capsys, "predict", "2", "4", "6", "--model", str(path), "--json")
     _, generated, _ = run(capsys, "generate", str(trained), "2", "4", "6", "--steps", "1", "--number", "1", "--json")
     step = generated["steps"][0]
+    assert all(one.pop("residue") == one["value"] for one in predicted["oracle"])
     assert predicted["oracle"] == step["oracle"]
     values = {one["value"]: one["probability"] for one in step["next"]}
     for one in predicted["next"]:

@@ -19,7 +19,8 @@ from bestguess.report.progress import results_table, with_error
 from bestguess.report.render import save_png, save_svg
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat
 from bestguess.train.folder import FIGURES
-from bestguess.workflow import commands
+from bestguess.workflow.commands import evaluate as evaluate_as_trained
+from bestguess.workflow.commands import overridden
 from bestguess.workflow.evaluation import Evaluator
 from bestguess.workflow.report import make_page
 from bestguess.workflow.training import Training, load_training, read_training_config
@@ -36,17 +37,17 @@ def evaluate(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     """Evaluate every run of a folder as it was trained, or at another length and other λ; return the figures."""
     shared = dataclasses.replace(flags, length=None, lambda_=None)
     if flags.length is None and flags.lambda_ is None:
-        return commands.evaluate(FAMILY, shared, console)
+        return evaluate_as_trained(FAMILY, shared, console)
     config = read_training_config(FAMILY, flags.run)
     # Asked for what cannot be, it says so before anything is computed.
-    wanted = _elsewhere(commands.overridden(config, shared), flags, flags.lambda_ or config.task.lambda_)
+    wanted = _elsewhere(overridden(config, shared), flags, flags.lambda_ or config.task.lambda_)
     wanted.check()
     training = load_training(FAMILY, flags.run, config)
     entries: list[dict[str, Any]] = []
     missed = 0.0
     for i, run in enumerate(training.runs):
         for lambda_ in flags.lambda_ or run.config.task.lambda_:
-            own = _elsewhere(commands.overridden(run.config, shared, check=False), flags, (lambda_,))
+            own = _elsewhere(overridden(run.config, shared, check=False), flags, (lambda_,))
             with console.status(f"run {i + 1} of {len(training.runs)}, λ {lambda_:g}"):
                 evaluator = training.evaluators.of(training.works, own, FAMILY.works.task(own), _key(own))
                 missed = max(missed, evaluator.missed)

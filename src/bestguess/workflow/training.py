@@ -103,7 +103,9 @@ class Training:
                 raise UserError(
                     f"{path}: has a run {line['run']}, and config.yaml makes {len(found)}; train the run anew"
                 )
-            if not isinstance(line.get("sequences"), int) or any(isinstance(one, dict | list) for one in line.values()):
+            # Dotted keys are of the run's config, as a sweep names them, and may be lists.
+            figures = [value for key, value in line.items() if "." not in key]
+            if not isinstance(line.get("sequences"), int) or any(isinstance(one, dict | list) for one in figures):
                 raise UserError(f"{path}: step {line['step']} of run {line['run']}: damaged; train the run anew")
             found[line["run"]][line["step"]] = line
         return [[own[step] for step in sorted(own)] for own in found]

@@ -27,9 +27,9 @@ def test_two_features_become_two_points():
     before, after = around_the_first_norm(model(), CONTEXTS)
     assert before.shape == after.shape == (320, 2)
     assert len(np.unique(np.round(before, 2), axis=0)) > 250
-    # All but those few that are nearly equal, where epsilon shows.
+    # All but those that are nearly equal, where epsilon shows: of two uniform numbers, 19 %.
     clear = np.abs(before[:, 0] - before[:, 1]) > 0.1
-    assert clear.mean() > 0.9
+    assert clear.mean() > 0.8
     sign = np.sign(before[clear, 0] - before[clear, 1])
     np.testing.assert_allclose(after[clear], 1.1 * sign[:, None] * np.array([[1, -1]]) + 0.1, atol=0.01)
 

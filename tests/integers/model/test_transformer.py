@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bestguess.command import UserError
-from bestguess.integers.config import Embedding, IntegerModelConfig, document
+from bestguess.integers.config import Embedding, IntegerModelConfig, digits, document
 from bestguess.integers.model.embeddings import difference_waves, features
 from bestguess.integers.model.transformer import IntegerModel, RegressionHead
 
@@ -68,7 +68,7 @@ def test_a_lifted_embedding_is_the_features_times_a_matrix_and_padding_is_nothin
 
 
 def test_without_a_lift_the_features_are_the_stream():
-    embedding = make(document().model).embedding
+    embedding = make(digits().model).embedding
     assert embedding.lift is None
     np.testing.assert_array_equal(embedding(TERMS), features("tuple")[np.asarray(TERMS)])
     with pytest.raises(UserError, match="--no-lift"):
