@@ -277,7 +277,7 @@ def documented(cls: type) -> dict[str, str]:
                 found[statement.target.id] = inspect.cleandoc(ast.literal_eval(after.value))
     for hint in typing.get_type_hints(cls).values():
         if dataclasses.is_dataclass(hint):
-            found |= documented(hint)
+            found = documented(hint) | found  # its own flag stands for one of a room that is none
     return found
 
 

@@ -96,7 +96,7 @@ def test_a_requeued_task_goes_on_from_its_checkpoint(environment, tmp_path):
         slurm.until(lambda: metrics() and metrics()[0].stat().st_size > 0)
         assert not list(ledger.folder.glob("work/*/checkpoints/part-0/*")), "none is due in the first minute"
         slurm.ask(environment, "scontrol", "requeue", f"{array}_0")
-        slurm.until(lambda: "stopped by a signal" in log.read_text())
+        slurm.until(lambda: "stopped by SIGTERM" in log.read_text())
         [checkpoint] = ledger.folder.glob("work/*/checkpoints/part-0/*.safetensors")
         step = int(checkpoint.stem.removeprefix("step-"))
 
