@@ -78,7 +78,7 @@ def run_stdlib(flags: StdlibFlags, console: Console) -> dict[str, Any]:
 def _text(flags: StdlibFlags) -> stdlib.Text:
     try:
         if flags.corpus is None:
-            return stdlib.library()
+            return stdlib.of_this_python()
         return stdlib.of(files.read_text(flags.corpus, stdlib.LARGEST))
     except ValueError as error:
         raise UserError(

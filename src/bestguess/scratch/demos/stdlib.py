@@ -45,7 +45,7 @@ class Text:
     held_out: Index
 
 
-def library() -> Text:
+def of_this_python() -> Text:
     """Return the standard library's source."""
     train, held = corpus()
     return Text(CHARACTERS, tokens(train, CHARACTERS), tokens(held, CHARACTERS))
