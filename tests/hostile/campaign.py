@@ -1,20 +1,28 @@
-"""Cases in processes of their own: a crash ends one of them, and is a result like any other."""
+"""Cases in processes of their own: a crash ends one of them, and is a result like any other.
+
+python -m tests.hostile.campaign FILE ...      what came of the cases in the files of `--hostile-out`
+"""
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from bestguess.cli import commands
 
 ROOT = Path(__file__).parents[2]
+PART = 50
+"""Cases that a process runs before the next one takes its place."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class Result:
     """How a case ended."""
 
     number: int
+    seed: int
     words: list[str]
     off: str
     kind: str
@@ -34,57 +43,100 @@ class Result:
 
 def start(*words: object, stderr: Any = subprocess.PIPE) -> subprocess.Popen:
     """Start `python -m WORDS` in the repository's root; its standard output is read line by line."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": paths, "JAX_NUM_CPU_DEVICES": "1"}
     command = [sys.executable, "-P", "-m", *map(str, words)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
-def run(samples: Path, seed: int, count: int, workers: int) -> list[Result]:
-    """Return how `count` cases ended, those of several processes at a time."""
-    found: list[Result] = []
-    edges = [count * i // workers for i in range(workers + 1)]
-    threads = [
-        threading.Thread(target=_run_part, args=(samples, seed, first, last, found))
-        for first, last in itertools.pairwise(edges)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sorted(found, key=lambda one: one.number)
+def run(samples: Path, seed: int, numbers: range, workers: int, out: Path | None = None) -> list[Result]:
+    """Return how the cases with these numbers ended, those of several processes at a time.
+
+    Each is added to the file `out` as it ends: what was tried survives whatever ends the campaign.
+    """
+    parts = [range(i, min(i + PART, numbers.stop)) for i in range(numbers.start, numbers.stop, PART)]
+    pool = ThreadPoolExecutor(workers)
+    with open(out, "a") if out else contextlib.nullcontext() as file:
+        ended = [pool.submit(lambda part: list(_results(samples, seed, part, file)), part) for part in parts]
+        try:
+            return [one for future in ended for one in future.result()]
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _run_part(samples: Path, seed: int, first: int, last: int, found: list[Result]) -> None:
-    while first < last:
-        with tempfile.TemporaryDirectory() as place, tempfile.TemporaryFile("w+") as said:
-            process = start("tests.hostile.worker", samples, place, seed, first, last, stderr=said)
+def _results(samples: Path, seed: int, part: range, file: TextIO | None) -> Iterator[Result]:
+    """Yield how the cases of a part ended. What ends a process is the result of its last case: the next one goes on."""
+    first = part.start
+    while first < part.stop:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place, tempfile.TemporaryFile("w+b") as said:
+            process = start("tests.hostile.worker", samples, place, seed, first, part.stop, stderr=said)
             assert process.stdout is not None
             under_way: dict[str, Any] | None = None
+            began = False
             for line in process.stdout:
                 told = json.loads(line)
+                began = True
                 if "words" in told:
                     under_way = told
                 else:
                     assert under_way is not None
-                    found.append(Result(**(under_way | told)))
+                    yield kept(Result(**(under_way | told)), file)
                     first, under_way = told["number"] + 1, None
             process.stdout.close()
             status = process.wait()
             said.seek(0)
-            last_words = said.read()[-1500:]
-        if under_way is not None:
-            found.append(Result(**under_way, status=status, wrong=f"crash, or no end: {status}: {last_words}", said=""))
-            first = under_way["number"] + 1
-        elif first < last:
+            last_words = said.read()[-1500:].decode(errors="replace")
+        if first == part.stop:
+            return
+        if not began:
             raise RuntimeError(f"the process of case {first} ended with {status}: {last_words}")
+        about = under_way or {"number": first, "seed": seed, "words": [], "off": "", "kind": "between two cases"}
+        yield kept(Result(**about, status=status, wrong=f"crash, or no end: {status}: {last_words}", said=""), file)
+        first = about["number"] + 1
 
 
-def table(found: list[Result]) -> str:
+def kept(result: Result, file: TextIO | None) -> Result:
+    """Add a result to a file, in one write, so that several threads and processes may add to the same."""
+    if file:
+        file.write(json.dumps(asdict(result)) + "\n")
+        file.flush()
+    return result
+
+
+def read(path: Path) -> list[Result]:
+    """Return the results of a file; a last line that a killed campaign left unfinished is none."""
+    lines = path.read_text().splitlines(keepends=True)
+    return [Result(**json.loads(line)) for line in lines if line.endswith("\n")]
+
+
+def command_of(one: Result) -> str:
+    """Return the name of a case's command; of a file that is read without one, its kind."""
+    names = (" ".join(one.words[:count]) for count in (2, 1))
+    return next((name for name in names if name in commands()), one.kind)
+
+
+def table(found: list[Result], by: Callable[[Result], str] = lambda one: one.kind) -> str:
     """Return what came of the cases, by kind, in Markdown."""
     rows = ["| kind | cases | refused (2) | failed (1) | done or begun | wrong |", "|---|---|---|---|---|---|"]
-    for kind in [*sorted({one.kind for one in found}), "all"]:
-        own = [one for one in found if kind in ("all", one.kind)]
+    for kind in [*sorted({by(one) for one in found}), "all"]:
+        own = [one for one in found if kind in ("all", by(one))]
         ends = Counter(str(one.status) for one in own)
         wrong = sum(bool(one.wrong) for one in own)
         rows.append(f"| {kind} | {len(own)} | {ends['2']} | {ends['1']} | {ends['0'] + ends['taken']} | {wrong} |")
     return "\n".join(rows)
+
+
+def faults(found: list[Result]) -> list[str]:
+    """Return every case that ended as it must not, with what tries it again."""
+    return [
+        f"--hostile-seed {one.seed} --hostile-first {one.number} --hostile-cases 1: {' '.join(one.words)[:300]}"
+        f" ({one.off}): {one.wrong}\n{one.said}"
+        for one in found
+        if one.wrong
+    ]
+
+
+if __name__ == "__main__":
+    results = [one for path in sys.argv[1:] for one in read(Path(path))]
+    seeds = Counter(one.seed for one in results)
+    print("\n\n".join([table(results), table(results, command_of), f"cases by seed: {dict(seeds)}", *faults(results)]))

@@ -25,11 +25,11 @@ def samples(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_no_input_crashes_hangs_lies_or_loses(samples, request):
-    count, seed = (request.config.getoption(f"--hostile-{name}") for name in ("cases", "seed"))
-    found = campaign.run(samples, seed, count, max(1, min(usable_cores(), count // 50)))
+    names = ("cases", "seed", "first", "workers", "out")
+    count, seed, first, workers, out = (request.config.getoption(f"--hostile-{name}") for name in names)
+    numbers = range(first, first + count)
+    found = campaign.run(samples, seed, numbers, workers or max(1, min(usable_cores(), count // 50)), out)
     print("\n" + campaign.table(found))
-    assert len(found) == count
-    wrong = [
-        f"{one.number}: {' '.join(one.words)[:200]} ({one.off}): {one.wrong}\n{one.said}" for one in found if one.wrong
-    ]
+    assert [one.number for one in found] == list(numbers)
+    wrong = campaign.faults(found)
     assert not wrong, "\n\n".join(wrong)

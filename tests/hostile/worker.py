@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import gc
 import json
 import os
@@ -26,7 +27,7 @@ from tests.hostile.cases import SAMPLES, Case, case
 
 SECONDS = 25.0
 """Of this process's time that a case may take."""
-PATIENCE = 1800.0
+PATIENCE = 300.0
 """Seconds after which a case that uses none of this process's time hangs: the process ends, and says where it was."""
 BYTES = 3 << 30
 """Of memory that a case may take beyond what is taken."""
@@ -159,6 +160,11 @@ def told(read: Callable[[], object]) -> None:
         sys.exit(2)
 
 
+def raise_again(error: BaseException) -> None:
+    """Raise what went wrong while a case was made: a fault of the campaign, told like any other."""
+    raise error
+
+
 def judged(one: Case, ended: Any, out: str, err: str, kept: bool) -> str:
     """Return what is wrong with how a case ended, or an empty text."""
     if not kept:
@@ -204,10 +210,13 @@ def work(samples: Path, place: Path, seed: int, numbers: range) -> None:
         box.mkdir()
         os.chdir(box)
         DRAWN[0] = number % 10 == 0
-        one = case(seed, number, box)
-        about = {"number": number, "words": one.words, "off": one.off, "kind": one.kind}
-        print(json.dumps(about), file=report, flush=True)
         faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        try:
+            one = case(seed, number, box)
+        except Exception:
+            one = Case([], "", (), kind="not made", direct=functools.partial(raise_again, sys.exc_info()[1]))
+        about = {"number": number, "seed": seed, "words": one.words, "off": one.off, "kind": one.kind}
+        print(json.dumps(about), file=report, flush=True)
         ended = run(one, box)
         faulthandler.cancel_dump_traceback_later()
         print(json.dumps({"number": number} | ended), file=report, flush=True)
