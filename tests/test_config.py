@@ -187,7 +187,10 @@ TRAINED = {"first_seed", "learning_rate"}
 @pytest.mark.parametrize("base", [FiltersConfig(), small_filters()])
 def test_shapes_of_filters_are_those_of_ledgers_written_before(base):
     """A sweep goes on only if its shapes are named by the same hashes."""
-    own = {"task": {"lambda", "structure", "sigma", "condition", "moduli", "system_seed"}, "train": TRAINED}
+    own = {
+        "task": {"lambda", "structure", "sigma", "condition", "moduli", "system_seed", "observation_noise"},
+        "train": TRAINED,
+    }
     changed = dataclasses.replace(
         base,
         task=dataclasses.replace(base.task, lambda_=(0.3,), sigma=2.5, condition=3.0, structure=("dense",)),

@@ -29,7 +29,11 @@ from bestguess.train.config import TrainConfig
 from bestguess.train.problem import Purpose, sequence_keys
 
 M, T = 3, 10
-SYSTEM = draw_system("dense", latent_dim=5, observed_dim=M, lambda_=0.9, sigma=1.7, seed=1)
+SYSTEM, NOISY = (
+    draw_system("dense", latent_dim=5, observed_dim=M, lambda_=0.9, sigma=1.7, seed=1, observation_noise=r)
+    for r in (0.0, 0.9)
+)
+every_system = pytest.mark.parametrize("system", [SYSTEM, NOISY], ids=["clean", "noisy"])
 COVARIANCE = kalman.observation_covariance(SYSTEM, T)
 L = kalman.cholesky_factor(SYSTEM, T)
 
@@ -41,39 +45,45 @@ def residual(covariance: np.ndarray, target: np.ndarray, seen: np.ndarray) -> fl
     return float(np.trace(covariance[np.ix_(target, target)] - explained))
 
 
+@every_system
 @pytest.mark.parametrize("patch", [1, 2, 5])
-def test_bounded_regret_is_the_conditional_error_less_the_filters(patch):
+def test_bounded_regret_is_the_conditional_error_less_the_filters(patch, system):
+    L, covariance = kalman.cholesky_factor(system, T), kalman.observation_covariance(system, T)
     found = bounded_regret(L, M, patch, T - patch)
     floors = kalman.patch_floors(L, M, patch)
     for k in range(T - patch + 1):
         for t in range(patch, T):
             start = t // patch * patch
             seen = np.arange(max(0, start - k) * M, start * M)
-            direct = residual(COVARIANCE, np.arange(t * M, (t + 1) * M), seen)
+            direct = residual(covariance, np.arange(t * M, (t + 1) * M), seen)
             np.testing.assert_allclose(found[k, t - patch], direct - floors[t], atol=1e-11)
     # With every step before it, it is the filter, to more digits than a difference of errors has.
     assert found[-1].max() < 1e-24
     assert (np.diff(found.mean(1)) < 0).all()
 
 
-def test_bounded_regret_is_statsmodels_filter_started_k_steps_ago():
+@every_system
+def test_bounded_regret_is_statsmodels_filter_started_k_steps_ago(system):
     """A filter that begins at the stationary-in-law prior Cov(x_{t−k}) knows what AR(k) knows."""
     k, t = 3, 9
-    A, C, n = SYSTEM.A, SYSTEM.C, SYSTEM.latent_dim
-    prior = sum(SYSTEM.sigma**2 * np.linalg.matrix_power(A, j) @ np.linalg.matrix_power(A, j).T for j in range(t - k))
+    L = kalman.cholesky_factor(system, T)
+    A, C, n = system.A, system.C, system.latent_dim
+    prior = sum(system.sigma**2 * np.linalg.matrix_power(A, j) @ np.linalg.matrix_power(A, j).T for j in range(t - k))
     model = sm.tsa.statespace.MLEModel(np.zeros((k + 1, M)), k_states=n)
     model["design"], model["transition"], model["selection"] = C, A, np.eye(n)
-    model["state_cov"] = SYSTEM.sigma**2 * np.eye(n)
+    model["state_cov"], model["obs_cov"] = system.sigma**2 * np.eye(n), system.observation_noise**2 * np.eye(M)
     model.initialize_known(np.zeros(n), prior)
     error = model.ssm.filter().forecasts_error_cov[:, :, -1]
     found = bounded_regret(L, M, 1, k)[k, t - 2]
     np.testing.assert_allclose(found + kalman.patch_floors(L, M, 1)[t - 1], np.trace(error), rtol=1e-12)
 
 
+@every_system
 @pytest.mark.parametrize("patch", [1, 2])
-def test_invariant_excess_is_least_squares_over_all_windows(patch):
+def test_invariant_excess_is_least_squares_over_all_windows(patch, system):
     k = 4
-    windows = window_moments(COVARIANCE, M, patch, k)
+    L = kalman.cholesky_factor(system, T)
+    windows = window_moments(L @ L.T, M, patch, k)
     # Rows of L are y as coefficients of white noise: least squares over them is least squares in expectation.
     padded = np.concatenate([np.zeros((k * M, T * M)), L])
     starts = range(patch, T, patch)

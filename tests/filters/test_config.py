@@ -86,6 +86,9 @@ def test_the_defaults_are_the_original_design():
         ({"task__sigma": 1e20}, "--sigma 1e+20:"),
         ({"task__sigma": inf}, "--sigma inf:"),
         ({"task__observed_dim": 3, "task__latent_dim": 2}, "--observed-dim 3:"),
+        ({"task__observation_noise": -1.0}, "--observation-noise -1.0:"),
+        ({"task__observation_noise": 1e-7}, "--observation-noise 1e-07: must be 0 or lie in"),
+        ({"task__observation_noise": nan}, "--observation-noise nan:"),
         ({"task__system_seed": -1}, "--system-seed -1:"),
         ({"task__condition": 0.5}, "--condition 0.5:"),
         ({"task__condition": nan}, "--condition nan:"),
@@ -129,6 +132,7 @@ def test_an_impossible_combination_is_named_in_one_line(changes, start):
         {"rollout__context": 64, "rollout__horizons": (192,)},
         {"model__patch": 32, "task__length": 64, "rollout__context": 32, "rollout__horizons": (32,)},
         {"task__observed_dim": 64},
+        {"task__observed_dim": 65, "task__observation_noise": 1e-6},
         {"task__condition": 1.0},
         {"rollout__rollouts": 2, "test_sequences": 2},
         *[{"model__patch": patch} for patch in PATCHES],
@@ -204,8 +208,9 @@ def test_the_quickstart_s_lambdas_are_possible():
 def test_older_folders_mean_what_they_meant():
     """A file that was written whole before there was a law of the moduli had the other one."""
     older = to_dict(FiltersConfig())
-    del older["task"]["moduli"], older["task"]["system_seed"]
-    assert from_dict(FiltersConfig, older, complete=True).task.moduli == "bounded"
+    del older["task"]["moduli"], older["task"]["system_seed"], older["task"]["observation_noise"]
+    found = from_dict(FiltersConfig, older, complete=True).task
+    assert (found.moduli, found.observation_noise) == ("bounded", 0.0)
     assert from_dict(FiltersConfig, older).task.moduli == "attained"
     assert before(FiltersConfig()) == {"task.moduli": "bounded"}
 

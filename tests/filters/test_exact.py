@@ -16,7 +16,10 @@ from bestguess.filters.systems import STRUCTURES, draw_system
 from bestguess.filters.task import FilterTask
 
 N, M, T, CONTEXT, HORIZON = 5, 3, 64, 32, 19
-SYSTEMS = [draw_system(s, latent_dim=N, observed_dim=M, lambda_=0.93, sigma=1.3, seed=4) for s in STRUCTURES]
+SYSTEMS = [
+    draw_system(s, latent_dim=N, observed_dim=M, lambda_=0.93, sigma=1.3, seed=4, observation_noise=r)
+    for s, r in [*((one, 0.0) for one in STRUCTURES), ("dense", 0.8)]
+]
 every_kind = pytest.mark.parametrize(
     ("patch", "normalisation"), [*((p, n) for p in PATCHES for n in ("none", "input", "instance")), (4, "told")]
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,28 +30,31 @@ from bestguess.filters.systems import draw_system
 M, T, SEEN = 2, 12, 10
 SYSTEM = draw_system("diagonal", latent_dim=3, observed_dim=M, lambda_=0.9, sigma=1.3, seed=2)
 L = kalman.cholesky_factor(SYSTEM, T)
+NOISY = dataclasses.replace(SYSTEM, observation_noise=0.3)
 Y = (np.random.default_rng(0).normal(size=(24, T * M)) @ L.T).reshape(-1, T, M)
 SCALE = jnp.ones(M)
 
 
-def test_the_filters_response_predicts_as_the_filter_does():
-    H = filter_response(L, M, SEEN)
+@pytest.mark.parametrize("system", [SYSTEM, NOISY], ids=["clean", "noisy"])
+def test_the_filters_response_predicts_as_the_filter_does(system):
+    H = filter_response(kalman.cholesky_factor(system, T), M, SEEN)
     found = np.einsum("jab,njb->na", H, Y[:, :SEEN][:, ::-1])
-    np.testing.assert_allclose(found, kalman.predict_ahead(SYSTEM, Y[:, :SEEN], [1])[:, 0], atol=1e-11)
+    np.testing.assert_allclose(found, kalman.predict_ahead(system, Y[:, :SEEN], [1])[:, 0], atol=1e-11)
 
 
-@pytest.mark.parametrize("patch", [1, 2])
-def test_the_exact_filter_has_the_filters_response(patch):
-    exact = exact_forecaster(FilterModelConfig(patch=patch, layers=1, d_model=8, heads=2), SYSTEM, SCALE, T)
+@pytest.mark.parametrize(("patch", "system"), [(1, SYSTEM), (2, SYSTEM), (1, NOISY)], ids=["1", "2", "noisy"])
+def test_the_exact_filter_has_the_filters_response(patch, system):
+    L = kalman.cholesky_factor(system, T)
+    exact = exact_forecaster(FilterModelConfig(patch=patch, layers=1, d_model=8, heads=2), system, SCALE, T)
     y = jnp.asarray(Y[:3], jnp.float32)
-    late, early = (response(exact, SYSTEM, y, L, seen) for seen in (SEEN, 4))
+    late, early = (response(exact, system, y, L, seen) for seen in (SEEN, 2))
     assert late.relative_error < 1e-5
     assert late.nonlinearity < 1e-5
     assert late.linear_excess < 1e-9
     assert late.mean.shape == late.filter.shape == (SEEN, M, M)
     model, filters = changes(early, late)
     assert model == pytest.approx(filters, rel=1e-3)
-    assert filters > 1e-3  # the gain has not settled after four steps
+    assert filters > 1e-3  # the gain has not settled after two steps
 
 
 class _Cubic(eqx.Module):
@@ -73,13 +78,14 @@ def test_the_response_of_a_model_that_is_not_linear_has_a_spread():
     assert found.linear_excess == pytest.approx(np.trace(D @ covariance @ D.T) / floor)
 
 
-def test_state_estimates_are_those_of_statsmodels():
+@pytest.mark.parametrize("system", [SYSTEM, NOISY], ids=["clean", "noisy"])
+def test_state_estimates_are_those_of_statsmodels(system):
     model = sm.tsa.statespace.MLEModel(Y[0], k_states=3)
-    model["design"], model["transition"], model["selection"] = SYSTEM.C, SYSTEM.A, np.eye(3)
-    model["state_cov"] = SYSTEM.sigma**2 * np.eye(3)
-    model.initialize_known(np.zeros(3), SYSTEM.sigma**2 * np.eye(3))
+    model["design"], model["transition"], model["selection"] = system.C, system.A, np.eye(3)
+    model["state_cov"], model["obs_cov"] = system.sigma**2 * np.eye(3), system.observation_noise**2 * np.eye(M)
+    model.initialize_known(np.zeros(3), system.sigma**2 * np.eye(3))
     found = model.ssm.filter().predicted_state[:, 1:].T
-    np.testing.assert_allclose(state_estimates(SYSTEM, Y)[0], found, atol=1e-9)
+    np.testing.assert_allclose(state_estimates(system, Y)[0], found, atol=1e-9)
 
 
 def test_a_probe_reads_what_is_there_and_nothing_else():

@@ -31,12 +31,14 @@ from bestguess.filters.systems import STRUCTURES, System, draw_system
 
 # (n, m, T): odd and even n, m = 1, 2, 3 and m = n, no two sizes of a row equal but in the last two.
 SIZES = [(7, 3, 11), (5, 2, 13), (2, 1, 17), (8, 3, 5), (10, 1, 29), (11, 2, 1), (3, 3, 7), (1, 1, 19)]
-LAMBDAS = [0.36, 0.84, 0.99]
+RADII = [(0.36, 0.0), (0.84, 0.0), (0.99, 0.0), (0.84, 0.7)]  # λ, r
 every_structure = pytest.mark.parametrize("structure", STRUCTURES)
+with_and_without_noise = pytest.mark.parametrize("r", [0.0, 0.7])
 
 
-def draw(structure: str, n=7, m=3, lambda_=0.9, sigma=1.5, seed=2, **rest) -> System:
-    return draw_system(structure, latent_dim=n, observed_dim=m, lambda_=lambda_, sigma=sigma, seed=seed, **rest)
+def draw(structure: str, n=7, m=3, lambda_=0.9, sigma=1.5, seed=2, r=0.0, **rest) -> System:
+    sizes = {"latent_dim": n, "observed_dim": m}
+    return draw_system(structure, **sizes, lambda_=lambda_, sigma=sigma, seed=seed, observation_noise=r, **rest)
 
 
 def close(actual: np.ndarray, expected: np.ndarray, tolerance: float = 1e-9) -> None:
@@ -48,7 +50,7 @@ def close(actual: np.ndarray, expected: np.ndarray, tolerance: float = 1e-9) -> 
 
 
 def noise_to_observations(system: System, T: int) -> np.ndarray:
-    """Return G (T·m, T·n) with y = G ε, by running the system's own equations on every unit impulse."""
+    """Return G (T·m, T·(n + m)) with y = G (ε, v), by running the system's own equations on every unit impulse."""
     n, m = system.latent_dim, system.observed_dim
     G = np.zeros((T, m, T, n))
     for s in range(T):
@@ -59,7 +61,7 @@ def noise_to_observations(system: System, T: int) -> np.ndarray:
                 noise[i] = system.sigma if t == s else 0.0
                 x = system.A @ x + noise
                 G[t, :, s, i] = system.C @ x
-    return G.reshape(T * m, T * n)
+    return np.hstack([G.reshape(T * m, T * n), system.observation_noise * np.eye(T * m)])
 
 
 def conditional(covariance: np.ndarray, m: int, y: np.ndarray, context: int, step: int):
@@ -75,7 +77,7 @@ def sample(system: System, T: int, seed: int = 0) -> np.ndarray:
     x, y = np.zeros(system.latent_dim), []
     for _ in range(T):
         x = system.A @ x + system.sigma * rng.standard_normal(system.latent_dim)
-        y.append(system.C @ x)
+        y.append(system.C @ x + system.observation_noise * rng.standard_normal(system.observed_dim))
     return np.array(y)
 
 
@@ -88,7 +90,7 @@ def statsmodels_filter(system: System, y: np.ndarray):
         k_states=n,
         k_posdef=n,
         design=system.C,
-        obs_cov=np.zeros((m, m)),
+        obs_cov=system.observation_noise**2 * np.eye(m),
         transition=system.A,
         selection=np.eye(n),
         state_cov=Q,
@@ -136,10 +138,11 @@ def test_a_state_that_is_observed_whole_is_predicted_from_the_last_observation()
 
 
 @every_structure
+@with_and_without_noise
 @pytest.mark.parametrize(("n", "m", "T"), SIZES)
-def test_covariance_is_that_of_the_equations(structure, n, m, T):
-    """Cov(y) = G Gᵀ with y = G ε, the equations run on every impulse."""
-    system = draw(structure, n, m)
+def test_covariance_is_that_of_the_equations(structure, r, n, m, T):
+    """Cov(y) = G Gᵀ with y = G (ε, v), the equations run on every impulse."""
+    system = draw(structure, n, m, r=r)
     G = noise_to_observations(system, T)
     covariance = observation_covariance(system, T)
     close(covariance, G @ G.T, 1e-12)
@@ -150,15 +153,16 @@ def test_covariance_is_that_of_the_equations(structure, n, m, T):
     close(L @ L.T, G @ G.T, 1e-12)
 
 
-def test_covariance_is_the_formula():
-    """Cov(y_t, y_s) = C A^{t−s} Π_s Cᵀ, with Π_s by its own recursion."""
-    system, T, m = draw("dense"), 11, 3
+@with_and_without_noise
+def test_covariance_is_the_formula(r):
+    """Cov(y_t, y_s) = C A^{t−s} Π_s Cᵀ, with Π_s by its own recursion, and R where t = s."""
+    system, T, m = draw("dense", r=r), 11, 3
     covariance = observation_covariance(system, T).reshape(T, m, T, m)
     Pi = np.zeros((7, 7))
     for s in range(T):
         Pi = system.A @ Pi @ system.A.T + 1.5**2 * np.eye(7)
         for t in range(s, T):
-            block = system.C @ np.linalg.matrix_power(system.A, t - s) @ Pi @ system.C.T
+            block = system.C @ np.linalg.matrix_power(system.A, t - s) @ Pi @ system.C.T + (t == s) * r**2 * np.eye(m)
             np.testing.assert_allclose(covariance[t, :, s], block, rtol=0, atol=1e-12)
 
 
@@ -205,9 +209,9 @@ def check_three_ways(system: System, T: int) -> None:
 
 @every_structure
 @pytest.mark.parametrize(("n", "m", "T"), SIZES)
-@pytest.mark.parametrize("lambda_", LAMBDAS)
-def test_three_ways_agree(structure, n, m, T, lambda_):
-    check_three_ways(draw(structure, n, m, lambda_), T)
+@pytest.mark.parametrize(("lambda_", "r"), RADII)
+def test_three_ways_agree(structure, n, m, T, lambda_, r):
+    check_three_ways(draw(structure, n, m, lambda_, r=r), T)
 
 
 @given(
@@ -217,28 +221,30 @@ def test_three_ways_agree(structure, n, m, T, lambda_):
     T=st.integers(1, 12),
     lambda_=st.floats(0.05, 0.99),
     sigma=st.floats(1e-3, 1e3),
+    r=st.just(0.0) | st.floats(1e-3, 1e3),
     condition=st.floats(1.0, 30.0),
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=60, deadline=None)
-def test_three_ways_agree_on_drawn_systems(structure, n, m, T, lambda_, sigma, condition, seed):
-    assume(m <= n)
-    system = draw(structure, n, m, lambda_, sigma, seed, condition=condition)
-    # S contains C Cᵀ: a nearly square C loses digits in every way alike, and 1e-9 would test luck.
-    assume(np.linalg.cond(system.C) < 100)
+def test_three_ways_agree_on_drawn_systems(structure, n, m, T, lambda_, sigma, r, condition, seed):
+    assume(m <= n or r > 0)
+    system = draw(structure, n, m, lambda_, sigma, seed, r, condition=condition)
+    # S contains σ² C Cᵀ + R: a nearly square C loses digits in every way alike, and 1e-9 would test luck.
+    assume(np.linalg.cond(np.hstack([sigma * system.C, r * np.eye(m)])) < 100)
     check_three_ways(system, T)
 
 
-@every_structure
-def test_three_ways_agree_over_long_sequences(structure):
+@pytest.mark.parametrize(("structure", "r"), [*((one, 0.0) for one in STRUCTURES), ("diagonal", 0.5)])
+def test_three_ways_agree_over_long_sequences(structure, r):
     """The default sizes at the slowest spectrum: neither way drifts over 256 steps."""
-    check_three_ways(draw(structure, 64, 2, 0.99, 1.0), 256)
+    check_three_ways(draw(structure, 64, 2, 0.99, 1.0, r=r), 256)
 
 
 @every_structure
+@with_and_without_noise
 @pytest.mark.parametrize(("n", "m", "T"), SIZES)
-def test_one_step_by_brute_force(structure, n, m, T):
-    system = draw(structure, n, m)
+def test_one_step_by_brute_force(structure, r, n, m, T):
+    system = draw(structure, n, m, r=r)
     y = sample(system, T)
     G = noise_to_observations(system, T)
     brute = [conditional(G @ G.T, m, y, t - 1, t) for t in range(1, T + 1)]
@@ -264,6 +270,32 @@ def test_predictions_see_the_past_only():
         assert (np.abs(after[6:] - before[6:]).max(1) > 0.1).all()
 
 
+def test_more_sensors_than_states_and_sensors_that_repeat_each_other():
+    """With noise of their own they are as good as their mean: one sensor of smaller noise."""
+    many = draw("diagonal", 2, 5, r=0.7)
+    check_three_ways(many, 11)
+    one = draw("diagonal", 2, 1, r=0.7)
+    repeated = dataclasses.replace(one, C=np.repeat(one.C, 4, axis=0))
+    check_three_ways(repeated, 11)
+    y = sample(repeated, 11)
+    mean = dataclasses.replace(one, observation_noise=0.7 / 2)
+    expected = kalman_filter(mean, y.mean(1, keepdims=True)).predictions
+    close(kalman_filter(repeated, y).predictions, np.repeat(expected, 4, axis=1))
+
+
+def test_a_scalar_with_noise_by_hand():
+    """n = m = 1: the steady P solves P = a² P r²/(c² P + r²) + σ², a quadratic equation."""
+    a, c, sigma, r = 0.9, 0.8, 1.3, 0.6
+    system = System(np.array([[a]]), np.array([[c]]), sigma, "diagonal", r)
+    b = r**2 * (1 - a**2) - c**2 * sigma**2
+    P = (-b + np.sqrt(b**2 + 4 * c**2 * sigma**2 * r**2)) / (2 * c**2)
+    steady = steady_state(system)
+    close(steady.P, [[P]])
+    close(steady.S, [[c**2 * P + r**2]])
+    close(steady.K, [[a * P * c / (c**2 * P + r**2)]])
+    close(kalman_gains(system, 100)[0][-1], steady.K)
+
+
 def test_matrices_scale_with_sigma_and_gains_do_not():
     one, other = draw("dense", sigma=1.0), draw("dense", sigma=1e-4)
     (K, S), (K_other, S_other) = kalman_gains(one, 11), kalman_gains(other, 11)
@@ -278,10 +310,10 @@ def test_matrices_scale_with_sigma_and_gains_do_not():
 
 @every_structure
 @pytest.mark.parametrize(("n", "m", "T"), [(7, 3, 11), (10, 1, 13), (3, 2, 5)])
-@pytest.mark.parametrize("lambda_", LAMBDAS)
-def test_every_horizon_four_ways(structure, n, m, T, lambda_):
+@pytest.mark.parametrize(("lambda_", "r"), RADII)
+def test_every_horizon_four_ways(structure, n, m, T, lambda_, r):
     """From every context, to every horizon that the sequence holds: means and errors."""
-    system = draw(structure, n, m, lambda_)
+    system = draw(structure, n, m, lambda_, r=r)
     y = sample(system, T)
     L = cholesky_factor(system, T)
     z = innovations(L, y).reshape(-1)
@@ -327,10 +359,11 @@ def test_floors_lie_between_one_step_and_the_ceiling():
 
 
 @every_structure
+@with_and_without_noise
 @pytest.mark.parametrize("patch", [1, 2, 3, 4, 6, 12])
-def test_patches_by_brute_force(structure, patch):
+def test_patches_by_brute_force(structure, r, patch):
     n, m, T = 7, 2, 12
-    system = draw(structure, n, m)
+    system = draw(structure, n, m, r=r)
     y = sample(system, T)
     L = cholesky_factor(system, T)
     G = noise_to_observations(system, T)
@@ -359,17 +392,18 @@ def test_a_patch_of_one_is_the_filter_and_one_of_all_is_the_constant():
 
 @every_structure
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 1), (7, 3), (10, 2), (5, 4)])
-@pytest.mark.parametrize("lambda_", LAMBDAS)
-def test_steady_state_is_the_limit_and_solves_riccati(structure, n, m, lambda_):
-    system = draw(structure, n, m, lambda_)
+@pytest.mark.parametrize(("lambda_", "r"), RADII)
+def test_steady_state_is_the_limit_and_solves_riccati(structure, n, m, lambda_, r):
+    system = draw(structure, n, m, lambda_, r=r)
     A, C = system.A, system.C
     P, S, K = steady_state(system)
     gains, covariances = kalman_gains(system, 600)
     close(K, gains[-1])
     close(S, covariances[-1])
-    riccati = A @ P @ A.T - A @ P @ C.T @ np.linalg.solve(C @ P @ C.T, C @ P @ A.T) + 2.25 * np.eye(n)
+    R = r**2 * np.eye(m)
+    riccati = A @ P @ A.T - A @ P @ C.T @ np.linalg.solve(C @ P @ C.T + R, C @ P @ A.T) + 2.25 * np.eye(n)
     close(riccati, P, 1e-12)
-    close(S, C @ P @ C.T, 1e-12)
+    close(S, C @ P @ C.T + R, 1e-12)
     np.testing.assert_array_equal(P, P.T)
     assert np.linalg.eigvalsh(P).min() >= 2.25 * (1 - 1e-12)  # P ⪰ σ² I
     assert np.abs(np.linalg.eigvals(A - K @ C)).max() < 1  # the stabilising solution

@@ -204,6 +204,8 @@ def test_dense_in_two_dimensions_in_closed_form(condition):
         ({"sigma": -1.0}, "--sigma -1 "),
         ({"sigma": float("nan")}, "--sigma nan "),
         ({"seed": -1}, "seed -1 "),
+        ({"observation_noise": -1.0}, "--observation-noise -1 must be 0 or more"),
+        ({"observation_noise": float("nan")}, "--observation-noise nan "),
         ({"structure": "diagonl"}, "--structure 'diagonl' is not one of .*; did you mean diagonal"),
     ],
 )
@@ -232,6 +234,9 @@ NEARLY_REPEATED = REPEATED + 1e-9 * draw("dense", seed=5).C
         (bad(A=np.eye(7)), "A is unstable: its spectral radius 1 is not below 1"),
         (bad(sigma=0.0), "--sigma 0 must be positive"),
         (bad(sigma=-2.0), "--sigma -2 must be positive"),
+        (bad(observation_noise=-0.5), "--observation-noise -0.5 must be 0 or more, and finite"),
+        (bad(observation_noise=np.inf), "--observation-noise inf must be"),
+        (bad(C=REPEATED, observation_noise=1e-9), "C has rank 2, not 3"),
         (bad(sigma=np.inf), "--sigma inf must be positive and finite"),
         (bad(A=np.full((7, 7), np.nan)), "A has entries that are not finite"),
         (bad(C=np.full((3, 7), np.inf)), "C has entries that are not finite"),
@@ -252,3 +257,8 @@ def test_good_systems_pass():
         check_system(draw(structure))
         check_system(draw(structure, observed_dim=7))
         check_system(draw(structure, sigma=1e-6))
+        check_system(draw(structure, observed_dim=11, observation_noise=0.5))
+    check_system(bad(C=REPEATED, observation_noise=0.1))
+    same, noisy = draw("dense"), draw("dense", observation_noise=0.5)
+    np.testing.assert_array_equal(same.A, noisy.A)
+    np.testing.assert_array_equal(same.C, noisy.C)

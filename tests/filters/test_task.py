@@ -19,11 +19,11 @@ N, M, T = 5, 3, 64
 every_patch = pytest.mark.parametrize("patch", PATCHES)
 
 
-def draw(structure: str) -> System:
-    return draw_system(structure, latent_dim=N, observed_dim=M, lambda_=0.9, sigma=1.7, seed=3)
+def draw(structure: str, r: float = 0.0) -> System:
+    return draw_system(structure, latent_dim=N, observed_dim=M, lambda_=0.9, sigma=1.7, seed=3, observation_noise=r)
 
 
-SYSTEMS = {structure: draw(structure) for structure in STRUCTURES}
+SYSTEMS = {structure: draw(structure) for structure in STRUCTURES} | {"dense, with noise": draw("dense", 0.8)}
 
 
 def predictions(system: System, y: np.ndarray, patch: int) -> np.ndarray:
@@ -39,15 +39,16 @@ def predictions(system: System, y: np.ndarray, patch: int) -> np.ndarray:
 def errors(system: System, patch: int) -> np.ndarray:
     """E‖y_t − E[y_t | the patches before t's]‖² by Riccati's recursion and noise added step by step, in float64."""
     A, C, Q = system.A, system.C, system.sigma**2 * np.eye(N)
+    R = system.observation_noise**2 * np.eye(M)
     P, out = Q, np.zeros(T)
     for start in range(0, T, patch):
         ahead = P
         for t in range(start, start + patch):
-            out[t] = np.trace(C @ ahead @ C.T)
+            out[t] = np.trace(C @ ahead @ C.T + R)
             ahead = A @ ahead @ A.T + Q
         for _ in range(patch):
-            gain = A @ P @ C.T @ np.linalg.inv(C @ P @ C.T)
-            P = (A - gain @ C) @ P @ (A - gain @ C).T + Q
+            gain = A @ P @ C.T @ np.linalg.inv(C @ P @ C.T + R)
+            P = (A - gain @ C) @ P @ (A - gain @ C).T + gain @ R @ gain.T + Q
     return out
 
 

@@ -18,7 +18,7 @@ PATCHES = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True)
 class FilterTaskConfig:
-    """The linear state-space system x' = A x + ε, y = C x; the model predicts the next y."""
+    """The linear state-space system x' = A x + ε, y = C x + v; the model predicts the next y."""
 
     MOST: ClassVar[dict[str, int]] = {"latent_dim": 1 << 14, "observed_dim": 1 << 12, "length": 1 << 17}
 
@@ -37,9 +37,12 @@ that λ is attained; or all of them uniform on it, so that λ is only a bound.""
     latent_dim: int = 64
     """Dimension of the state x."""
     observed_dim: int = 2
-    """Dimension of the observation y; at most --latent-dim."""
+    """Dimension of the observation y; at most --latent-dim, unless there is observation noise."""
     sigma: float = arrays(1.0)
     """Standard deviation of the process noise ε in each dimension (units of y)."""
+    observation_noise: float = added(0.0, arrays=True)
+    """Standard deviation of the observation noise v in each dimension (units of y), which the Kalman filter knows; \
+with 0, y is C x itself."""
     length: int = 256
     """Sequence length T (steps)."""
     condition: float = arrays(10.0)
@@ -57,10 +60,12 @@ that λ is attained; or all of them uniform on it, so that λ is only a bound.""
             )
         if self.system_seed is not None and self.system_seed < 0:
             raise UserError(f"--system-seed {self.system_seed}: must be 0 or more")
-        if self.observed_dim > self.latent_dim:
+        if self.observation_noise and not 1e-6 <= self.observation_noise <= 1e6:
+            raise UserError(f"--observation-noise {self.observation_noise}: must be 0 or lie in [1e-6, 1e6]")
+        if self.observed_dim > self.latent_dim and not self.observation_noise:
             raise UserError(
                 f"--observed-dim {self.observed_dim}: more than --latent-dim {self.latent_dim}, so C cannot have full "
-                "row rank; lower it or raise --latent-dim"
+                "row rank; lower it, raise --latent-dim or give --observation-noise"
             )
         if not 1 <= self.condition <= 1e4:
             raise UserError(f"--condition {self.condition:g}: must lie in [1, 1e4]; beyond, float64 loses the filter")

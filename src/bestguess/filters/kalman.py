@@ -1,13 +1,13 @@
 """The best possible prediction of a linear Gaussian system, exactly: the Kalman filter. float64, no JAX.
 
-    x_0 = 0,   x_{t+1} = A x_t + ε_t,   ε_t ~ N(0, σ² I),   y_t = C x_t
+    x_0 = 0,   x_{t+1} = A x_t + ε_t,   ε_t ~ N(0, σ² I),   y_t = C x_t + v_t,   v_t ~ N(0, R),   R = r² I
 
 Kalman, "A New Approach to Linear Filtering and Prediction Problems" (1960); Anderson & Moore, "Optimal
 Filtering" (1979), ch. 3-5. Sequences are y_1 … y_T, arrays count from 0: row t − 1 holds y_t. Letters: n
 latent size, m observed size, T steps, P_t = Cov(x_t | y_{1:t−1}), S_t = Cov(y_t | y_{1:t−1}), K_t the gain.
 
-There is no observation noise, so the *filtered* covariance Cov(x_t | y_{1:t}) is singular and the
-information form does not exist; S_t = C P_t Cᵀ ⪰ σ² C Cᵀ ≻ 0 does, wherever C has full row rank.
+By default there is no observation noise, R = 0: the *filtered* covariance Cov(x_t | y_{1:t}) is then singular and
+the information form does not exist; S_t = C P_t Cᵀ + R ⪰ σ² C Cᵀ + R ≻ 0 does, wherever C has full row rank or r > 0.
 
 The other way to the same numbers: stack y = (y_1, …, y_T) and factor Cov(y) = L Lᵀ. Then z = L⁻¹ y are
 the innovations, whitened, and since z_1 … z_s span the same past as y_1 … y_s, every conditional
@@ -59,24 +59,23 @@ class SteadyState(NamedTuple):
 def kalman_gains(system: System, T: int) -> tuple[Float[np.ndarray, "{T} n m"], Float[np.ndarray, "{T} m m"]]:
     """Return the gains K_t (T, n, m) and innovation covariances S_t (T, m, m), which no data enters.
 
-        P_1 = σ² I,   S_t = C P_t Cᵀ,   K_t = A P_t Cᵀ S_t⁻¹,
-        P_{t+1} = (A − K_t C) P_t (A − K_t C)ᵀ + σ² I
+        P_1 = σ² I,   S_t = C P_t Cᵀ + R,   K_t = A P_t Cᵀ S_t⁻¹,
+        P_{t+1} = (A − K_t C) P_t (A − K_t C)ᵀ + K_t R K_tᵀ + σ² I
 
     Predictor form; the update of P is Joseph's, a sum of positive semidefinite terms, which stays one under
     rounding. Raises UserError for a system that `check_system` refuses, and where S_t is singular in
-    float64. Kalman (1960), Theorem 3, eqs. 28-30, which has no observation noise either; Anderson &
-    Moore (1979), ch. 3.
+    float64. Anderson & Moore (1979), ch. 3; for R = 0 Kalman (1960), Theorem 3, eqs. 28-30.
     """
     check_system(system)
     A, C, n = system.A, system.C, system.latent_dim
-    Q = system.sigma**2 * np.eye(n)
+    r, Q = system.observation_noise, system.sigma**2 * np.eye(n)
     gains = np.empty((T, n, system.observed_dim))
     covariances = np.empty((T, system.observed_dim, system.observed_dim))
     P = Q
     for t in range(T):
-        S, K = _innovation(A, C, P)
+        S, K = _innovation(A, C, P, r)
         closed = A - K @ C
-        P = _symmetric(closed @ P @ closed.T) + Q
+        P = _symmetric(closed @ P @ closed.T + r**2 * (K @ K.T)) + Q
         gains[t], covariances[t] = K, S
     return gains, covariances
 
@@ -124,7 +123,7 @@ def predict_ahead(
 def steady_state(system: System) -> SteadyState:
     """Return the limits P (n, n), S (m, m), K (n, m) of the filter's matrices, solved for, not iterated to.
 
-        P = A P Aᵀ − A P Cᵀ (C P Cᵀ)⁻¹ C P Aᵀ + σ² I,   S = C P Cᵀ,   K = A P Cᵀ S⁻¹
+        P = A P Aᵀ − A P Cᵀ S⁻¹ C P Aᵀ + σ² I,   S = C P Cᵀ + R,   K = A P Cᵀ S⁻¹
 
     SciPy's solver of the discrete algebraic Riccati equation takes R = 0 (it never inverts R: it deflates
     an extended pencil, and S is regular). Raises UserError for a system that `check_system` refuses, and
@@ -133,14 +132,15 @@ def steady_state(system: System) -> SteadyState:
     check_system(system)
     A, C, n, m = system.A, system.C, system.latent_dim, system.observed_dim
     failed = "the steady state of this system cannot be solved for in float64; lower --condition or --lambda"
-    # P and S are proportional to σ² and K does not depend on it: solving at σ = 1 leaves scale out of it.
+    # At equal r/σ, P and S are proportional to σ² and K does not depend on it: solving at σ = 1 leaves scale out.
+    r = system.observation_noise / system.sigma
     try:
-        P = _symmetric(scipy.linalg.solve_discrete_are(A.T, C.T, np.eye(n), np.zeros((m, m))))
+        P = _symmetric(scipy.linalg.solve_discrete_are(A.T, C.T, np.eye(n), r**2 * np.eye(m)))
     except np.linalg.LinAlgError as error:
         raise UserError(failed) from error
-    S, K = _innovation(A, C, P)
+    S, K = _innovation(A, C, P, r)
     closed = A - K @ C
-    residual = np.abs(closed @ P @ closed.T + np.eye(n) - P).max() / np.abs(P).max()
+    residual = np.abs(closed @ P @ closed.T + r**2 * (K @ K.T) + np.eye(n) - P).max() / np.abs(P).max()
     if not residual < 1e-9:
         raise UserError(failed)
     return SteadyState(system.sigma**2 * P, system.sigma**2 * S, K)
@@ -152,10 +152,10 @@ def steady_state(system: System) -> SteadyState:
 def observation_covariance(system: System, T: int) -> Float[np.ndarray, "Tm Tm"]:
     """Return Cov(y) (T·m, T·m) of the stacked sequence y = (y_1, …, y_T), in the squared unit of y.
 
-        Cov(y_t, y_s) = C A^{t−s} Π_s Cᵀ (t ≥ s),   Π_s = Cov(x_s) = σ² Σ_{k<s} A^k (A^k)ᵀ
+        Cov(y_t, y_s) = C A^{t−s} Π_s Cᵀ (t > s),   Cov(y_s) = C Π_s Cᵀ + R,   Π_s = Cov(x_s) = σ² Σ_{k<s} A^k (A^k)ᵀ
 
-    computed as Cov(y_t, y_s) = Cov(y_{t−1}, y_{s−1}) + σ² (C A^{t−1}) (C A^{s−1})ᵀ: one matrix product,
-    then a running sum down the diagonals. Raises ValueError for T below 1. Anderson & Moore (1979), ch. 2.
+    computed, but for R, as Cov(y_t, y_s) = Cov(y_{t−1}, y_{s−1}) + σ² (C A^{t−1}) (C A^{s−1})ᵀ: one matrix
+    product, then a running sum down the diagonals. Raises ValueError for T below 1. Anderson & Moore (1979), ch. 2.
     """
     if T < 1:
         raise ValueError(f"T = {T} must be 1 or more")
@@ -168,6 +168,7 @@ def observation_covariance(system: System, T: int) -> Float[np.ndarray, "Tm Tm"]
     covariance = flat @ flat.T
     for row in range(m, T * m, m):
         covariance[row : row + m, m:] += covariance[row - m : row, :-m]
+    covariance[np.diag_indices(T * m)] += system.observation_noise**2
     return covariance
 
 
@@ -280,10 +281,10 @@ def _symmetric(P: np.ndarray) -> np.ndarray:
     return (P + P.T) / 2
 
 
-def _innovation(A: np.ndarray, C: np.ndarray, P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return S = C P Cᵀ and K = A P Cᵀ S⁻¹."""
+def _innovation(A: np.ndarray, C: np.ndarray, P: np.ndarray, r: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return S = C P Cᵀ + r² I and K = A P Cᵀ S⁻¹."""
     PC = P @ C.T
-    S = _symmetric(C @ PC)
+    S = _symmetric(C @ PC) + r**2 * np.eye(len(C))
     try:
         factor = scipy.linalg.cho_factor(S, lower=True)
     except np.linalg.LinAlgError as error:

@@ -42,7 +42,8 @@ def story(training: Trained, results: Mapping[str, Any]) -> Story:
     lead = (
         f"{len(runs)} run{'s' * (len(runs) > 1)} learnt to predict linear state-space sequences "
         f"(latent dimension {config.task.latent_dim}, {config.task.observed_dim} observed, "
-        f"{config.task.length} steps). The Kalman filter of each system is the best possible predictor: its squared "
+        f"{config.task.length} steps{_noise(config.task.observation_noise)}). The Kalman filter of each system is the "
+        "best possible predictor: its squared "
         "error is 1 on this page."
     )
     rolled = Words(
@@ -285,6 +286,10 @@ def _rollout_skill(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping)
         x_ticks=ticks,
         hlines=(HLine(1.0, "Kalman filter"),),
     )
+
+
+def _noise(r: float) -> str:
+    return f", observed with noise of standard deviation {r:g}" if r else ""
 
 
 def _draw(task: FilterTask, run: Run, count: int) -> tuple[jax.Array, jax.Array]:

@@ -1,9 +1,9 @@
 """Random linear Gaussian systems whose spectrum is set apart from their eigenvectors. NumPy float64, no JAX.
 
-    x_0 = 0,   x_{t+1} = A x_t + ε_t,   ε_t ~ N(0, σ² I),   y_t = C x_t
+    x_0 = 0,   x_{t+1} = A x_t + ε_t,   ε_t ~ N(0, σ² I),   y_t = C x_t + v_t,   v_t ~ N(0, r² I)
 
-Two systems drawn from one seed with the structures `diagonal`, `rotated` and `dense` are **twins**: the
-same eigenvalues and the same C, other eigenvectors. `rotated` is the negative control: as the noise is
+with r = 0 unless given. Two systems drawn from one seed with the structures `diagonal`, `rotated` and `dense` are
+**twins**: the same eigenvalues and the same C, other eigenvectors. `rotated` is the negative control: as the noise is
 isotropic and C Gaussian, (Q A Qᵀ, C) has the same law as (A, C) for every orthogonal Q.
 """
 
@@ -23,8 +23,8 @@ STRUCTURES = ("diagonal", "diagonal-real", "rotated", "dense")
 MODULI = ("attained", "bounded")
 
 MIN_SINGULAR_RATIO = 1e-7
-"""Below this ratio of C's singular values C counts as rank-deficient: the filter inverts S ⪰ σ² C Cᵀ, which
-squares the ratio, and float64 resolves about 1e-16."""
+"""Below this ratio of the singular values of (σ C, r I) C counts as rank-deficient: the filter inverts
+S ⪰ σ² C Cᵀ + r² I, which squares the ratio, and float64 resolves about 1e-16."""
 
 MAX_CONDITION = 1e4
 """The largest κ of `dense`: it costs the filter digits, in silence. At n = 64, m = 2, λ = 0.99, T = 256 the
@@ -34,7 +34,7 @@ recursion and the Cholesky factor agree to 1e-13 (relative) at κ = 100, to 1e-8
 # Compared by identity: `==` over arrays has no single truth.
 @dataclass(frozen=True, eq=False)
 class System:
-    """A linear Gaussian system: A (n, n), C (m, n), the process noise's standard deviation σ, its structure.
+    """A linear Gaussian system: A (n, n), C (m, n), the standard deviations σ and r of both noises, its structure.
 
     The fields are not checked here, so that `check_system` can say what is wrong with any of them.
     """
@@ -43,6 +43,8 @@ class System:
     C: np.ndarray
     sigma: float
     structure: str
+    observation_noise: float = 0.0
+    """r, in the unit of y."""
 
     @property
     def latent_dim(self) -> int:
@@ -75,6 +77,7 @@ def draw_system(
     seed: int,
     condition: float = 10.0,
     moduli: str = "attained",
+    observation_noise: float = 0.0,
 ) -> System:
     """Return a stable system whose eigenvalues have moduli in [λ/2, λ], a function of `seed`.
 
@@ -89,10 +92,11 @@ def draw_system(
     that the eigenvectors are not orthogonal. C_ij ~ N(0, 1/m) (fan-out normalisation).
 
     The moduli scale with λ and the eigenvectors and C do not depend on it: systems of one seed and several
-    λ differ in scale alone. Raises UserError for λ outside (0, 1), a dimension below 1, m > n, κ outside
-    [1, 1e4], σ <= 0, an unknown structure or law. Source: the original design, docs/decisions.md.
+    λ differ in scale alone; no noise changes A or C. Raises UserError for λ outside (0, 1), a dimension below 1,
+    m > n without observation noise, κ outside [1, 1e4], σ <= 0, r < 0, an unknown structure or law. Source: the
+    original design, docs/decisions.md.
     """
-    _check_arguments(structure, latent_dim, observed_dim, lambda_, seed, condition)
+    _check_arguments(structure, latent_dim, observed_dim, lambda_, seed, condition, observation_noise)
     if moduli not in MODULI:
         raise UserError(f"--moduli {moduli!r} is not one of {', '.join(MODULI)}{nearest(moduli, MODULI)}")
     # One stream per ingredient: what one structure draws more of must not move the others' draws.
@@ -113,7 +117,7 @@ def draw_system(
         s = np.geomspace(condition**-0.5, condition**0.5, n) if n > 1 else np.ones(1)
         # V⁻¹ = Q₂ diag(1/s) Q₁ᵀ is known in closed form: no solve, no loss of digits.
         A = (left * s) @ (right.T @ A @ right) @ (left / s).T
-    system = System(A=A, C=C, sigma=float(sigma), structure=structure)
+    system = System(A, C, float(sigma), structure, float(observation_noise))
     check_system(system)
     return system
 
@@ -133,6 +137,7 @@ def system_of(config: FilterTaskConfig, seed: int) -> System:
         seed=seed if config.system_seed is None else config.system_seed,
         condition=config.condition,
         moduli=config.moduli,
+        observation_noise=config.observation_noise,
     )
 
 
@@ -154,10 +159,10 @@ def henrici(A: Float[np.ndarray, "n n"]) -> float:
 def check_system(system: System) -> None:
     """Return nothing for a system that the Kalman filter can take; raise UserError with the mend otherwise.
 
-    Refused: shapes that do not fit, entries that are not finite, m > n, σ <= 0, a C without full row rank
-    (numerically), a spectral radius of 1 or more.
+    Refused: shapes that do not fit, entries that are not finite, σ <= 0, r < 0, a spectral radius of 1 or more; where
+    there is no observation noise, or as good as none, m > n and a C without full row rank (numerically).
     """
-    A, C, sigma = system.A, system.C, system.sigma
+    A, C, sigma, r = system.A, system.C, system.sigma, system.observation_noise
     if A.ndim != 2 or A.shape[0] != A.shape[1] or C.ndim != 2 or C.shape[1] != A.shape[0] or 0 in C.shape:
         raise UserError(
             f"A has shape {A.shape} and C {C.shape}; they must be (n, n) and (m, n), "
@@ -167,14 +172,14 @@ def check_system(system: System) -> None:
     if not (np.isfinite(A).all() and np.isfinite(C).all()):
         name = "C" if np.isfinite(A).all() else "A"
         raise UserError(f"{name} has entries that are not finite; lower --condition or draw another seed")
-    if m > n:
-        raise UserError(
-            f"--observed-dim {m} is above --latent-dim {n}: C cannot have full row rank; "
-            f"choose --observed-dim {n} or less"
-        )
+    if not (np.isfinite(r) and r >= 0):
+        raise UserError(f"--observation-noise {r:g} must be 0 or more, and finite")
+    _check_observed(m, n, r)
     if not (np.isfinite(sigma) and sigma > 0):
         raise UserError(f"--sigma {sigma:g} must be positive and finite: without noise nothing is random")
-    rank = np.linalg.matrix_rank(C, rtol=MIN_SINGULAR_RATIO)
+    # With noise of its own, a dimension that repeats the others is still worth something.
+    seen = C if r == 0 else np.hstack([C, r / sigma * np.eye(m)])
+    rank = np.linalg.matrix_rank(seen, rtol=MIN_SINGULAR_RATIO)
     if rank < m:
         raise UserError(
             f"C has rank {rank}, not {m}: an observed dimension repeats the others; "
@@ -188,7 +193,7 @@ def check_system(system: System) -> None:
 
 
 def _check_arguments(
-    structure: str, latent_dim: int, observed_dim: int, lambda_: float, seed: int, condition: float
+    structure: str, latent_dim: int, observed_dim: int, lambda_: float, seed: int, condition: float, r: float
 ) -> None:
     if structure not in STRUCTURES:
         raise UserError(
@@ -197,18 +202,22 @@ def _check_arguments(
     for flag, size in (("--latent-dim", latent_dim), ("--observed-dim", observed_dim)):
         if size < 1:
             raise UserError(f"{flag} {size} must be 1 or more")
-    if observed_dim > latent_dim:
-        # Before C is drawn: check_system would find it too, after the memory has been taken.
-        raise UserError(
-            f"--observed-dim {observed_dim} is above --latent-dim {latent_dim}: C cannot have full row rank; "
-            f"choose --observed-dim {latent_dim} or less"
-        )
+    # Before C is drawn: check_system would find it too, after the memory has been taken.
+    _check_observed(observed_dim, latent_dim, r)
     if not 0 < lambda_ < 1:
         raise UserError(f"--lambda {lambda_:g} must lie strictly between 0 and 1")
     if not 1 <= condition <= MAX_CONDITION:
         raise UserError(f"--condition {condition:g} must lie between 1 and {MAX_CONDITION:g}")
     if seed < 0:
         raise UserError(f"seed {seed} must be 0 or more")
+
+
+def _check_observed(m: int, n: int, r: float) -> None:
+    if m > n and r == 0:
+        raise UserError(
+            f"--observed-dim {m} is above --latent-dim {n}: C cannot have full row rank; "
+            f"choose --observed-dim {n} or less, or give --observation-noise"
+        )
 
 
 def _moduli(rng: np.random.Generator, count: int, lambda_: float, attained: bool) -> np.ndarray:
