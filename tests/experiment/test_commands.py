@@ -184,7 +184,8 @@ def test_an_incomplete_sweep_is_refused_unless_told_and_then_it_is_said(tmp_path
 @pytest.mark.parametrize("leave", [0, 12])
 def test_an_experiment_whose_only_factor_has_no_order_is_judged_and_drawn(tmp_path, capsys, leave):
     def law(config):
-        return {"design=document": 1.0, "model.embedding=learned": 0.5}.get(config["change"], 0.0)
+        worse = {"design=document": 1.0, "model.embedding=learned model.positions=learned": 0.5}
+        return worse.get(config["change"], 0.0)
 
     planted(tmp_path / "runs" / "sweeps", "integer_design", law, noise=0.02, leave=leave, score=integer_figures)
     code, out, _ = run(capsys, "integer_design", "--no-train", "--allow-incomplete", "--out", "results", "--json")

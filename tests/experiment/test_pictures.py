@@ -10,7 +10,8 @@ from bestguess.integers.experiments import EXPERIMENTS
 from bestguess.report.charts import Grid, Points
 from tests.experiment.planted import integer_figures, planted
 
-HARD = {"design=document": 1.0, "model.embedding=fourier": -0.7, "model.embedding=learned": 0.5}
+LEARNED, FOURIER = (f"model.embedding={one} model.positions=learned" for one in ("learned", "fourier"))
+HARD = {"design=document": 1.0, FOURIER: -0.7, LEARNED: 0.5}
 
 
 def law(config):
@@ -32,7 +33,7 @@ def test_levels_without_order_have_a_row_each_the_lowest_at_the_top(tmp_path, le
     rows = list(regret.y_ticks.values())
     assert len(rows) == regret.rows == (15 if leave else 16)
     assert ("model.d_ff=256" in rows) == (not leave)
-    assert (rows[0], rows[1], rows[-1]) == ("design=document", "model.embedding=learned", "model.embedding=fourier")
+    assert (rows[0], rows[1], rows[-1]) == ("design=document", LEARNED, FOURIER)
     means = next(series for series in regret.series if series.name == "mean")
     lacking = [row for row, mean in zip(rows, means.x) if np.isnan(mean)]
     assert lacking == (["model.heads=8"] if leave else [])  # a mean of fewer seeds is none

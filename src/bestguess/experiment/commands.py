@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bestguess.command import Failure, UserError, labelled, nearest
 from bestguess.experiment.config import ExperimentFlags, experiments, unknown
-from bestguess.experiment.source import of_ledger, of_table
+from bestguess.experiment.source import of_ledger, of_table, renamed
 from bestguess.report.progress import results_table
 from bestguess.sweep.commands import adopt, open_ledger, sweep
 from bestguess.sweep.config import SweepFlags
@@ -77,6 +77,7 @@ def _again(flags: ExperimentFlags, table: Path, console: Console, began: float) 
             raise UserError(f"--{name.strip('_').replace('_', '-')}: --from judges runs that are done; drop it")
     source = of_table(table, flags.experiment)
     tested = _experiment(source.runs[0].config.get("family"), source.name)
+    source = renamed(source, {one.key: one.former for one in tested.factors})
     from bestguess.experiment.analysis import analyse, check
     from bestguess.experiment.results import summary, write
 

@@ -8,7 +8,7 @@ sweep's runs into a verdict on each.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,6 +28,8 @@ class Factor:
     """A level's name on a chart."""
     named: bool = False
     """Whether charts list the levels by their names, though they have positions."""
+    former: Mapping[Any, Any] = field(default_factory=dict)
+    """Levels of earlier sweeps that are the same as levels of today under another name: to today's name."""
 
     @property
     def listed(self) -> bool:

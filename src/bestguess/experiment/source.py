@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import io
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,17 @@ def of_table(path: Path, name: str) -> Source:
     runs = [Run(record["run"], record["config"], "") for record in records]
     planned = int(about.get("planned", len(runs)))
     return Source(name, str(about.get("sweep", folder.name)), planned, asked, changes, runs, records)
+
+
+def renamed(source: Source, former: Mapping[str, Mapping[Any, Any]]) -> Source:
+    """Return the source with levels of earlier sweeps under today's names, by the key of their parameter."""
+
+    def today(config: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: former[key].get(value, value) if former.get(key) else value for key, value in config.items()}
+
+    runs = [dataclasses.replace(run, config=today(run.config)) for run in source.runs]
+    records = [record | {"config": today(record["config"])} for record in source.records]
+    return dataclasses.replace(source, runs=runs, records=records)
 
 
 def _about(path: Path) -> dict[str, Any]:

@@ -24,7 +24,13 @@ def _leak(config: IntegersConfig, figures: Mapping[str, Any]) -> Reading:
     return Reading(math.log2(figures["regret"] / figures["seen"]["regret"]))
 
 
-CHANGE = Factor("change", "change", base="nothing")
+_EMBEDDINGS = {
+    f"model.embedding={one}": f"model.embedding={one} model.positions=learned"
+    for one in ("learned", "fourier", "number-theoretic", "binary")
+}
+"""Changes of the embedding, as the first two passes and as the third name them: the earlier base had learned positions,
+while the pair of the exact design holds the position itself and the other embeddings do not."""
+CHANGE = Factor("change", "change", base="nothing", former=_EMBEDDINGS)
 MEASURES = (
     Measure(
         "regret",
@@ -68,6 +74,10 @@ def _claim(name: str, claim: str, change: str, than: str = "nothing") -> Hypothe
     return Hypothesis(name, claim, _worse(change, than), "", ("regret",))
 
 
+def _embedding(name: str, claim: str, embedding: str) -> Hypothesis:
+    return _claim(name, claim, _EMBEDDINGS[f"model.embedding={embedding}"])
+
+
 EXPERIMENTS = {
     "integer_design": Experiment(
         title="The integer design",
@@ -77,10 +87,10 @@ EXPERIMENTS = {
         measures=MEASURES,
         hypotheses=(
             _claim("H1", "The original design beats the default.", "design=default", "design=document"),
-            _claim("H2a", "Tuple embedding beats a learned one.", "model.embedding=learned"),
-            _claim("H2b", "Tuple embedding beats Fourier features.", "model.embedding=fourier"),
-            _claim("H2c", "Tuple embedding beats number-theoretic features.", "model.embedding=number-theoretic"),
-            _claim("H2d", "Tuple embedding beats 8 bits.", "model.embedding=binary"),
+            _embedding("H2a", "Tuple embedding beats a learned one.", "learned"),
+            _embedding("H2b", "Tuple embedding beats Fourier features.", "fourier"),
+            _embedding("H2c", "Tuple embedding beats number-theoretic features.", "number-theoretic"),
+            _embedding("H2d", "Tuple embedding beats 8 bits.", "binary"),
             _claim("H3a", "Post-norm beats pre-norm.", "model.norm_place=pre"),
             _claim("H3b", "Post-norm beats no norm.", "model.norm_place=none"),
             _claim("H4a", "A distance weight of 0.1 beats none.", "objective.alpha=0"),
