@@ -39,7 +39,7 @@ from bestguess.train.problem import Purpose, member_key
 C = TypeVar("C")
 T = TypeVar("T", bound=OracleTask)
 BATCH = 256
-"""Sequences that are judged at once: memory does not grow with their number."""
+"""Sequences that are judged at once, unless memory is short: it does not grow with their number."""
 SEQUENCES = 2048
 """Test sequences of a config that does not say how many."""
 
@@ -130,14 +130,14 @@ def _own_losses(predictions: Prediction) -> Float[Array, "n T"]:
 
 
 def regrets(
-    task: OracleTask, predictor: Predictor, keys: Key[Array, " n"]
+    task: OracleTask, predictor: Predictor, keys: Key[Array, " n"], at_once: int = BATCH
 ) -> tuple[Float[np.ndarray, "n S"], Float[np.ndarray, "n S"] | None]:
     """Return the regret at every predicted position of each key's sequence, and the oracle's own expected loss there.
 
     The second is None where the oracle's predictions do not say it.
     """
     task = _on_device(task)
-    found, floors, width = [], [], min(BATCH, len(keys))
+    found, floors, width = [], [], min(at_once, len(keys))
     # The last batch is filled up with sequences that are thrown away: one compiled program serves all.
     filled = keys[jnp.arange(-(-len(keys) // width) * width) % len(keys)].reshape(-1, width)
     for batch in filled:
@@ -194,9 +194,14 @@ class Sampled(Workings[C, T, Predictor, Evaluation], Generic[C, T]):
     ) -> Evaluation:
         """Return the mean regret on test sequences, and by position."""
         count = int(getattr(config, "test_sequences", SEQUENCES)) if sequences is None else sequences
-        found, own = regrets(task, predictor, jax.random.split(self._key(config), count))
+        at_once = self.at_once(task, predictor, min(BATCH, count), say)
+        found, own = regrets(task, predictor, jax.random.split(self._key(config), count), at_once)
         floor, ceiling = self.bounds(task, own)
         return Evaluation(score(found.mean(axis=1), floor, ceiling), found.mean(axis=0))
+
+    def at_once(self, task: T, predictor: Predictor, most: int, say: Callable[[str], None] = lambda line: None) -> int:
+        """Return how many sequences are judged at once, `most` or, where memory is short, fewer; a family measures."""
+        return most
 
     def bounds(self, task: T, own: Float[np.ndarray, "n S"] | None) -> tuple[ArrayLike, ArrayLike]:
         """Return the floor and the ceiling; own: what the oracle expects to lose on the sequences that were drawn."""

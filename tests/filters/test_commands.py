@@ -284,7 +284,7 @@ def test_a_broken_evaluation_is_not_reported(trained, capsys, monkeypatch):
     good = evaluate.rollout
     late = lambda forecaster, context, horizon: good(forecaster, context, horizon + 1)[1:]  # noqa: E731
     monkeypatch.setattr(evaluate, "rollout", late)
-    monkeypatch.setattr(evaluate, "_programs", {})  # what was compiled with the right rollout
+    monkeypatch.setattr(evaluate, "programs", {})  # what was compiled with the right rollout
     evaluate._roll.clear_cache()
     before = (trained / "rollouts.json").read_text()
     status, out, err = run(capsys, "filters", "rollout", str(trained), "--json")

@@ -12,6 +12,7 @@ import pytest
 
 from bestguess.command import UserError
 from bestguess.config import run_of_single, shape_key
+from bestguess.filters import evaluate
 from bestguess.filters.config import FiltersConfig, small
 from bestguess.filters.family import FAMILY
 from bestguess.filters.task import FilterTask, system_of
@@ -145,3 +146,29 @@ def test_runs_of_one_task_share_its_self_test():
                              ((1e-3, 0), (1e-2, 0), (1e-3, 1))))  # fmt: skip
     assert training.evaluator(0) is training.evaluator(1)
     assert training.evaluator(0) is not training.evaluator(2)
+
+
+def test_what_judging_needs_is_told_beforehand_and_split_where_memory_is_short(monkeypatch):
+    one = config()
+    training = with_untrained(training_of(one))
+    task, predictor = training.tasks[0], training.predictor(0)
+    monkeypatch.setattr(evaluate, "programs", {})
+    told: list[str] = []
+    whole = FAMILY.works.memory(one, task, training.problem, told.append)
+    assert [line.partition(":")[0] for line in told] == [
+        "5 sequences of 8 steps judged at once",
+        "3 rollouts of 2 steps after 4 of context at once",
+    ]
+    needed = [evaluate.program_memory([compiled]) for _, compiled in evaluate.programs.values()]
+    assert whole == max(needed)
+    figures = lambda: FAMILY.works.evaluate(one, task, predictor, ("evaluation",)).one_step  # noqa: E731
+    at_once = figures()
+    monkeypatch.setattr(evaluate, "programs", {})
+    monkeypatch.setenv("BESTGUESS_MEMORY", str(needed[0] - 1))
+    assert FAMILY.works.at_once(task, predictor, 5, told.append) == 3
+    assert told[-2:-1] == ["that is more than there is: splitting into groups of 3"]
+    np.testing.assert_allclose(figures().by_position, at_once.by_position, rtol=1e-5)
+    monkeypatch.setattr(evaluate, "programs", {})
+    monkeypatch.setenv("BESTGUESS_MEMORY", "9")
+    with pytest.raises(UserError, match=r"^--length 8: judging one sequence needs .* lower it, --d-model or --layers$"):
+        FAMILY.works.at_once(task, predictor, 5)

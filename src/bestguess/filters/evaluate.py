@@ -1,10 +1,11 @@
-"""How far a forecaster's rollouts are from the Kalman filter's own predictions at every horizon."""
+"""A forecaster's rollouts beside the Kalman filter's own predictions, and what judging it needs of memory."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +15,15 @@ from jaxtyping import Array, Float, Int, Key
 from bestguess.command import UserError
 from bestguess.filters import kalman
 from bestguess.filters.config import RolloutConfig
-from bestguess.filters.forecaster import Forecaster, rollout
+from bestguess.filters.forecaster import Forecaster, predict, rollout
 from bestguess.filters.task import FilterTask
 from bestguess.sampled import Score, score
 from bestguess.task import Gaussian, regret
 from bestguess.train.memory import Memory, device_memory, gigabytes, program_memory
 from bestguess.train.problem import Purpose, member_key
 
-_programs: dict[tuple, tuple] = {}
+programs: dict[tuple, tuple[int, Any]] = {}
+"""The last few that were fitted to memory: how many sequences each takes at once, and the compiled program."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,31 @@ def evaluate_rollouts(
     return Rollouts(config.horizons, tuple(scores))
 
 
+@jax.jit
+def predict_all(forecaster: Forecaster, sequences: Float[Array, "n T m"]) -> Float[Array, "n T m"]:
+    """Return the predictions of every step of many sequences; 0 for the first patch."""
+    first = jnp.zeros_like(sequences[:, : forecaster.patch])
+    return jnp.concatenate([first, jax.vmap(lambda y: predict(forecaster, y))(sequences)], axis=1)
+
+
+def judged_at_once(model: Forecaster, shape: tuple[int, int], most: int, say: Callable[[str], None]) -> tuple[int, int]:
+    """Return how many sequences of T steps of m fit into memory at once, `most` at most, and the bytes they need.
+
+    Compiles their predictions, which a later call of `predict_all` finds compiled.
+    """
+    group, compiled = _fit(
+        ("one step", *shape),
+        (model,),
+        most,
+        lambda group: predict_all.lower(model, jax.ShapeDtypeStruct((group, *shape), jnp.float32)),
+        lambda group: f"{group:,} sequences of {shape[0]} steps judged at once",
+        f"--length {shape[0]}: judging one sequence",
+        "lower it, --d-model or --layers",
+        say,
+    )
+    return group, program_memory([compiled])
+
+
 def rollout_memory(
     config: RolloutConfig, seed: int, model: Forecaster, task: FilterTask, say: Callable[[str], None]
 ) -> int:
@@ -90,26 +117,47 @@ def _roll(
 
 def _fit_rollouts(context, longest, model, task, keys, horizons, say):
     """Return how many rollouts fit into memory at once, and the program compiled for that many."""
-    # Runs of equal shapes share the program: compiling it anew for each would take longer than all rollouts.
-    shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves((model, task, keys, horizons)))
-    kind = context, longest, jax.tree.structure((model, task)), shapes
-    if kind in _programs:
-        return _programs[kind]
-    group = len(keys)
+    return _fit(
+        ("rollouts", context, longest),
+        (model, task, horizons),
+        len(keys),
+        lambda group: _roll.lower(context, longest, model, task, keys[:group], horizons),
+        lambda group: f"{group:,} rollouts of {longest} steps after {context} of context at once",
+        f"--rollouts {len(keys)}: one rollout",
+        "lower --horizons or --context",
+        say,
+    )
+
+
+def _fit(
+    what: tuple,
+    arguments: tuple,
+    most: int,
+    lower: Callable[[int], Any],
+    told: Callable[[int], str],
+    one: str,
+    fix: str,
+    say: Callable[[str], None],
+) -> tuple[int, Any]:
+    """Return how many fit into memory at once, and the program compiled for that many; UserError where one does not."""
+    # Runs of equal shapes share the program: compiling it anew for each would take longer than running it.
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments))
+    kind = what, most, jax.tree.structure(arguments), shapes
+    if kind in programs:
+        return programs[kind]
+    group = most
     while True:
-        lowered = _roll.lower(context, longest, model, task, keys[:group], horizons)
-        compiled = lowered.compile()
+        compiled = lower(group).compile()
         memory = Memory(program_memory([compiled]), device_memory())
-        say(f"{group:,} rollouts of {longest} steps after {context} of context at once: needs {memory}")
+        say(f"{told(group)}: needs {memory}")
         if memory.fits:
-            if len(_programs) >= 4:  # a sweep meets its shapes one after the other: keep the last few
-                del _programs[next(iter(_programs))]
-            _programs[kind] = group, compiled
+            if len(programs) >= 8:  # a sweep meets its shapes one after the other: keep the last few
+                del programs[next(iter(programs))]
+            programs[kind] = group, compiled
             return group, compiled
         if group == 1:
             raise UserError(
-                f"--rollouts {len(keys)}: one rollout needs {gigabytes(memory.needed)}, "
-                f"the device has {gigabytes(memory.available)}; lower --horizons or --context"
+                f"{one} needs {gigabytes(memory.needed)}, the device has {gigabytes(memory.available)}; {fix}"
             )
         group = -(-group // 2)
         say(f"that is more than there is: splitting into groups of {group:,}")

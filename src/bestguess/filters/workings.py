@@ -18,14 +18,14 @@ from bestguess.family import Measured, Trained
 from bestguess.filters import page
 from bestguess.filters.baselines import BoundedMemory, bounded_memory, fitted_ar, rolled_out
 from bestguess.filters.config import FiltersConfig
-from bestguess.filters.evaluate import Rollouts, evaluate_rollouts, rollout_memory
+from bestguess.filters.evaluate import Rollouts, evaluate_rollouts, judged_at_once, predict_all, rollout_memory
 from bestguess.filters.exact import constant_forecaster, exact_forecaster
-from bestguess.filters.forecaster import Forecaster, predict
+from bestguess.filters.forecaster import Forecaster
 from bestguess.filters.problem import FilterProblem
 from bestguess.filters.systems import system_of
 from bestguess.filters.task import FilterTask
 from bestguess.report.story import Story
-from bestguess.sampled import Evaluation, Sampled, Score
+from bestguess.sampled import BATCH, Evaluation, Sampled, Score
 from bestguess.task import Gaussian, Predictor
 from bestguess.train.problem import Problem, Purpose, member_key
 from bestguess.workflow.training import sequences_to
@@ -38,13 +38,7 @@ class FilterPredictor(eqx.Module):
 
     def __call__(self, sequences: Float[Array, "n T m"]) -> Gaussian:
         """Return the predictions of every step from the patches before its own; 0 for the first patch."""
-        return Gaussian(_predict(self.forecaster, jnp.asarray(sequences)))
-
-
-@eqx.filter_jit
-def _predict(forecaster: Forecaster, sequences: Float[Array, "n T m"]) -> Float[Array, "n T m"]:
-    first = jnp.zeros_like(sequences[:, : forecaster.patch])
-    return jnp.concatenate([first, jax.vmap(lambda y: predict(forecaster, y))(sequences)], axis=1)
+        return Gaussian(predict_all(self.forecaster, jnp.asarray(sequences)))
 
 
 @dataclass(frozen=True)
@@ -99,10 +93,22 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
         problem: Problem,
         say: Callable[[str], None] = lambda line: None,
     ) -> int:
-        """Return the bytes of the rollouts, whose program is compiled for it and kept: they come after the training."""
+        """Return the bytes of the evaluation or of the rollouts, whichever needs more.
+
+        Both come after the training; their programs are compiled now, and kept.
+        """
         seed = jnp.asarray(config.train.first_seed)
         model = jax.eval_shape(problem.init, task, member_key(seed, Purpose.INIT))
-        return rollout_memory(config.rollout, config.train.first_seed, model, task, say)
+        _, one_step = judged_at_once(model, task.shape, min(BATCH, config.test_sequences), say)
+        return max(one_step, rollout_memory(config.rollout, config.train.first_seed, model, task, say))
+
+    def at_once(
+        self, task: FilterTask, predictor: Predictor, most: int, say: Callable[[str], None] = lambda line: None
+    ) -> int:
+        """Return how many sequences are judged at once: fewer than `most` where a forecaster's memory is short."""
+        if not isinstance(predictor, FilterPredictor):
+            return most
+        return judged_at_once(predictor.forecaster, task.shape, most, say)[0]
 
     def predictor(self, model: Forecaster, task: FilterTask) -> FilterPredictor:
         """Return a trained forecaster as a predictor."""
@@ -132,7 +138,7 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
         """Return the distance to the filter on test sequences of the run's seed, and in rollouts by horizon."""
         one_step = rollouts = None
         if "evaluation" in parts:
-            one_step = super().evaluate(config, task, predictor, parts, sequences)
+            one_step = super().evaluate(config, task, predictor, parts, sequences, say)
         began = time.perf_counter()
         if "rollouts" in parts:
             assert isinstance(predictor, FilterPredictor)
