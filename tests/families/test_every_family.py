@@ -265,6 +265,8 @@ def sweep_of(family: Family, trained: Path, folder: Path, name: str) -> Path:
 def test_a_sweep_scores_as_evaluate_does(family, trained, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = sweep_of(family, trained, tmp_path, "toy")
+    status, told, _ = run(capsys, "sweep", path, "--folder", tmp_path, "--estimate", "--json")
+    assert (status, told["runs"]) == (0, 4)
     status, result, _ = run(capsys, "sweep", path, "--folder", tmp_path, "--json")
     assert status == 0
     assert result["done"] == result["planned"] == 4

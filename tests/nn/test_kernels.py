@@ -225,6 +225,25 @@ def test_auto_does_without_triton(gpu, monkeypatch):
         select_kernel("fused", BF16, 128, 64)
 
 
+@pytest.mark.parametrize("base", [BASE, None])
+def test_cudnn_reads_an_even_number_of_tokens(monkeypatch, base):
+    """cuDNN refuses odd lengths in training; on the CPU its place is taken by the plain kernel."""
+    own, seen = jax.nn.dot_product_attention, []
+
+    def instead(q, k, v, *, is_causal, implementation):
+        seen.append((q.shape[0], implementation))
+        return own(q, k, v, is_causal=is_causal, implementation="xla")
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", instead)
+    for tokens in (5, 6):
+        qkv, weight = draw(tokens, 3, 2, 8), draw(tokens, 2, 8, seed=1)
+        got = value_and_gradient(lambda qkv: attend(qkv, base, "cudnn"), qkv, weight)
+        wanted = value_and_gradient(plain(base), qkv, weight)
+        for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(wanted)):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    assert {length for length, name in seen if name == "cudnn"} == {6}
+
+
 def test_triton_is_found_here():
     assert has_triton()
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from bestguess.command import UserError
 from bestguess.config import runs
 from bestguess.report.trackers import Trackers
+from bestguess.text import costs
 from bestguess.text.ablations import with_another_source, without_source
 from bestguess.text.config import TextConfig
 from bestguess.text.costs import corpus_bytes, document_flops, state_bytes, utilisation
@@ -58,6 +59,20 @@ def test_xla_counts_what_the_formula_does():
     for (architecture, layers, loss), formula in pairs.items():
         counted = document_flops(sized(architecture, layers, loss), V, S, U)
         assert 1 < counted / (3 * formula) < 1.02
+
+
+def test_flops_are_counted_for_the_cpu(monkeypatch):
+    """A GPU's plugin counts none before compilation."""
+    counted_for, own = [], costs.batch_sums
+
+    def recording(*arguments):
+        counted_for.append(jax.config.jax_default_device)
+        return own(*arguments)
+
+    monkeypatch.setattr(costs, "batch_sums", recording)
+    costs._document_flops.cache_clear()
+    assert document_flops(sized("encoder-decoder", 1), V, S, U) > 0
+    assert [device.platform for device in counted_for] == ["cpu"]
 
 
 def test_flops_depend_on_the_model_and_the_loss_alone():

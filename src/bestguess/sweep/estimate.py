@@ -15,7 +15,7 @@ from bestguess.config import run_of_single
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import Run, config_of
 from bestguess.sweep.train import figures_of
-from bestguess.train.fit import fit_to_memory
+from bestguess.train.fit import as_fitted, fit_to_memory
 from bestguess.workflow.training import make_training
 
 if TYPE_CHECKING:
@@ -62,11 +62,14 @@ def _measure(shape: str, units: list[list[Run]]) -> Estimate:
     state = jax.block_until_ready(ensemble.start())  # it compiles too: no part of a chunk's time
     began = time.perf_counter()
     state, metrics = jax.block_until_ready(ensemble.chunk(state, 0, length))
-    per_step = (time.perf_counter() - began) / length / width
+    took = time.perf_counter() - began
+    per_step = took / length / width
     # Of an untrained model: what it costs does not depend on the weights.
     figures = {k: float(np.asarray(v)[0]) for k, v in metrics.items()}
     curve: list[dict[str, Any]] = [{"step": length, "sequences": length * train.batch_size, **figures}]
-    training = dataclasses.replace(training, learnt=state)
+    learnt = as_fitted([state], took, length * width)
+    learnt = dataclasses.replace(learnt, peak_bytes=memory.needed, runs_together=width)
+    training = dataclasses.replace(training, learnt=learnt)
     scored = []
     for _ in range(2):  # the first compiles
         began = time.perf_counter()

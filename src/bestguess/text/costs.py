@@ -49,7 +49,9 @@ def _document_flops(config: TextConfig, vocab: int, source: int, target: int) ->
         problem = TextProblem(documents, documents, config, vocab)
         return batch_sums(loss_of(problem), model, Own(jnp.zeros((), jnp.int32)), drawn)
 
-    counted: Any = jax.jit(sums).lower(*jax.eval_shape(given)).cost_analysis()
+    # Counted for the CPU, whatever trains: a GPU's plugin counts no operations before compilation.
+    with jax.default_device(jax.devices("cpu")[0]):
+        counted: Any = jax.jit(sums).lower(*jax.eval_shape(given)).cost_analysis()
     return float(counted["flops"])
 
 

@@ -118,7 +118,7 @@ def fit(
         states.append(state)
         seconds, steps = seconds + part_seconds, steps + part_steps
     peak = program_memory(first.compile(min(config.validate_every, config.steps)))
-    return dataclasses.replace(_fitted(states, seconds, steps), peak_bytes=peak, runs_together=first.size)
+    return dataclasses.replace(as_fitted(states, seconds, steps), peak_bytes=peak, runs_together=first.size)
 
 
 def _use_all_cores(say: Say) -> None:
@@ -168,7 +168,7 @@ def load_fitted(
             raise UserError(f"{folder}: runs {runs.start} to {runs.stop - 1} hold no checkpoint yet; --resume the run")
         check_belongs(newest[2], made_by, folder)
         states.append(newest[0])
-    return _fitted(states)
+    return as_fitted(states)
 
 
 def has_begun(folder: Path) -> bool:
@@ -199,8 +199,8 @@ def keep_fitted(
     save_checkpoint(folder / "part-0", config.steps, state, {"done": True})
 
 
-def _fitted(states: list[State], seconds: float = 0.0, run_steps: int = 0) -> Fitted:
-    """The runs of all parts, one after the other."""
+def as_fitted(states: list[State], seconds: float = 0.0, run_steps: int = 0) -> Fitted:
+    """Return what the runs of all parts have learnt, one after the other; without the memory that a program needs."""
     stack = lambda *leaves: np.concatenate(leaves)  # noqa: E731
     names = ("model", "best", "best_score", "best_step", "fault_step", "stopped", "kept")
     learnt = {name: jax.tree.map(stack, *(getattr(state, name) for state in states)) for name in names}
