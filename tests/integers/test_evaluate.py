@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
 
 import equinox as eqx
 import jax
@@ -63,6 +65,26 @@ def test_a_model_s_regret_is_what_its_own_probabilities_give(overflow):
                 total += w
         np.testing.assert_allclose(scores.loss[j - 1], loss / total, rtol=1e-5)
         np.testing.assert_allclose(scores.accuracy[j - 1], hit / total, atol=1e-9)
+
+
+def test_an_accelerator_is_asked_by_one_thread_at_a_time(monkeypatch):
+    """Two threads met in it, once: a chunk of one was judged by the logits of the other."""
+    task, busy, most = task_of(), threading.Semaphore(0), []
+
+    def slow(contexts):
+        busy.release()
+        most.append(busy._value)
+        time.sleep(0.01)  # any other thread would come in
+        busy.acquire()
+        return task.exact.logits(contexts)
+
+    monkeypatch.setattr("bestguess.integers.evaluate._CHUNK", 7)
+    monkeypatch.setattr("bestguess.integers.evaluate.usable_cores", lambda: 4)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    scores = mean_scores(task.exact, judge(task, slow), "all")
+    assert len(most) > 2
+    assert set(most) == {1}
+    np.testing.assert_allclose(scores.regret, 0, atol=1e-6)
 
 
 def state_of(models, best_score):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -112,7 +114,8 @@ def judge(task: IntegerTask, predictor: Predictor) -> Verdict:
 
     The regret is the contract's, between the predictor and the task's oracle, on the device (float32); accuracy and
     distance are sums over what follows each prefix. Chunks are taken in as many threads as there are cores, at most 8:
-    beside a GPU, most of the time is NumPy's.
+    beside a GPU, most of the time is NumPy's. An accelerator is asked by one thread at a time: on a GPU asked by eight,
+    one run was once judged, in a stretch of the sorted rows, as if by another chunk's logits.
     """
     oracle = task.exact
     levels = oracle.levels[1:]
@@ -120,12 +123,14 @@ def judge(task: IntegerTask, predictor: Predictor) -> Verdict:
     empty = lambda kind: [np.zeros(len(level.row), kind) for level in levels]  # noqa: E731
     verdict = Verdict(empty(float), empty(float), empty(float), empty(np.int64))
     first_of = [np.searchsorted(level.prefix, np.arange(len(level.row) + 1)) for level in levels]
+    alone = contextlib.nullcontext() if jax.default_backend() == "cpu" else threading.Lock()
 
     def judge_chunk(start: int) -> None:
         rows = contexts[start : start + _CHUNK]
         padded = rows[np.minimum(np.arange(_CHUNK), len(rows) - 1)]  # one shape: a compiled model compiles once
         terms = oracle.table.rows[padded, : oracle.table.length]
-        regrets, choices = jax.device_get(_compare(task, jnp.asarray(terms), jnp.asarray(predictor(terms))))
+        with alone:
+            regrets, choices = jax.device_get(_compare(task, jnp.asarray(terms), jnp.asarray(predictor(terms))))
         for j, level in enumerate(levels):
             # The prefixes that these contexts stand for; both are in ascending order.
             low, high = np.searchsorted(level.row, [rows[0], rows[-1] + 1])
