@@ -203,7 +203,7 @@ def _print(found: dict[str, Any], told: str | None, console: Console) -> None:
     if found["edges"]:
         console.print(found["edges"], soft_wrap=True)
     console.print(
-        f"{found['runs']} runs, {found['worker_seconds_per_run']:.1f} s of a worker's time each on "
+        f"{found['runs']:,} runs, {found['worker_seconds_per_run']:.1f} s of a worker's time each on "
         f"{', '.join(found['devices'])}"
     )
 
