@@ -44,3 +44,17 @@ def test_without_pytorch_one_line_says_how_to_get_it(script, tmp_path):
     assert done.returncode == 1
     assert "uv run --group bench python" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_shakespeare_reports_a_training(tmp_path):
+    text, out = tmp_path / "play.txt", tmp_path / "out.json"
+    text.write_text("".join(f"scene {i}: enter {'the king' if i % 3 else 'a ghost'}.\n" for i in range(60)))
+    words = ["losses", str(text), "--tiny", "--steps", "5", "--change", "steps=10 warmup_steps=2"]
+    done = run("shakespeare", *words, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(out.read_text(encoding="utf-8"))["variants"].values()
+    (seed,) = found["seeds"]
+    assert [one["step"] for one in seed["curve"]] == [5, 10]
+    assert seed["best"] == min(one["all"] for one in seed["curve"])
+    assert found["scored"] == len(text.read_text()) - int(len(text.read_text()) * 0.9) - 1

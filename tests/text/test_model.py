@@ -62,7 +62,7 @@ def test_packing_leaves_no_hole(length):
         inputs, targets = shift(packed)
         assert inputs.tolist() == packed.tolist()[:-1]
         assert targets.tolist() == packed.tolist()[1:]
-        scored = behind(len(targets), length, target_length)
+        scored = behind(len(targets), length + 2, target_length)
         assert targets[np.asarray(scored)].tolist() == target[:target_length].tolist()
 
 

@@ -94,6 +94,7 @@ RIGHT = {
     **dict.fromkeys(("dropout", "attention_dropout", "label_smoothing", "length_penalty", "corpus_seed"), ("0",)),
     "draw_seed": ("0",),
     "packing": ("0",),
+    "stride": ("0",),
     "start": ("",),
     "top_k": ("0", "2147483647"),
     "max_documents": ("0", "2147483647"),

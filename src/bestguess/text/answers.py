@@ -42,13 +42,21 @@ FACTS = {
 
 def notes(config: TextConfig, about: About) -> list[str]:
     """Return what is to be said of a corpus and a model before a training."""
-    total = parameters(config.model, about.vocab, (about.source_width, about.target_width)).total
-    said = [
+    total = parameters(config.model, about.vocab, (about.source_width, about.target_width), about.marked).total
+    corpus = (
         f"{about.name}: {len(about.training):,} training, {len(about.validation):,} validation, {len(about.test):,} "
         f"test documents; {about.vocab:,} tokens; sources of up to {about.source_width}, targets of up to "
-        f"{about.target_width}",
-        f"{config.model.architecture}: {total:,} parameters",
-    ]
+        f"{about.target_width}"
+    )
+    if about.text is not None:
+        corpus = (
+            f"{about.name}: one text of {len(about.text):,} training tokens, {about.validation.target_length.sum():,} "
+            f"validation tokens and {about.test.target_length.sum():,} test tokens, in windows of {about.window}; "
+            f"{about.vocab:,} different ones"
+        )
+    said = [corpus, f"{config.model.architecture}: {total:,} parameters"]
+    if config.task.windows and not config.task.test_fraction:
+        said.append("--test-fraction 0: the test part is the validation part, which selects")
     if config.objective.packing:
         rows = packed(config, about.training)
         filled = (about.training.source_length + about.training.target_length).sum() / len(rows.rows) / sum(rows.widths)
@@ -136,7 +144,7 @@ def results(training: Trained, losses: Sequence[Evaluation], told: Sequence[Writ
     shown = training.shown()
     config, about = training.runs[shown].config, training.tasks[shown].about
     own, timing = told[shown], read_timing(training.folder) or {}
-    tokens = float((about.training.source_length + about.training.target_length).mean())
+    tokens = float((about.training.source_length + about.training.target_length).mean()) - bool(about.window)
     speed = timing.get("run_steps_per_second")
     tokens *= config.train.batch_size * documents_per_row(config, about.training)
     return {
@@ -146,7 +154,9 @@ def results(training: Trained, losses: Sequence[Evaluation], told: Sequence[Writ
         "corpus": about.name,
         "sha256": about.sha256,
         "counts": dict(about.counts),
-        "parameters": parameters(config.model, about.vocab, (about.source_width, about.target_width)).total,
+        "parameters": parameters(
+            config.model, about.vocab, (about.source_width, about.target_width), about.marked
+        ).total,
         "samples": [] if own is None else own.samples(SAMPLES),
     }
 

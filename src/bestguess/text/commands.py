@@ -73,16 +73,17 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
     about = training.tasks[number].about
     if flags.text is None:
         index = flags.index or 0
-        if not 0 <= index < len(about.test):
-            raise UserError(f"--index {index}: the test part has documents 0 to {len(about.test) - 1}")
-        source = about.test.source[index, : about.test.source_length[index]]
+        if not 0 <= index < len(about.asked):
+            raise UserError(f"--index {index}: the test part has documents 0 to {len(about.asked) - 1}")
+        source = about.asked.source[index, : about.asked.source_length[index]]
     else:
         source = np.asarray(about.encode(flags.text), np.int32)
         if about.known is not None and (source == UNK).any():
             unknown = [word for word in flags.text.split() if UNK in about.encode(word)]
             raise UserError(f"--text: the world has no {', '.join(map(repr, unknown[:5]))}; see --index for a dialogue")
-        if not 1 <= len(source) <= about.source_width:
-            raise UserError(f"--text: {len(source)} tokens; the model reads 1 to {about.source_width}")
+        most = about.window or about.source_width
+        if not 1 <= len(source) <= most:
+            raise UserError(f"--text: {len(source)} tokens; the model reads 1 to {most}")
     found = one_written(about, training.model(number), settings, source)
     console.print(found["text"], soft_wrap=True)
     console.print(f"log-probability {found['log_probability']:.4f} nats", style="dim")

@@ -9,6 +9,7 @@ from typing import Literal
 
 from bestguess.command import UserError
 from bestguess.config import added, flag
+from bestguess.text.corpora.options import WINDOWS
 from bestguess.text.generation import GenerationConfig
 from bestguess.text.model_config import TextModelConfig
 from bestguess.train.config import TrainConfig
@@ -39,8 +40,9 @@ JSON lines, JSON, CSV or Parquet, or a name on the Hugging Face hub (needs the e
     """Field of the source, or of raw text (default: recognised, such as dialogue or text)."""
     target_field: str = ""
     """Field of the target, or none for raw text (default: recognised, such as summary)."""
-    documents: Literal["auto", "file", "paragraphs", "lines"] = "auto"
-    """What one document of a plain-text file is; auto: paragraphs of a single file, whole files of a folder."""
+    documents: Literal["auto", "file", "paragraphs", "lines", "windows"] = "auto"
+    """What one document of a plain-text file is; auto: paragraphs of a single file, whole files of a folder. windows: \
+the corpus is one long text, read in windows of --context tokens without marks; its end is validation and test."""
     encoding: str = "utf-8"
     """Encoding of text files without a byte order mark."""
     max_documents: int = 0
@@ -51,7 +53,8 @@ where there are such files, else hash."""
     validation_fraction: float = 0.05
     """Fraction of the documents that select weights, where parts are not given."""
     test_fraction: float = 0.05
-    """Fraction of the documents that are reported on, where parts are not given."""
+    """Fraction of the documents that are reported on, where parts are not given. Of windows, 0 reports on the \
+validation part, which has selected the weights."""
     split_seed: int = 0
     """Another seed splits otherwise."""
     cut: Cut = "fixed"
@@ -66,13 +69,26 @@ rest; after --cut-at tokens; or after --cut-at to --cut-to tokens, drawn by the 
     vocab_size: int = 1024
     """Most tokens of words and BPE."""
     context: int = 256
-    """Most tokens of a raw text, its end left out."""
+    """Most tokens of a raw text, its end left out; tokens of a window."""
+    stride: int = added(0)
+    """Of windows: tokens from one scored window to the next, which must divide --context; each token is scored once, \
+with --context less --stride tokens before it or more. 0: --context, as many windows as fit."""
     max_source: int = 256
     """Most tokens of a source that has a target."""
     max_target: int = 128
     """Most tokens of such a target, its end left out."""
     too_long: Literal["refuse", "cut", "skip", "split"] = "cut"
     """What becomes of a longer document: an error, cut off, left out, or (raw text) split. How many is told."""
+
+    @property
+    def windows(self) -> bool:
+        """Whether the corpus is one long text."""
+        return self.documents == WINDOWS
+
+    @property
+    def scored(self) -> int:
+        """Tokens of a window that are scored."""
+        return self.stride or self.context
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
@@ -89,7 +105,33 @@ rest; after --cut-at tokens; or after --cut-at to --cut-to tokens, drawn by the 
             raise UserError(f"--vocab-size {self.vocab_size}: must be from 8 to {1 << 20:,}")
         if not 0 <= self.corpus_seed < 1 << 31:
             raise UserError(f"--corpus-seed {self.corpus_seed}: must be from 0 to 2^31 − 1")
+        if self.windows and self.corpus == ERRANDS:
+            raise UserError(
+                f"--corpus {ERRANDS}: has documents, and --documents {WINDOWS} reads one long text; give --corpus FILE"
+            )
         self._check_what_belongs()
+        self._check_windows()
+
+    def _check_windows(self) -> None:
+        """Raise a UserError for a value that does nothing with windows, or with anything else."""
+        if not self.windows:
+            if self.stride:
+                raise UserError(f"--stride {self.stride}: is for --documents {WINDOWS}; leave it out")
+            return
+        if self.stride < 0 or self.context % self.scored:
+            raise UserError(f"--stride {self.stride}: must divide --context {self.context}, or be 0 for all of it")
+        of_documents = (
+            "source_field target_field max_documents split_seed cut cut_at cut_to max_source max_target too_long"
+        )
+        for one in fields(self):
+            if one.name in of_documents.split() and getattr(self, one.name) != one.default:
+                raise UserError(
+                    f"{flag(one.name)} {getattr(self, one.name)}: is of documents, not of windows; leave it out"
+                )
+        if self.splits not in ("auto", "given"):
+            raise UserError(
+                f"--splits {self.splits}: windows are of one text, whose parts are given or follow each other"
+            )
 
     def _check_what_belongs(self) -> None:
         """Raise a UserError for a value that does nothing with this corpus."""
@@ -177,6 +219,8 @@ class TextConfig:
         self.objective.check()
         self.generation.check()
         self.train.check()
+        if self.task.windows:
+            self._check_windows()
         if self.objective.packing and self.model.attention in ("cudnn", "fused"):
             raise UserError(f"--attention {self.model.attention}: causal only; with --packing choose auto")
         if self.objective.freeze_encoder and self.model.architecture != "encoder-decoder":
@@ -188,6 +232,20 @@ class TextConfig:
             raise UserError(
                 f"--loss full: of a model that reads the source both ways ({self.model.architecture}) only the target "
                 "can be predicted; give --architecture decoder-only or --loss target"
+            )
+
+    def _check_windows(self) -> None:
+        """Raise a UserError for what needs documents."""
+        if self.model.architecture != "decoder-only" or self.objective.loss != "full":
+            raise UserError(
+                f"--documents {WINDOWS}: every token is predicted from those before it; give "
+                "--architecture decoder-only --loss full"
+            )
+        if self.objective.packing:
+            raise UserError(f"--packing {self.objective.packing}: windows are full; leave it out")
+        if self.attention_documents:
+            raise UserError(
+                f"--attention-documents {self.attention_documents}: is of documents, not of windows; leave it out"
             )
 
 
@@ -212,9 +270,46 @@ def _full() -> TextConfig:
     )
 
 
+def _characters(gpu: bool) -> TextConfig:
+    """Return the preset for one long text by characters, in nanoGPT's sizes for a CPU and for a GPU."""
+    config = TextConfig()
+    return dataclasses.replace(
+        config,
+        task=dataclasses.replace(config.task, documents="windows", tokenizer="characters", context=256 if gpu else 64),
+        model=dataclasses.replace(
+            config.model,
+            architecture="decoder-only",
+            layers=6 if gpu else 4,
+            d_model=384 if gpu else 128,
+            heads=6 if gpu else 4,
+            dropout=0.25 if gpu else 0.0,
+            dtype="bfloat16" if gpu else "float32",
+        ),
+        objective=dataclasses.replace(config.objective, loss="full"),
+        train=dataclasses.replace(
+            config.train,
+            optimizer="muon",
+            steps=1500 if gpu else 2000,
+            batch_size=64 if gpu else 12,
+            learning_rate=(4e-3 if gpu else 5e-3,),
+            warmup_steps=50,
+            hold=0.2,
+            final_learning_rate=0.0,
+            beta2=0.99,
+            average=0.99 if gpu else 0.0,
+            validate_every=50 if gpu else 250,
+            validation_sequences=9999,
+        ),
+        test_documents=9999,
+        generated=8,
+    )
+
+
 BASES: Mapping[tuple[str, ...], TextConfig] = {
     ("default",): TextConfig(),
     ("small",): TextConfig(),
     ("full",): _full(),
+    ("characters",): _characters(gpu=False),
+    ("characters-gpu",): _characters(gpu=True),
 }
 """Where the other flags' defaults come from, by preset."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
 from bestguess.command import UserError
 from bestguess.text.config import ERRANDS, TextTaskConfig
-from bestguess.text.corpora.corpus import Tokenized, load_corpus
+from bestguess.text.corpora.corpus import Corpus, Tokenized, load_corpus
 from bestguess.text.corpora.options import Cut, ReadingOptions
 from bestguess.text.cuts import CutDocuments, cut_documents, pair_documents
 from bestguess.text.errands.corpus import Errands
 from bestguess.text.errands.documents import KINDS, NO_KIND
 from bestguess.text.pairs import Pairs
 from bestguess.text.task import About, constant_of
+from bestguess.text.tokenizers import Tokenizer
 from bestguess.text.tokens import PAD
+from bestguess.text.windows import apart, prompts, scored
 
 _PARTS = ("train", "validation", "test")
 _DOCUMENTS = {"dialogue": "dialogues", "story": "stories"}
@@ -86,6 +89,8 @@ def _natural(task: TextTaskConfig, validation: int, test: int) -> About:
     corpus = load_corpus(task.corpus, options)
     tokenizer = corpus.fit_tokenizer(task.tokenizer, task.vocab_size)
     tokenized = corpus.tokenized(tokenizer)
+    if task.windows:
+        return _windowed(task, corpus, tokenizer, tokenized, {"validation": validation, "test": test})
     parts = {part: _cut(task, tokenized[part]) for part in _PARTS}
     counts: Counter[str] = Counter(corpus.skipped)
     for one in parts.values():
@@ -118,6 +123,49 @@ def _natural(task: TextTaskConfig, validation: int, test: int) -> About:
         tokens=tokenizer.token_texts,
         references=() if given is None else tuple(given[i] for i in kept["test"].document),
         frequent="" if train.target is None else Counter(train.target).most_common(1)[0][0],
+    )
+
+
+def _windowed(
+    task: TextTaskConfig,
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    tokenized: Mapping[str, Tokenized],
+    most: Mapping[str, int],
+) -> About:
+    """One long text, in windows; most: of each part."""
+    texts = {part: tokenized[part].source for part in _PARTS}
+    if len(texts["train"].tokens) <= task.context:
+        raise UserError(
+            f"--context {task.context}: the training part of {corpus.name} has {len(texts['train'].tokens):,} tokens; "
+            "give less, or a longer text"
+        )
+    kept, counts = {}, {}
+    for part, flag in (("validation", "--validation-sequences"), ("test", "--test-documents")):
+        every = scored(texts[part].tokens, texts[part].n_bytes, task.context, task.scored)
+        kept[part] = _first(every, most[part])
+        counts[f"{part} windows left out by {flag} {most[part]}"] = len(every) - len(kept[part])
+    training = apart(texts["train"].tokens, task.context, task.scored)
+    pairs = {
+        part: widened(one.pairs, *(of.shape[1] for of in (training.source, training.target)))
+        for part, one in kept.items()
+    }
+    return About(
+        name=corpus.name,
+        training=training,
+        validation=pairs["validation"],
+        test=pairs["test"],
+        vocab=tokenizer.vocab_size,
+        decode=tokenizer.decode,
+        encode=tokenizer.encode,
+        log_constant=constant_of(training, tokenizer.vocab_size),
+        test_bytes=kept["test"].target_bytes,
+        counts=counts,
+        sha256=corpus.sha256,
+        tokens=tokenizer.token_texts,
+        window=task.context,
+        text=texts["train"].tokens,
+        prompts=prompts(kept["test"], task.context),
     )
 
 

@@ -30,6 +30,7 @@ def document_flops(config: TextConfig, vocab: int, source: int, target: int) -> 
         TextConfig(),
         model=dataclasses.replace(config.model, attention="xla"),
         objective=dataclasses.replace(config.objective, packing=0),
+        task=dataclasses.replace(TextConfig().task, documents=config.task.documents),
     )
     return _document_flops(plain, vocab, source, target)
 
@@ -43,7 +44,7 @@ def _document_flops(config: TextConfig, vocab: int, source: int, target: int) ->
         key = jax.random.key(0)
         drawn = Drawn(whole(1, 1), jax.random.split(key, (1, 1)) if drops else None)
         documents = Documents(whole(1, source), whole(1), whole(1, target), whole(1))
-        return documents, TextModel(config.model, vocab, (source, target), key=key), drawn
+        return documents, TextModel(config.model, vocab, (source, target), not config.task.windows, key=key), drawn
 
     def sums(documents: Documents, model: TextModel, drawn: Drawn):
         problem = TextProblem(documents, documents, config, vocab)
@@ -60,7 +61,7 @@ class Utilisation(NamedTuple):
 
     processed: float
     """That pass a layer: of an encoder-decoder the source's and the target's; else [BOS] and [SEP] with them, without
-    the last. Padding is left out."""
+    the last; of a window all but the last. Padding is left out."""
     targets: float
     """That the training loss is on."""
 
@@ -73,7 +74,8 @@ class Utilisation(NamedTuple):
 def utilisation(config: TextConfig, pairs: Pairs) -> Utilisation:
     """Return how many tokens of a document are processed in training, and how many are learnt from."""
     source, target = float(pairs.source_length.mean()), float(pairs.target_length.mean())
-    processed = source + target + (0 if config.model.architecture == "encoder-decoder" else 1)
+    marks = -1 if config.task.windows else 0 if config.model.architecture == "encoder-decoder" else 1
+    processed = source + target + marks
     return Utilisation(processed, processed if config.objective.loss == "full" else target)
 
 

@@ -24,13 +24,17 @@ class Documents(eqx.Module):
     @classmethod
     def of(cls, pairs: Pairs, vocab: int) -> Documents:
         """Return the pairs as small integers: a large corpus is to fit into a device's memory."""
-        small = np.uint8 if vocab <= 256 else np.uint16 if vocab <= 65536 else np.int32
         return cls(
-            jnp.asarray(pairs.source.astype(small)),
+            small(pairs.source, vocab),
             jnp.asarray(pairs.source_length, jnp.int32),
-            jnp.asarray(pairs.target.astype(small)),
+            small(pairs.target, vocab),
             jnp.asarray(pairs.target_length, jnp.int32),
         )
+
+
+def small(tokens: Integer[np.ndarray, "*n"], vocab: int) -> Integer[Array, "*n"]:
+    """Return tokens on the device, in the smallest unsigned integers that hold a vocabulary, or int32."""
+    return jnp.asarray(tokens.astype(np.uint8 if vocab <= 256 else np.uint16 if vocab <= 65536 else np.int32))
 
 
 class Document(NamedTuple):

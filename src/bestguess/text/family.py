@@ -29,7 +29,10 @@ FAMILY = Family(
         *("peak_bytes", "state_bytes", "working_bytes", "facts.*", "generated.*", "kinds.*", "source.*"),
     ),
     bases="bestguess.text.config:BASES",
-    choosers={"preset": "Size of the corpus and of the model: for two CPU cores, or for a GPU."},
+    choosers={
+        "preset": "Size of the corpus and of the model: for two CPU cores, or for a GPU; or one long text by "
+        "characters, which --corpus names, in nanoGPT's two sizes."
+    },
     changed="bestguess.config:changed",
     experiments="bestguess.text.experiments:EXPERIMENTS",
     commands={

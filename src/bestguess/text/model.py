@@ -67,13 +67,22 @@ class TextModel(eqx.Module):
     encoder: Encoder | None
     decoder: Decoder
     prefix: bool = eqx.field(static=True)
+    marked: bool = eqx.field(static=True)
+    """Whether [BOS] stands before a source, and [SEP] behind it."""
 
     def __init__(
-        self, config: TextModelConfig, vocab: int, context: tuple[int, int] | None = None, *, key: Key[Array, ""]
+        self,
+        config: TextModelConfig,
+        vocab: int,
+        context: tuple[int, int] | None = None,
+        marked: bool = True,
+        *,
+        key: Key[Array, ""],
     ):
         """Return an untrained model. With norms, its predictions are nearly uniform.
 
-        context: most tokens of a source and of a target, which learned positions must know.
+        context: most tokens of a source and of a target, which learned positions must know. marked: whether they are
+        told apart; of windows of one text, which a model without an encoder reads, they are not.
         """
         config.check()
         embedding_key, head_key, encoder_key, decoder_key = jax.random.split(key, 4)
@@ -81,7 +90,7 @@ class TextModel(eqx.Module):
         self.head = None if config.tied else scaled_normal(head_key, (config.d_model, vocab))
         two = config.architecture == "encoder-decoder"
         source, target = (None, None) if context is None else context
-        both = None if source is None or target is None else source + target + (0 if two else 1)
+        both = None if source is None or target is None else source + target + (1 if marked and not two else 0)
         self.encoder = Encoder(config, key=encoder_key, context=source) if two else None
         self.decoder = Decoder(config, key=decoder_key, context=both, cross=two)
         if config.norm_place != "none":
@@ -91,6 +100,7 @@ class TextModel(eqx.Module):
             quieter = lambda gain: gain * config.d_model**-0.5  # noqa: E731
             self.decoder = eqx.tree_at(_last_gain, self.decoder, replace_fn=quieter)
         self.prefix = config.architecture == "prefix-lm"
+        self.marked = marked
 
     def logits(
         self,
@@ -105,8 +115,9 @@ class TextModel(eqx.Module):
         What stands behind the ends changes no logit before them. key: for dropout.
         """
         if self.encoder is None:
-            x_TD = self._read(_packed_inputs(source_S, source_length, target_U), source_length + 2, key)
-            return self._project(jax.lax.dynamic_slice_in_dim(x_TD, source_length + 1, len(target_U)))
+            before = self._before(source_length)
+            x_TD = self._read(self._packed_inputs(source_S, source_length, target_U), before, key)
+            return self._project(jax.lax.dynamic_slice_in_dim(x_TD, before - 1, len(target_U)))
         encoder_key, decoder_key = (None, None) if key is None else jax.random.split(key)
         memory = self._memory(source_S, source_length, encoder_key)
         x_UD, _ = self.decoder(
@@ -138,14 +149,16 @@ class TextModel(eqx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> SequenceLogits:
-        """Return the logits of every token behind BOS of a packed document, S + U + 1 in all, and where they count.
+        """Return the logits of every token behind the first of a packed document, and where they count.
 
-        Raises ValueError for an encoder-decoder.
+        They are S + U + 1 in all, or S + U − 1 where nothing marks the document. Raises ValueError for an
+        encoder-decoder.
         """
-        inputs_T, targets_T = shift(pack(source_S, source_length, target_U, target_length))
-        logits_TV = self.next_logits(inputs_T, source_length + 2, key=key)
-        scored_T = behind(len(inputs_T), source_length, target_length)
-        predicted_T = jnp.arange(len(inputs_T)) < source_length + 1 + target_length
+        before = self._before(source_length)
+        inputs_T, targets_T = shift(pack(source_S, source_length, target_U, target_length, self.marked))
+        logits_TV = self.next_logits(inputs_T, before, key=key)
+        scored_T = behind(len(inputs_T), before, target_length)
+        predicted_T = jnp.arange(len(inputs_T)) < before - 1 + target_length
         return SequenceLogits(logits_TV, targets_T, scored_T if self.prefix else predicted_T, scored_T)
 
     def row_logits(self, row: SequenceRow | PairRow, *, key: Key[Array, ""] | None = None) -> Float[Array, "T V"]:
@@ -181,8 +194,8 @@ class TextModel(eqx.Module):
         encoder-decoder; of another model decoder alone, of the S + U + 1 tokens of `[BOS] source [SEP] target`.
         """
         if self.encoder is None:
-            inputs_T = _packed_inputs(source_S, source_length, target_U)
-            mask_TT = self._mask(len(inputs_T), source_length + 2)
+            inputs_T = self._packed_inputs(source_S, source_length, target_U)
+            mask_TT = self._mask(len(inputs_T), self._before(source_length))
             return {"decoder": self.decoder.weights(self._embed(inputs_T), mask_TS=mask_TT)[0]}
         mask_S, x_SD = jnp.arange(len(source_S)) < source_length, self._embed(source_S)
         x_UD = self._embed(_target_inputs(target_U))
@@ -200,14 +213,14 @@ class TextModel(eqx.Module):
         """
         length, none = jnp.asarray(source_length, jnp.int32), jnp.zeros((), jnp.int32)
         if self.encoder is None:
-            inputs_T = pack(source_S, length, jnp.full(1, PAD, source_S.dtype), 0)[:-1]
-            rows = len(inputs_T)
+            inputs_T = pack(source_S, length, jnp.full(1, PAD, source_S.dtype), 0, self.marked)[:-1]
+            rows, before = len(inputs_T), self._before(length)
             empty = self.decoder.empty_cache(rows + size - 1)
-            mask_TS = prefix_mask(rows + size - 1, length + 2 if self.prefix else 0)[:rows]
+            mask_TS = prefix_mask(rows + size - 1, before if self.prefix else 0)[:rows]
             x_TD, layers = self.decoder(self._embed(inputs_T), empty, mask_TS=mask_TS, start=0)
-            x_1D = jax.lax.dynamic_slice_in_dim(x_TD, length + 1, 1)
+            x_1D = jax.lax.dynamic_slice_in_dim(x_TD, before - 1, 1)
             assert layers is not None
-            cache = TextCache(layers, None, length + 2, length + 2, none, rows)
+            cache = TextCache(layers, None, before, before, none, rows)
         else:
             memory = self._memory(source_S, length, None)
             sep_1D = self._embed(jnp.full(1, SEP))
@@ -247,6 +260,14 @@ class TextModel(eqx.Module):
         count = cache.count[0]
         return jax.vmap(lambda token, one: self.step(token, dataclasses.replace(one, count=count)))(token_B, cache)
 
+    def _before(self, source_length):
+        """Return how many tokens stand before the target in one sequence."""
+        return source_length + 2 if self.marked else source_length
+
+    def _packed_inputs(self, source_S, source_length, target_U) -> Int[Array, "T"]:
+        """Return what a model without an encoder is given; no prediction depends on where the target ends."""
+        return shift(pack(source_S, source_length, target_U, len(target_U), self.marked))[0]
+
     def _embed(self, token_T: Int[Array, "T"]) -> Float[Array, "T D"]:
         return self.embedding[token_T] * self.embedding.shape[1] ** 0.5  # features of size 1
 
@@ -280,11 +301,6 @@ def _last_gain(decoder: Decoder) -> Any:
     return norm.gain
 
 
-def _packed_inputs(source_S, source_length, target_U) -> Int[Array, "T"]:
-    """Return what a model without an encoder is given; nothing that it predicts depends on where the target ends."""
-    return shift(pack(source_S, source_length, target_U, len(target_U)))[0]
-
-
 def _target_inputs(target_U) -> Int[Array, "U"]:
     """Return what the decoder of an encoder-decoder is given."""
     return shift(jnp.concatenate([jnp.full(1, SEP, target_U.dtype), target_U]))[0]
@@ -298,9 +314,11 @@ class Parameters(NamedTuple):
     """All but the token embedding and the output projection."""
 
 
-def parameters(config: TextModelConfig, vocab: int, context: tuple[int, int] | None = None) -> Parameters:
+def parameters(
+    config: TextModelConfig, vocab: int, context: tuple[int, int] | None = None, marked: bool = True
+) -> Parameters:
     """Return how many parameters a model has; nothing is allocated."""
-    model = jax.eval_shape(lambda: TextModel(config, vocab, context, key=jax.random.key(0)))
+    model = jax.eval_shape(lambda: TextModel(config, vocab, context, marked, key=jax.random.key(0)))
     total = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(model))
     of_vocabulary = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves((model.embedding, model.head)))
     return Parameters(total, total - of_vocabulary)

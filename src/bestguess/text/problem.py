@@ -17,6 +17,7 @@ from bestguess.text.documents import Document, Documents, document, within
 from bestguess.text.model import TextModel
 from bestguess.text.packing import pair_row, sequence_row
 from bestguess.text.start import Start
+from bestguess.text.windows import window
 from bestguess.train.permutation import order_key, permuted
 from bestguess.train.problem import Problem, Turn
 
@@ -32,14 +33,17 @@ class Own(eqx.Module):
 
 
 class Drawn(NamedTuple):
-    """The place of a document, or of a row of several, and a key for dropout where there is some."""
+    """The place of a document, of a row of several, or of a window; and a key for dropout where there is some."""
 
     row: Integer[Array, ""]
     key: Key[Array, ""] | None
 
 
 class TextProblem(Problem[Own, TextModel]):
-    """Cross-entropy of the tokens of documents, each once an epoch, in a new order every epoch; alone or in rows."""
+    """Cross-entropy of the tokens of documents, each once an epoch, in a new order every epoch; alone or in rows.
+
+    Windows of one long text are drawn anywhere in it, again and again.
+    """
 
     training: Documents
     validation: Documents
@@ -53,9 +57,12 @@ class TextProblem(Problem[Own, TextModel]):
     start: Start | None = None
     """What a training begins with; None: an untrained model."""
 
+    text: Integer[Array | np.ndarray, " N"] | None = None
+    """The training part, where it is one long text; `training` then gives the widths alone."""
+
     def init(self, task: Own, key: Key[Array, ""]) -> TextModel:
         """Return the initial model."""
-        drawn = TextModel(self.config.model, self.vocab, self.context, key=key)
+        drawn = TextModel(self.config.model, self.vocab, self.context, self.text is None, key=key)
         return drawn if self.start is None else self.start.begun(drawn, jnp.asarray(task.seed))
 
     @property
@@ -64,13 +71,21 @@ class TextProblem(Problem[Own, TextModel]):
         return self.training.source.shape[1], self.training.target.shape[1]
 
     def draw(self, task: Own, turn: Turn) -> Drawn:
-        """Return the document, or row, of this turn: each once in an epoch, in an order by seed and epoch."""
+        """Return the document, or row, of this turn: each once in an epoch, in an order by seed and epoch.
+
+        Of one long text: the place of a window, all equally likely.
+        """
+        model = self.config.model
+        dropping = model.dropout or model.attention_dropout
+        if self.text is not None:
+            place_key, key = jax.random.split(turn.key)
+            row = jax.random.randint(place_key, (), 0, self.text.shape[0] - sum(self.context) + 1)
+            return Drawn(row, key if dropping else None)
         count = (self.training.source if self.rows is None else self.rows).shape[0]
         epoch, place = turn.number // count, turn.number % count
         key = order_key(jnp.asarray(task.seed).astype(jnp.uint32), epoch.astype(jnp.uint32))
         row = permuted(place.astype(jnp.uint32)[None], count, key)[0].astype(jnp.int32)
-        model = self.config.model
-        return Drawn(row, turn.key if model.dropout or model.attention_dropout else None)
+        return Drawn(row, turn.key if dropping else None)
 
     def loss(self, model: TextModel, task: Own, drawn: Drawn) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Return the summed loss of a document or row and its count of targets: of the target, or of every token."""
@@ -84,7 +99,10 @@ class TextProblem(Problem[Own, TextModel]):
 
     def _alone(self, model: TextModel, drawn: Drawn, whole: bool):
         """Return logits, targets, and which of them count, of one document."""
-        one = document(self.training, drawn.row)
+        if self.text is not None:
+            one = window(jnp.asarray(self.text), drawn.row, sum(self.context) - 1)
+        else:
+            one = document(self.training, drawn.row)
         if whole:
             return model.sequence_logits(*one, key=drawn.key)[:3]
         return model.logits(*one[:3], key=drawn.key), one.target, within(one)

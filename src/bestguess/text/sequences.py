@@ -24,9 +24,18 @@ def pack(
     source_length: Int[Array, ""] | int,
     target_U: Int[Array, "U"],
     target_length: Int[Array, ""] | int,
-) -> Int[Array, "S+U+2"]:
-    """Return `[BOS] source [SEP] target`, without a hole between them; PAD behind the end."""
+    marked: bool = True,
+) -> Int[Array, "T"]:
+    """Return `[BOS] source [SEP] target`, S + U + 2 tokens without a hole between them; PAD behind the end.
+
+    Not marked: `source target`, S + U tokens.
+    """
     S, U = len(source_S), len(target_U)
+    if not marked:
+        at_T = jnp.arange(S + U)
+        target_T = jnp.take(target_U, at_T - source_length, mode="clip")
+        packed_T = jnp.where(at_T < source_length, jnp.take(source_S, at_T, mode="clip"), target_T)
+        return jnp.where(at_T >= source_length + target_length, PAD, packed_T)
     at_T = jnp.arange(S + U + 2)
     separator = source_length + 1
     source_T = jnp.take(source_S, at_T - 1, mode="clip")
@@ -36,7 +45,7 @@ def pack(
     return jnp.where(at_T > separator + target_length, PAD, packed_T)
 
 
-def behind(tokens: int, source_length: Int[Array, ""] | int, length: Int[Array, ""] | int) -> Bool[Array, "T"]:
-    """Return which of the first `tokens` targets of a packed sequence are the `length` tokens behind its SEP."""
-    at_T = jnp.arange(tokens) - (source_length + 1)
+def behind(tokens: int, before: Int[Array, ""] | int, length: Int[Array, ""] | int) -> Bool[Array, "T"]:
+    """Return which of the first `tokens` targets of a packed sequence are the `length` tokens behind its `before`."""
+    at_T = jnp.arange(tokens) - (before - 1)
     return (at_T >= 0) & (at_T < length)

@@ -98,11 +98,11 @@ def compare(sides: tuple[Side, Side], config: GenerationConfig, documents: int, 
     chosen = np.random.default_rng(seed).permutation(count)[:documents]
     texts = []
     for one in sides:
-        found = write(one.about, one.model, config, one.about.test[chosen], judge=False)
+        found = write(one.about, one.model, config, one.about.asked[chosen], judge=False)
         texts.append([found.text(i) for i in range(documents)])
     about = sides[0].about
     items = tuple(
-        Item(i, _source(about, about.test, i), first, second, swapped(seed, i))
+        Item(i, _source(about, about.asked, i), first, second, swapped(seed, i))
         for i, first, second in zip(chosen.tolist(), *texts)
         if first != second
     )
@@ -118,9 +118,9 @@ def common(sides: tuple[Side, Side]) -> int:
         raise UserError(
             f"{b.name}: was trained on {b.about.name}, and {a.name} on {a.about.name}; give two runs of one corpus"
         )
-    count = min(len(a.about.test), len(b.about.test))
+    count = min(len(a.about.asked), len(b.about.asked))
     for i in range(count):
-        if any(told(a.about, a.about.test, i) != told(b.about, b.about.test, i) for told in (_source, _target)):
+        if any(told(a.about, a.about.asked, i) != told(b.about, b.about.asked, i) for told in (_source, _target)):
             raise UserError(
                 f"{b.name}: its test document {i} is not that of {a.name}; give two runs whose corpora are split, "
                 "tokenized and cut alike"

@@ -58,7 +58,7 @@ def read_start(config: TextConfig, about: About) -> Start:
             raise UserError(f"--start {folder}: was trained with {flag(name)} {was}, not {ours}; give the same")
     given, theirs = training.learnt.best, training.tasks[0].about
     context = (about.source_width, about.target_width)
-    wanted = jax.eval_shape(lambda: TextModel(config.model, about.vocab, context, key=jax.random.key(0)))
+    wanted = jax.eval_shape(lambda: TextModel(config.model, about.vocab, context, about.marked, key=jax.random.key(0)))
     found = {name: leaf.shape[1:] for name, leaf in named_leaves(given)}
     asked = {name: leaf.shape for name, leaf in named_leaves(wanted)}
     for name in (*asked, *found):

@@ -55,6 +55,27 @@ class About:
     frequent: str = ""
     """The most frequent of the training targets, of such documents."""
 
+    window: int = 0
+    """Tokens of a window of one long text; 0: documents."""
+    text: np.ndarray | None = None
+    """Its training part, int32 [N]; `training` has the windows that are told of."""
+    prompts: Pairs | None = None
+    """Its test part as stretches that a model continues."""
+
+    @property
+    def marked(self) -> bool:
+        """Whether a model is told where a source begins and ends."""
+        return not self.window
+
+    @property
+    def asked(self) -> Pairs:
+        """The sources that a model writes for, with the targets that stand there."""
+        return self.test if self.prompts is None else self.prompts
+
+    def room(self, source: int) -> int:
+        """Return how many tokens a model may write behind a source of so many."""
+        return self.window + 1 - source if self.window else self.target_width
+
     @property
     def source_width(self) -> int:
         """S, the tokens of the longest source."""

@@ -24,7 +24,7 @@ def record(
 ) -> dict[str, Any]:
     """Return costs, the validation curve, losses by document and those without the source."""
     config, about = training.runs[i].config, training.tasks[i].about
-    count = parameters(config.model, about.vocab, (about.source_width, about.target_width))
+    count = parameters(config.model, about.vocab, (about.source_width, about.target_width), about.marked)
     used, per_row = utilisation(config, about.training), documents_per_row(config, about.training)
     return {
         "nats_per_token": losses.loss,
@@ -66,8 +66,10 @@ def _measured(
 
 
 def _without(about: About, predictor: Predictor, losses: Evaluation) -> dict[str, float | None]:
-    """Return the loss with other sources, in nats per token over the loss with the documents' own."""
+    """Return the loss with other sources less that with the documents' own (nats per token); windows have none."""
     found: dict[str, float | None] = {"shuffled": None, "empty": None}
+    if about.window:
+        return found
     ways = {"empty": without_source} | ({"shuffled": with_another_source} if len(losses.pairs) > 1 else {})
     for name, way in ways.items():
         nats = nats_of(about, predictor, way(losses.pairs))

@@ -19,7 +19,7 @@ from bestguess.text import answers, page, trained
 from bestguess.text.attention.figures import attention_figures
 from bestguess.text.config import ERRANDS, TextConfig
 from bestguess.text.corpus import about_of
-from bestguess.text.documents import Documents
+from bestguess.text.documents import Documents, small
 from bestguess.text.evaluate import (
     Constant,
     Evaluation,
@@ -64,7 +64,7 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         have, what = len(about.training), "documents"
         if packing:
             have, what = len(packed(config, about.training).rows), f"rows of {packing} tokens"
-        if have < batch:
+        if have < batch and not about.window:
             raise UserError(f"--batch-size {batch}: {about.name} has {have:,} training {what}; give {have}")
         return task
 
@@ -73,13 +73,14 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         about, config = tasks[0].about, configs[0]
         rows, widths = packed(config, about.training) if config.objective.packing else (None, ())
         return TextProblem(
-            Documents.of(about.training, about.vocab),
+            Documents.of(about.training[:1] if about.window else about.training, about.vocab),
             Documents.of(about.validation, about.vocab),
             config,
             about.vocab,
             rows,
             widths,
             self._start(config, about),
+            about.text if about.text is None else small(about.text, about.vocab),
         )
 
     def _start(self, config: TextConfig, about: About) -> Start | None:

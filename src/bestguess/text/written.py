@@ -110,11 +110,11 @@ def _words(tokens: np.ndarray) -> np.ndarray:
 
 
 def write(about: About, model: TextModel, config: GenerationConfig, pairs: Pairs, judge: bool = True) -> Written:
-    """Return what a model writes for sources; a target is cut where the corpus' longest would end.
+    """Return what a model writes for sources; a target is cut where the corpus' longest, or a window, would end.
 
     judge: whether the grammar says what is right in it; ValueError where it cannot say a source.
     """
-    capped = dataclasses.replace(config, max_tokens=min(config.max_tokens, about.target_width))
+    capped = dataclasses.replace(config, max_tokens=min(config.max_tokens, about.room(pairs.source.shape[1])))
     rows: list[list[np.ndarray]] = []
     most = max(1, _BEAMS // config.beams) if config.strategy == "beam" else _BATCH
     size = min(_BATCH, most, len(pairs))
@@ -134,7 +134,7 @@ def write(about: About, model: TextModel, config: GenerationConfig, pairs: Pairs
 
 def written(about: About, model: TextModel, config: GenerationConfig, most: int) -> Written:
     """Return what a model writes for the first test documents."""
-    return write(about, model, config, about.test[: min(most, len(about.test))])
+    return write(about, model, config, about.asked[: min(most, len(about.asked))])
 
 
 def one_written(about: About, model: TextModel, config: GenerationConfig, source: np.ndarray) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def one_written(about: About, model: TextModel, config: GenerationConfig, source
 
     `unjudged`: why they cannot be, of a source that the grammar does not say; None.
     """
-    padded = np.zeros((1, about.source_width), np.int32)
+    padded = np.zeros((1, len(source) if about.window else about.source_width), np.int32)
     padded[0, : len(source)] = source
     blank = np.full((1, about.target_width), EOS, np.int32)
     pairs = Pairs(padded, np.array([len(source)], np.int32), blank, np.ones(1, np.int32))

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from bestguess.command import UserError
 from bestguess.config import MOST_RUNS, added, arrays, axis, check_bounds, flag, infinite
 
-Optimizer = Literal["adamw", "adam", "sgd"]
+Optimizer = Literal["adamw", "adam", "sgd", "muon"]
 Schedule = Literal["cosine", "constant", "step", "exponential", "linear"]
 
 
@@ -43,12 +43,15 @@ the data."""
     learning_rate_drops: int = 3
     """Number of drops of the step schedule, equally spaced and by equal factors."""
     optimizer: Optimizer = "adamw"
-    """AdamW (decoupled weight decay), Adam, or SGD with momentum; the last two add the weight decay to the \
-gradient."""
+    """AdamW (decoupled weight decay), Adam, SGD with momentum, or Muon, which moves the matrices of the blocks along \
+orthogonal directions and all else by AdamW; rates and decays that fit AdamW fit Muon. Adam and SGD add the weight \
+decay to the gradient."""
     beta1: float = 0.9
     """Decay rate of the first moment; the momentum of SGD."""
     beta2: float = 0.999
     """Decay rate of the second moment; ignored by SGD."""
+    momentum: float = added(0.95)
+    """Momentum of Muon's matrices, Nesterov's; the other optimisers ignore it."""
     weight_decay: float = 0.01
     """Weight decay of the matrices, per step and multiplied by the learning rate."""
     clip_norm: float = infinite(1.0)
@@ -106,7 +109,7 @@ this and --min-delta counts."""
                 raise UserError(f"--learning-rate {rate}: must be positive and finite")
         if len(set(self.learning_rate)) < len(self.learning_rate):
             raise UserError(f"--learning-rate {' '.join(map(str, self.learning_rate))}: a value is given twice")
-        for name in ("beta1", "beta2", "average", "hold"):
+        for name in ("beta1", "beta2", "momentum", "average", "hold"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{flag(name)} {getattr(self, name)}: must lie in [0, 1)")
         if self.final_learning_rate > 1:

@@ -1,6 +1,8 @@
-"""AdamW, Adam and momentum; warm-up and decay; clipping: all for a learning rate that is an array."""
+"""AdamW, Adam, momentum and Muon; warm-up and decay; clipping: all for a learning rate that is an array."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from bestguess.train.config import TrainConfig
+from bestguess.train.muon import Muon, MuonState
 
 
 class Optimizer:
@@ -16,13 +19,14 @@ class Optimizer:
 
     The trainer multiplies the direction by the rate, which is an array: runs of one program differ in it.
     adamw: Loshchilov & Hutter (2019); adam: Kingma & Ba (2015); sgd: m ← βm + g, the direction is m
-    (Sutskever et al., 2013). Decay is decoupled in the first and part of the gradient in the others.
+    (Sutskever et al., 2013); muon: see there. Decay is part of the gradient in adam and sgd, decoupled in the others.
 
     Of one expression, XLA:CPU makes three loops that each compute the means anew, from copies of the old ones: twice
     the time, 1/20 of a small model's step.
     """
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: TrainConfig, hidden: Callable[[PyTree], PyTree] | None = None):
+        """Return the optimiser. hidden: of a model, which leaves are hidden matrices, as muon must know."""
         self.config = config
         never = float("inf")
         by_value = config.clip_value < never
@@ -34,11 +38,18 @@ class Optimizer:
         )
         decay = optax.add_decayed_weights(config.weight_decay, mask=_matrices)
         adam = optax.scale_by_adam(config.beta1, config.beta2)
-        chains = {
+        chains: dict[str, tuple[optax.GradientTransformation, ...]] = {
             "adamw": (clip, adam, decay),
             "adam": (clip, decay, adam),
             "sgd": (clip, decay, optax.trace(config.beta1)),
         }
+        self._muon: Muon | None = None
+        if config.optimizer == "muon":
+            if hidden is None:
+                raise ValueError("muon moves hidden matrices in its own way: say which they are")
+            self._muon = muon = Muon(config, hidden)
+            update = lambda gradient, state, model: (gradient, muon.update(gradient, state))  # noqa: E731
+            chains["muon"] = (clip, optax.GradientTransformation(muon.init, update))
         self._chain = optax.chain(*chains[config.optimizer])
 
     def init(self, model: PyTree) -> PyTree:
@@ -68,6 +79,10 @@ class Optimizer:
         config = self.config
         if config.optimizer == "sgd":
             return optax.tree.get(state, "trace")
+        decay = lambda d, p, is_matrix: d + config.weight_decay * p if is_matrix else d  # noqa: E731
+        if self._muon is not None:
+            own = next(part for part in state if isinstance(part, MuonState))
+            return jax.tree.map(decay, self._muon.direction(own, model), model, _matrices(model))
         adam = next(part for part in state if isinstance(part, optax.ScaleByAdamState))
         # Products with 1/(1 − βᵗ): a loop over all weights has enough divisions without them.
         unbiased = [1 / (1 - beta**adam.count) for beta in (config.beta1, config.beta2)]
@@ -75,7 +90,6 @@ class Optimizer:
         direction = jax.tree.map(along, adam.mu, adam.nu)
         if config.optimizer == "adam":
             return direction
-        decay = lambda d, p, is_matrix: d + config.weight_decay * p if is_matrix else d  # noqa: E731
         return jax.tree.map(decay, direction, model, _matrices(model))
 
 

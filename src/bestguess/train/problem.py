@@ -96,6 +96,17 @@ class Problem(eqx.Module, Generic[TaskT, ModelT]):
         """
         return after
 
+    def hidden(self, model: ModelT) -> PyTree:
+        """Return which leaves of a model are hidden matrices, that Muon orthogonalises: those of its `blocks`.
+
+        An embedding and a head are not: their rows or columns stand for single tokens.
+        """
+
+        def is_hidden(path: tuple[Any, ...], leaf: Any) -> bool:
+            return leaf.ndim == 2 and any(getattr(part, "name", None) == "blocks" for part in path)
+
+        return jax.tree_util.tree_map_with_path(is_hidden, model)
+
     def kept_measures(self, kept: PyTree) -> dict[str, Float[Array, ""]]:
         """Return the measures of what is kept that are logged with every validation."""
         return {}

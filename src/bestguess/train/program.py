@@ -39,7 +39,9 @@ class Program:
         self.size = int(members.seed.shape[0])
         self.mesh = make_mesh(self.size, config.batch_size // config.accumulate, devices)
         self.members = jax.device_put(members, self._by_run)
-        self.optimizer = Optimizer(config)
+        self.optimizer = Optimizer(config, problem.hidden)
+        # Muon needs matrices, not a flat array of all of them.
+        self.packed = problem.packed and config.optimizer != "muon"
         self._compiled: dict[Any, Any] = {}
         # Arguments of the programs: as constants in them, a table would be compiled anew with each.
         shared, self._static = eqx.partition(problem, eqx.is_array)
@@ -118,7 +120,7 @@ class Program:
             state = jax.tree.map(shard, self.shape())
             first = jax.ShapeDtypeStruct((), jnp.int32)
             self._compiled[key] = program.lower(state, self.members, first, self.shared, *more).compile(
-                _compiler_options(self.problem)
+                _compiler_options(self.packed)
             )
         return self._compiled[key]
 
@@ -192,13 +194,13 @@ class Program:
         """Return the state after the steps t, and what is told of each; leaves [steps, run]."""
         drawn = self._draw(problem, members, t, fed)
         unpack = lambda weights: weights  # noqa: E731
-        if problem.packed:
+        if self.packed:
             packing = Packing(jax.tree.map(lambda leaf: leaf[0], state.model))
             unpack, state = packing.unpack, jax.vmap(packing.within)(state)
         state, taken = jax.lax.scan(
             lambda state, at: self._step(problem, unpack, state, members, *at), state, (t, drawn)
         )
-        return (jax.vmap(packing.without)(state) if problem.packed else state), taken
+        return (jax.vmap(packing.without)(state) if self.packed else state), taken
 
     def _step(
         self, problem: Problem, unpack, state: State, members: Member, t: Int[Array, ""], micro: PyTree
@@ -265,10 +267,10 @@ def _keys(members: Member, purpose: Purpose, t: Int[Array, ""], count: int) -> K
     return jax.vmap(lambda seed: sequence_keys(seed, purpose, t, count))(members.seed)
 
 
-def _compiler_options(problem: Problem) -> dict[str, str | bool]:
+def _compiler_options(packed: bool) -> dict[str, str | bool]:
     """On a GPU, cuBLAS for large products: Triton's are no faster there, and trying them out doubles the compilation.
 
     Small products in Triton take in what stands before and behind them: 1.4 to 1.6 times the steps for a packed model.
     """
-    large = jax.default_backend() == "gpu" and not problem.packed
+    large = jax.default_backend() == "gpu" and not packed
     return {"xla_gpu_enable_triton_gemm": False} if large else {}

@@ -85,7 +85,7 @@ def formula(config: IntegersConfig, parameters: int) -> Formula:
     each = model.layers * (8 * model.d_model + 2 * model.hidden_dim + 2 * model.heads * tokens)
     each += model.d_model + 2 * CLASSES
     sequences = config.train.batch_size // config.train.accumulate
-    moments = {"adamw": 2, "adam": 2, "sgd": 1}[config.train.optimizer]
+    moments = {"adamw": 2, "adam": 2, "sgd": 1, "muon": 2}[config.train.optimizer]
     return Formula(
         _BYTES * parameters, _BYTES * parameters, moments * _BYTES * parameters, _BYTES * sequences * tokens * each
     )

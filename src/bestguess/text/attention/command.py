@@ -40,6 +40,10 @@ def attention(flags: AttentionFlags, console: Console) -> dict[str, Any]:
     sides = [side(flags.run, "--number", flags.number)]
     if flags.run2 is not None:
         sides.append(side(flags.run2, "--number2", flags.number2))
+    if any(one.about.window for one in sides):
+        raise UserError(
+            f"{flags.run}: reads windows of one text, which have no source and target; give a run on documents"
+        )
     count = common((sides[0], sides[-1]))
     if flags.documents is not None and not 2 <= flags.documents <= count:
         raise UserError(f"--documents {flags.documents}: from 2, for a standard error, to {count}, the test documents")

@@ -18,7 +18,7 @@ from bestguess.text.corpora.docstrings import NAMES, read_docstrings
 from bestguess.text.corpora.documents import Documents, join
 from bestguess.text.corpora.formats import kind_of
 from bestguess.text.corpora.hub import KNOWN, is_hub_name, read_hub
-from bestguess.text.corpora.options import ReadingOptions
+from bestguess.text.corpora.options import WINDOWS, ReadingOptions
 from bestguess.text.corpora.reading import read_documents
 from bestguess.text.splits import PARTS, assign, overlap, repeats
 from bestguess.text.tokenizers import Encoded, Tokenizer
@@ -57,7 +57,7 @@ class Corpus:
     name: str
     parts: Mapping[str, Documents]
     splits: str
-    """given, hash or file."""
+    """given, hash or file; of one long text, position."""
     skipped: Mapping[str, int]
     """Records that are no documents, by reason."""
 
@@ -165,6 +165,8 @@ def load_corpus(name: str, options: ReadingOptions | None = None) -> Corpus:
     skipped: Counter[str] = Counter()
     for one in read.values():
         skipped.update(one.skipped)
+    if options.documents == WINDOWS:
+        return Corpus(name, _by_position(name, read, options), "given" if "train" in read else "position", {})
     if "" in read:
         parts, how = _divided(read[""], options, how), "file" if how == "file" else "hash"
     else:
@@ -194,6 +196,26 @@ def _divided(documents: Documents, options: ReadingOptions, how: str) -> dict[st
     keys = documents.origin if how == "file" else [one.nearly for one in documents.source_prints]
     chosen = assign(keys, options.validation_fraction, options.test_fraction, options.split_seed)
     return {part: documents.select(np.flatnonzero(chosen == i).tolist()) for i, part in enumerate(PARTS)}
+
+
+def _by_position(name: str, read: dict[str, Documents], options: ReadingOptions) -> dict[str, Documents]:
+    """The parts of one long text: given ones; those that are not are the end of the training text."""
+    whole = read["train" if "train" in read else ""]
+    text, texts = whole.source[0], {part: read[part].source[0] for part in PARTS if part in read}
+    fractions = {"validation": options.validation_fraction, "test": options.test_fraction}
+    missing = {part: fraction for part, fraction in fractions.items() if part not in read}
+    share, begin = 1 - sum(missing.values()), 0
+    for part, more in zip(("train", *missing), (*missing.values(), 0.0)):
+        # Nine tenths of n characters are the first int(n · 0.9), as nanoGPT's; a sum may fall short of it by 1e-16.
+        end = int(len(text) * share + 1e-6)
+        texts[part], begin, share = text[begin:end], end, share + more
+    if not missing.get("test", 1):
+        texts["test"] = texts["validation"]
+    for part, one in texts.items():
+        if len(one) < 2:
+            sizes = ", ".join(f"{name} {len(text):,}" for name, text in texts.items())
+            raise UserError(f"--corpus {name}: the {part} part has no text ({sizes} characters); give a longer text")
+    return {part: Documents([texts[part]], None, whole.origin, ["1"]) for part in PARTS}
 
 
 def _completed(given: dict[str, Documents], options: ReadingOptions) -> dict[str, Documents]:

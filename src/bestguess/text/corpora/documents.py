@@ -89,4 +89,9 @@ def cleaned(text: str) -> str:
     Nothing else changes. There is no Unicode normalisation: bits per byte are those of the bytes that were given.
     Duplicates are found in normalised texts, see `splits.normalised`.
     """
-    return whole(_NEWLINES.sub("\n", text).strip())
+    return readable(text).strip()
+
+
+def readable(text: str) -> str:
+    """Return a text with newlines as `\\n` and halves of characters as U+FFFD."""
+    return whole(_NEWLINES.sub("\n", text))

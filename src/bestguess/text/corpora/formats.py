@@ -14,7 +14,7 @@ from typing import Any, TextIO, TypeAlias
 
 from bestguess import files
 from bestguess.command import UserError, with_extra
-from bestguess.text.corpora.options import ReadingOptions
+from bestguess.text.corpora.options import WINDOWS, ReadingOptions
 
 Record: TypeAlias = dict[str, Any]
 TEXT = "text"
@@ -61,7 +61,7 @@ def _text_of(path: Path, options: ReadingOptions, at_once: bool = False) -> Abst
 def _read_text(path: Path, options: ReadingOptions, alone: bool) -> Iterator[Record]:
     what = options.documents if options.documents != "auto" else ("paragraphs" if alone else "file")
     with _text_of(path, options) as text:
-        if what == "file":
+        if what in ("file", WINDOWS):
             yield {TEXT: text.read()}
         elif what == "lines":
             for line in text:

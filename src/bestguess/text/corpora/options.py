@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from bestguess.command import UserError, nearest
 
-DOCUMENTS = ("auto", "file", "paragraphs", "lines")
+WINDOWS = "windows"
+"""The value of --documents for one long text."""
+DOCUMENTS = ("auto", "file", "paragraphs", "lines", WINDOWS)
 SPLITS = ("auto", "given", "hash", "file")
 TOKENIZERS = ("characters", "words", "bpe")
 CUTS = ("midpoint", "fixed", "random")
@@ -26,7 +28,7 @@ class ReadingOptions:
     """Field with the target; `none` for raw text. By default the partner of a well-known source field."""
     documents: str = "auto"
     """What one document of a plain-text file is: file, paragraphs (between blank lines) or lines; auto: paragraphs of
-    a single file, else file."""
+    a single file, else file; windows: all files are one text, whose parts follow each other."""
     encoding: str = "utf-8"
     """Encoding of text files without a byte order mark."""
     max_documents: int = 0
@@ -36,6 +38,7 @@ class ReadingOptions:
     auto: given where there are such files, else hash."""
     validation_fraction: float = 0.05
     test_fraction: float = 0.05
+    """Of windows it may be 0: the validation part is then the test part, too."""
     split_seed: int = 0
     """Another seed splits otherwise."""
 
@@ -54,7 +57,8 @@ class ReadingOptions:
             ("--validation-fraction", self.validation_fraction),
             ("--test-fraction", self.test_fraction),
         ):
-            if not (math.isfinite(value) and 0 < value < 1):
+            none = value == 0 and flag == "--test-fraction" and self.documents == WINDOWS
+            if not none and not (math.isfinite(value) and 0 < value < 1):
                 raise UserError(f"{flag} {value}: must lie between 0 and 1")
         if self.validation_fraction + self.test_fraction >= 1:
             raise UserError(

@@ -10,10 +10,10 @@ from typing import Any
 
 from bestguess import files
 from bestguess.command import UserError
-from bestguess.text.corpora.documents import Documents
+from bestguess.text.corpora.documents import Documents, readable
 from bestguess.text.corpora.fields import Fields
-from bestguess.text.corpora.formats import READERS, kind_of, read_records
-from bestguess.text.corpora.options import ReadingOptions
+from bestguess.text.corpora.formats import READERS, TEXT, kind_of, read_records
+from bestguess.text.corpora.options import WINDOWS, ReadingOptions
 from bestguess.text.corpora.parts import part_of_name
 
 _ABOUT = re.compile(r"(licen[cs]e|notice|readme|copying|citation|changelog|contributing|authors)\b", re.IGNORECASE)
@@ -37,6 +37,9 @@ def read_documents(where: Path, options: ReadingOptions) -> dict[str, Documents]
     fields, read = Fields(options), dict[str, Documents]()
     for part, paths in by_part.items():
         records = _numbered(where, paths, options, alone)
+        if options.documents == WINDOWS:
+            read[part] = one_text(records)
+            continue
         read[part] = gather(records, fields, options.max_documents)
     if not any(map(len, read.values())):
         raise UserError(f"{where}: no document in it{_why(read)}; give one with text")
@@ -136,6 +139,18 @@ def gather(records: Iterable[tuple[str, str, dict[str, Any]]], fields: Fields, m
         if len(sources) == most:
             break
     return Documents(sources, targets if fields.paired else None, origins, names, dict(skipped))
+
+
+def one_text(records: Iterable[tuple[str, str, dict[str, Any]]]) -> Documents:
+    """Return the texts of files as one document, an empty line between two files; nothing else is changed in them."""
+    texts, origins, held = [], [], 0
+    for origin, where, record in records:
+        texts.append(readable(record[TEXT]))
+        origins.append(origin)
+        held += len(texts[-1])
+        if held > TEXT_LIMIT:
+            raise UserError(f"{where}: more than {TEXT_LIMIT:,} characters would be held in memory; give fewer files")
+    return Documents(["\n".join(texts)], None, origins[:1], ["1"])
 
 
 def _name(record: dict[str, Any], number: int) -> str:
