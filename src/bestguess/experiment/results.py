@@ -201,7 +201,8 @@ def more(analysis: Analysis) -> Sequence[Section]:
 
 def _lead(analysis: Analysis, found: dict[str, Any], told: str | None) -> str:
     lead = (
-        f"{analysis.experiment.question} {found['runs']:,} runs on {', '.join(found['devices'])}; sweep {found['sweep']}."
+        f"{analysis.experiment.question} {found['runs']:,} runs on {', '.join(found['devices'])}; "
+        f"sweep {found['sweep']}."
     )
     return lead if told is None else f"{lead}\n\n**{told[0].upper()}{told[1:]}.** These verdicts may change."
 
@@ -303,8 +304,8 @@ def _range(interval: Sequence[float] | None) -> str:
 def _costs(found: dict[str, Any]) -> list[str]:
     """What the runs took, and what they would take in PyTorch, line by line."""
     lines = [
-        f"{found['worker_seconds']:,.0f} s of workers' time on {', '.join(found['devices'])} for {found['runs']:,} runs, "
-        f"{found['worker_seconds_per_run']:.1f} s a run, its evaluation included; workers that shared a "
+        f"{found['worker_seconds']:,.0f} s of workers' time on {', '.join(found['devices'])} for {found['runs']:,} "
+        f"runs, {found['worker_seconds_per_run']:.1f} s a run, its evaluation included; workers that shared a "
         f"device count in full each. bestguess {found['version']}, {found['date']}."
     ]
     other = found["pytorch"]
@@ -314,8 +315,8 @@ def _costs(found: dict[str, Any]) -> list[str]:
             parts.append(f"{other['seconds_of_its_shape']:,.0f} s for the {count:,} runs of its shape")
         if count := other["other_runs"]:
             parts.append(
-                f"an estimated {other['seconds_of_others_by_operations']:,.0f} s for the {count:,} runs of other shapes, "
-                "scaled by floating-point operations"
+                f"an estimated {other['seconds_of_others_by_operations']:,.0f} s for the {count:,} runs of other "
+                "shapes, scaled by floating-point operations"
             )
         lines.append(
             f"One at a time with the best PyTorch of the benchmark ({other['variant']}, "
