@@ -222,7 +222,9 @@ def test_a_run_on_windows_is_evaluated_and_writes(trained, capsys):
     code, one, _ = run(capsys, "text", "generate", trained, "--text", "scene", "--max-tokens", "99", "--json")
     assert code == 0
     assert len(one["text"]) == 4  # a window is 8, and the last token needs not be read
-    assert (trained / "report.html").exists()
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert "one text of" in page
+    assert "A document is a window" in page
     assert run(capsys, "text", "attention", trained)[0] == 2
 
 

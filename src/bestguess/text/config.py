@@ -296,7 +296,7 @@ def _characters(gpu: bool) -> TextConfig:
             hold=0.2,
             final_learning_rate=0.0,
             beta2=0.99,
-            average=0.99 if gpu else 0.0,
+            average=0.99 if gpu else 0.98,
             validate_every=50 if gpu else 250,
             validation_sequences=9999,
         ),

@@ -12,6 +12,7 @@ from bestguess.report.charts import Bars, Chart, HLine, Line
 from bestguess.report.progress import with_error
 from bestguess.report.story import Drawn, Rows, Section, Stat, Story, Words, self_test_stat
 from bestguess.text.answers import FACTS
+from bestguess.text.config import TextTaskConfig
 from bestguess.text.metrics import ROUGE
 
 _MODELS = {"encoder-decoder": "An encoder-decoder", "decoder-only": "A decoder-only model", "prefix-lm": "A prefix LM"}
@@ -109,13 +110,19 @@ def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:
         sections.append(Section("Summaries", [Rows(*rouge_table(one["rouge"]))]))
     if evaluation["samples"]:
         sections.append(Section("Samples", [Rows(*_samples(evaluation["samples"]))]))
-    sections.append(Section("How this was made", [Words(_how(training, known))]))
     about = training.tasks[evaluation["shown"]].about
+    sections.append(Section("How this was made", [Words(_how(known, training.runs[evaluation["shown"]].config.task))]))
     model = training.runs[evaluation["shown"]].config.model
-    lead = (
-        f"{_MODELS[model.architecture]} of {evaluation['parameters']:,} parameters learnt to write the targets of "
-        f"{about.name}: {len(about.training):,} training documents, {about.vocab:,} tokens."
-    )
+    lead = f"{_MODELS[model.architecture]} of {evaluation['parameters']:,} parameters learnt to "
+    if about.text is None:
+        lead += (
+            f"write the targets of {about.name}: {len(about.training):,} training documents, {about.vocab:,} tokens."
+        )
+    else:
+        lead += (
+            f"continue {about.name}: one text of {len(about.text):,} training tokens, {about.vocab:,} different ones, "
+            f"in windows of {about.window}."
+        )
     title = "Text compared with the best possible prediction" if known else "Text, whose best prediction is not known"
     return Story(title, lead, _stats(one, evaluation), sections)
 
@@ -190,11 +197,17 @@ def _samples(samples: list[Mapping[str, Any]]) -> tuple[list[str], list[list[Any
     return ["source", "generated", "reference"], rows, caption
 
 
-def _how(training: Trained, known: bool) -> str:
+def _how(known: bool, task: TextTaskConfig) -> str:
     said = [
         "- **Selection**: weights and learning rates are chosen on validation documents; figures are of test ones.",
         "- Scored are the tokens of the target, its end once, whatever the model was trained on.",
     ]
+    if task.windows:
+        said[1] = "- A document is a window: each token of the test part but its first is scored once, side by side."
+    if task.windows and not task.test_fraction:
+        said[0] = (
+            "- **Selection**: the validation part has chosen weights and learning rates, and figures are of it, too."
+        )
     if known:
         said.insert(
             0,
