@@ -58,8 +58,7 @@ class Family:
     levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Validation figures, and the levels whose first reaching is counted in training sequences."""
     figures: tuple[str, ...] = ()
-    """The other figures of a run's record, by dotted name, * for what the config names: a bayes sweep may optimise
-    them."""
+    """Other figures of a run's record, by dotted name, * for what the config names: a bayes sweep may optimise them."""
     bases: str | None = None
     """`module:name` of the configs that flags such as --preset start from, by the tuple of these flags' values."""
     choosers: Mapping[str, str] = field(default_factory=dict)
@@ -67,12 +66,11 @@ class Family:
     changed: str | None = None
     """`module:name` of a function that a sweep's values go through before they become a config."""
     evaluate_flags: str = "bestguess.workflow.flags:RunFlags"
-    """The dataclass of `evaluate`'s flags: a field beside `run` replaces the config's of the same name."""
+    """The dataclass of `evaluate`'s flags: a field beside `run` replaces the config's of its name."""
     commands: Mapping[str, Command] = field(default_factory=dict)
     """Its own, by whole name, such as `filters rollout`; those that all families have are added."""
     repeats: tuple[str, ...] = ()
-    """Dotted keys of a sweep, beside the seed, over which a setting is repeated: such as a seed of the task alone, of
-    which there is one value for each task."""
+    """Dotted keys of a sweep, beside the seed, over which a setting is repeated: such as a seed of the task alone."""
     experiments: str | None = None
     """`module:name` of what the sweeps in experiments/ test, by the sweep's name."""
 
@@ -217,6 +215,10 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
 
     def __init__(self, family: Family):
         self.family = family
+
+    def of(self, config: C) -> Workings:
+        """Return the workings for a config, and for all of its shape: a family may have several kinds of tasks."""
+        return self
 
     # Training.
 
@@ -366,10 +368,8 @@ def families() -> list[Family]:
 
 @functools.cache
 def unloadable() -> dict[str, str]:
-    """Return the registered families whose declaration cannot be imported, with the reason in one line.
-
-    A package that is broken, or half removed, must not take the commands of all other families with it.
-    """
+    """Return the registered families whose declaration cannot be imported, with the reason in one line."""
+    # A package that is broken, or half removed, must not take the commands of all other families with it.
     found = {}
     for name in _entries():
         try:

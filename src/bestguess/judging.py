@@ -15,7 +15,7 @@ import numpy as np
 
 from bestguess.command import UserError
 from bestguess.config import nested, only_run, with_values
-from bestguess.family import Family, Measured, load_family
+from bestguess.family import Family, Measured, Workings, load_family
 from bestguess.report.charts import Chart, Line
 from bestguess.report.progress import over_one
 from bestguess.report.story import Drawn, Section, Stat, Story, Words, self_test_stat
@@ -32,22 +32,27 @@ class Subject:
     config: Any
     """Of one run."""
 
+    @property
+    def works(self) -> Workings:
+        """The family's workings for this task."""
+        return self.family.works.of(self.config)
+
     @functools.cached_property
     def task(self) -> Any:
         """The task itself: its `sample`, `oracle` and `constant`."""
-        return jax.tree.map(jnp.asarray, self.family.works.task(self.config))
+        return jax.tree.map(jnp.asarray, self.works.task(self.config))
 
     @functools.cached_property
     def evaluator(self) -> Evaluator:
         """What judges predictors; the first use waits for the self-test."""
-        return Evaluator(self.family.works, self.config, self.task)
+        return Evaluator(self.works, self.config, self.task)
 
     def sequences(self, count: int) -> np.ndarray:
         """Return sequences to train a predictor on, [count, T, …], in the form in which it is given them.
 
         None of them is a test sequence, nor, where rows of a table are held out, a held-out one.
         """
-        return self.family.works.sequences(self.config, self.task, count)
+        return self.works.sequences(self.config, self.task, count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,4 +143,4 @@ def judge(subject: Subject, predict: Callable[[np.ndarray], np.ndarray]) -> Judg
     if not callable(predict):
         raise UserError(f"predict: {type(predict).__name__} is not callable")
     found = subject.evaluator.outside(predict)
-    return Judgement(subject.evaluator.measured(found)[0], subject.family.works.by_position(found), subject)
+    return Judgement(subject.evaluator.measured(found)[0], subject.works.by_position(found), subject)

@@ -16,7 +16,8 @@ from bestguess.config import only_run
 from bestguess.filters import evaluate
 from bestguess.filters.config import FilterModelConfig, FiltersConfig, FilterTaskConfig, RolloutConfig
 from bestguess.filters.family import FAMILY
-from bestguess.filters.workings import FilterPredictor, FilterWorkings
+from bestguess.filters.predictor import FilterPredictor
+from bestguess.filters.workings import FilterWorkings
 from bestguess.sampled import score
 from bestguess.workflow.evaluation import TOLERANCE, Evaluator, Evaluators, check_causal
 

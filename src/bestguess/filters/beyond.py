@@ -13,7 +13,7 @@ from bestguess.files import plain, write_json
 from bestguess.filters import memory_page
 from bestguess.filters.baselines import fitted_ar
 from bestguess.filters.family import FAMILY
-from bestguess.filters.flags import EvaluateFlags
+from bestguess.filters.flags import EvaluateFlags, refuse_unknown_systems
 from bestguess.report.charts import Chart, Grid, Line, Picture, Role
 from bestguess.report.progress import results_table, with_error
 from bestguess.report.render import save_png, save_svg
@@ -39,6 +39,7 @@ def evaluate(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     if flags.length is None and flags.lambda_ is None:
         return evaluate_as_trained(FAMILY, shared, console)
     config = read_training_config(FAMILY, flags.run)
+    refuse_unknown_systems(flags.run, config, "evaluate it as it was trained, without --length and --lambda")
     # Asked for what cannot be, it says so before anything is computed.
     wanted = _elsewhere(overridden(config, shared), flags, flags.lambda_ or config.task.lambda_)
     wanted.check()

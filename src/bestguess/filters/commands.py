@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bestguess.files import plain
 from bestguess.filters.config import small
 from bestguess.filters.family import FAMILY
-from bestguess.filters.flags import QuickstartFlags, RolloutFlags
+from bestguess.filters.flags import QuickstartFlags, RolloutFlags, refuse_unknown_systems
 from bestguess.filters.page import figure
 from bestguess.report.progress import results_table
 from bestguess.workflow.commands import evaluate_training, overridden, print_results, train_config
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 def rollout(flags: RolloutFlags, console: Console) -> dict[str, Any]:
     """Roll every run of a folder out."""
     config = read_training_config(FAMILY, flags.run)
+    refuse_unknown_systems(
+        flags.run, config, "there are no rollouts: even the best prediction, fed back, would move what is known of them"
+    )
     config = dataclasses.replace(config, rollout=overridden(config.rollout, flags, check=False))
     config.check()
     training = load_training(FAMILY, flags.run, config)

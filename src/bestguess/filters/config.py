@@ -20,7 +20,13 @@ PATCHES = (1, 2, 4, 8, 16, 32)
 class FilterTaskConfig:
     """The linear state-space system x' = A x + ε, y = C x + v; the model predicts the next y."""
 
-    MOST: ClassVar[dict[str, int]] = {"latent_dim": 1 << 14, "observed_dim": 1 << 12, "length": 1 << 17}
+    MOST: ClassVar[dict[str, int]] = {
+        "latent_dim": 1 << 14,
+        "observed_dim": 1 << 12,
+        "length": 1 << 17,
+        "systems": 1 << 16,
+        "held_out": 1 << 16,
+    }
 
     lambda_: Annotated[tuple[float, ...], tyro.conf.arg(name="lambda")] = axis((0.9,), "λ", always=True)
     """Spectral radius λ of A, in (0, 1): the moduli of its eigenvalues lie in [λ/2, λ]. Give several to train one run \
@@ -34,6 +40,11 @@ non-normal eigenvectors. Give several to train one run each."""
 that λ is attained; or all of them uniform on it, so that λ is only a bound."""
     system_seed: int | None = added(None, arrays=True)
     """Seed of the system, if it is not to be each run's own: several seeds then train on one system."""
+    systems: int | None = added(None)
+    """Number K of systems, unknown in context: each sequence comes of one of them, which is not told, and the oracle \
+is the Bayes mixture of their K Kalman filters. The default is one system, and its filter. There are no rollouts."""
+    held_out: int = added(256)
+    """Number of systems that are held out, on which the runs are judged too (with --systems)."""
     latent_dim: int = 64
     """Dimension of the state x."""
     observed_dim: int = 2
@@ -67,6 +78,9 @@ with 0, y is C x itself."""
                 f"--observed-dim {self.observed_dim}: more than --latent-dim {self.latent_dim}, so C cannot have full "
                 "row rank; lower it, raise --latent-dim or give --observation-noise"
             )
+        for name, least in (("systems", 1), ("held_out", 2)):
+            if (given := getattr(self, name)) is not None and given < least:
+                raise UserError(f"{flag(name)} {given}: must be {least} or more")
         if not 1 <= self.condition <= 1e4:
             raise UserError(f"--condition {self.condition:g}: must lie in [1, 1e4]; beyond, float64 loses the filter")
         for name in ("lambda_", "structure"):
@@ -156,7 +170,8 @@ class FiltersConfig:
                 f"--length {self.task.length}: holds one patch of {self.model.patch}; at least two are needed, one as "
                 "context and one as target"
             )
-        self.rollout.check(self.task, self.model)
+        if self.task.systems is None:  # of unknown systems there are no rollouts
+            self.rollout.check(self.task, self.model)
         if self.test_sequences < 2:
             raise UserError(f"--test-sequences {self.test_sequences}: at least 2, for a standard error")
 

@@ -23,7 +23,7 @@ FAMILY = Family(
     levels={"skill": (0.9, 0.99)},
     figures=(
         *("skill", "standard_error", "headroom", "spectral_radius", "equivalent_memory", "sequences_to_excess_0.001"),
-        "rollout.*",
+        *("rollout.*", "trained.*", "held_out.*"),
     ),
     bases="bestguess.filters.config:PRESETS",
     choosers={
@@ -53,5 +53,5 @@ FAMILY = Family(
         ),
     },
     repeats=("task.system_seed",),
-    experiments="bestguess.filters.experiments:EXPERIMENTS",
+    experiments="bestguess.filters.declared:EXPERIMENTS",
 )

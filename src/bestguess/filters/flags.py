@@ -8,8 +8,15 @@ from typing import Annotated
 
 import tyro
 
-from bestguess.filters.config import small
+from bestguess.command import UserError
+from bestguess.filters.config import FiltersConfig, small
 from bestguess.workflow.flags import RunFlags
+
+
+def refuse_unknown_systems(run: Path, config: FiltersConfig, what: str) -> None:
+    """Raise a UserError for the folder of a training on unknown systems, for a command that needs one system."""
+    if config.task.systems is not None:
+        raise UserError(f"{run}: its sequences are of {config.task.systems} unknown systems; {what}")
 
 
 @dataclass(frozen=True)

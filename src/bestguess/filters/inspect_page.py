@@ -15,7 +15,7 @@ from bestguess.files import plain, write_json
 from bestguess.filters import kalman, memory_page
 from bestguess.filters.baselines import bounded_memory
 from bestguess.filters.family import FAMILY
-from bestguess.filters.flags import InspectFlags
+from bestguess.filters.flags import InspectFlags, refuse_unknown_systems
 from bestguess.filters.inspection import Probes, Response, changes, lag_profiles, probes, response
 from bestguess.filters.task import system_of
 from bestguess.report.charts import Chart, Grid, Heatmap, Line, Picture
@@ -60,7 +60,9 @@ def inspect(flags: InspectFlags, console: Console) -> dict[str, Any]:
     """Look into every run of a folder; return its figures, and write the page."""
     if flags.sequences < 8:
         raise UserError(f"--sequences {flags.sequences}: at least 8, half of them to fit probes on")
-    training = load_training(FAMILY, flags.run, read_training_config(FAMILY, flags.run))
+    config = read_training_config(FAMILY, flags.run)
+    refuse_unknown_systems(flags.run, config, "inspect a run on one system, beside its filter")
+    training = load_training(FAMILY, flags.run, config)
     with console.status("self-test"):
         missed = max(training.evaluator(i).missed for i in range(len(training.runs)))
     console.print(f"self-test: the oracle has a regret of 0 within {missed:.0g} on this very path", style="dim")

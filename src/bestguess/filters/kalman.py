@@ -186,7 +186,7 @@ def cholesky_factor(system: System, T: int) -> Float[np.ndarray, "Tm Tm"]:
         # Its upper factor, transposed back, is the lower one in rows-first order.
         upper = scipy.linalg.cholesky(covariance.T, lower=False, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError as error:
-        raise UserError(_NOT_POSITIVE_DEFINITE) from error
+        raise UserError(NOT_POSITIVE_DEFINITE) from error
     return upper.T
 
 
@@ -271,7 +271,7 @@ def ceilings(L: Float[np.ndarray, "Tm Tm"], m: int) -> Float[np.ndarray, " T"]:
 
 # -------------------------------------------------------------------------------------------- parts
 
-_NOT_POSITIVE_DEFINITE = (
+NOT_POSITIVE_DEFINITE = (
     "the observations' covariance is not positive definite in float64: C is close to rank-deficient; "
     "lower --observed-dim or --condition, or draw another seed"
 )
@@ -288,11 +288,11 @@ def _innovation(A: np.ndarray, C: np.ndarray, P: np.ndarray, r: float) -> tuple[
     try:
         factor = scipy.linalg.cho_factor(S, lower=True)
     except np.linalg.LinAlgError as error:
-        raise UserError(_NOT_POSITIVE_DEFINITE) from error
+        raise UserError(NOT_POSITIVE_DEFINITE) from error
     pivots = np.diag(factor[0])
     # A pivot of rounding error may come out positive: the factorisation passes and the gain is noise.
     if pivots.min() < MIN_SINGULAR_RATIO * pivots.max():
-        raise UserError(_NOT_POSITIVE_DEFINITE)
+        raise UserError(NOT_POSITIVE_DEFINITE)
     return S, scipy.linalg.cho_solve(factor, (A @ PC).T).T
 
 

@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import ArrayLike, Float
 
-from bestguess.family import Measured, Trained
+from bestguess.family import Measured, Trained, Workings
 from bestguess.filters import page
 from bestguess.filters.baselines import BoundedMemory, bounded_memory, fitted_ar, rolled_out
 from bestguess.filters.config import FiltersConfig
-from bestguess.filters.evaluate import Rollouts, evaluate_rollouts, judged_at_once, predict_all, rollout_memory
+from bestguess.filters.evaluate import Rollouts, evaluate_rollouts, judged_at_once, rollout_memory
 from bestguess.filters.exact import constant_forecaster, exact_forecaster
 from bestguess.filters.forecaster import Forecaster
+from bestguess.filters.in_context.workings import InContextWorkings
+from bestguess.filters.predictor import FilterPredictor, kept, told
 from bestguess.filters.problem import FilterProblem
 from bestguess.filters.systems import system_of
 from bestguess.filters.task import FilterTask
 from bestguess.report.story import Story
 from bestguess.sampled import BATCH, Evaluation, Sampled, Score
-from bestguess.task import Gaussian, Predictor
+from bestguess.task import Predictor
 from bestguess.train.problem import Problem, Purpose, member_key
 from bestguess.workflow.training import sequences_to
-
-
-class FilterPredictor(eqx.Module):
-    """A forecaster as a predictor: a trained one, the exact filter, or the constant in its place."""
-
-    forecaster: Forecaster
-
-    def __call__(self, sequences: Float[Array, "n T m"]) -> Gaussian:
-        """Return the predictions of every step from the patches before its own; 0 for the first patch."""
-        return Gaussian(predict_all(self.forecaster, jnp.asarray(sequences)))
 
 
 @dataclass(frozen=True)
@@ -62,6 +54,14 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
     """The workings of the filters family."""
 
     parts = ("evaluation", "rollouts")
+
+    def of(self, config: FiltersConfig) -> Workings:
+        """Return the workings for one system, or for unknown ones."""
+        return self if config.task.systems is None else self._in_context
+
+    @functools.cached_property
+    def _in_context(self) -> InContextWorkings:
+        return InContextWorkings(self.family)
 
     def task(self, config: FiltersConfig) -> FilterTask:
         """Return the task of the run's system, its Cholesky factor computed now."""
@@ -206,12 +206,12 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
     def record(self, found: FilterEvaluation) -> dict[str, Any]:  # type: ignore[override]
         """Return the score one step ahead, and by horizon where there are rollouts."""
         assert found.one_step is not None
-        kept = _kept(found.one_step.score) | {"spectral_radius": found.spectral_radius}
-        kept["equivalent_memory"] = found.bounded.equivalent(found.one_step.score.loss.mean)
+        figures = kept(found.one_step.score) | {"spectral_radius": found.spectral_radius}
+        figures["equivalent_memory"] = found.bounded.equivalent(found.one_step.score.loss.mean)
         if found.rollouts is None:
-            return kept
-        return kept | {
-            "rollout": {str(h): _kept(one) for h, one in zip(found.rollouts.horizons, found.rollouts.scores)}
+            return figures
+        return figures | {
+            "rollout": {str(h): kept(one) for h, one in zip(found.rollouts.horizons, found.rollouts.scores)}
         }
 
     def trained_record(
@@ -247,21 +247,3 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
     def story(self, training: Trained, results: Mapping[str, Any]) -> Story:
         """Return the page."""
         return page.story(training, results)
-
-
-def told(score: Score) -> dict[str, Any]:
-    """Return a score as results have it."""
-    return {
-        "normalised_loss": score.loss.mean,
-        "standard_error": score.loss.standard_error,
-        "sequences": score.loss.sequences,
-        "skill": score.skill,
-        "headroom": score.headroom,
-    }
-
-
-def _kept(score: Score) -> dict[str, Any]:
-    """A score as a ledger keeps it: None where there is no headroom, NaN where there was a fault."""
-    figures = told(score) | {"skill": score.recorded_skill}
-    del figures["sequences"]
-    return figures

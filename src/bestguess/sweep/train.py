@@ -67,7 +67,7 @@ def train_runs(
     training = make_training(family, folder, runs, evaluators=evaluators)
     began_before = has_begun(folder / CHECKPOINTS)
     if not began_before:
-        family.works.check_new(configs[0])
+        training.works.check_new(configs[0])
     resumed = resumed_at(training) if began_before else None
     trackers = Trackers([])
     if distributed.is_first():

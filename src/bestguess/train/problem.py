@@ -169,6 +169,8 @@ class Purpose(enum.IntEnum):
     """Sequences shown in figures."""
     OUTSIDE = 19
     """Sequences that a predictor from outside the package is trained on."""
+    HELD_OUT = 20
+    """Sequences of systems that are held out, reported on."""
     LESSON = 16
     """Sequences that teachers continue for a student. Its value is TEST's, so it is for a family that tests on a whole
     table and draws nothing for it."""

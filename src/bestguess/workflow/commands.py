@@ -60,7 +60,7 @@ def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     console.print(f"page: {page}", soft_wrap=True)
     timing = read_timing(training.folder)
     about = {"training": timing, "run": training.folder, "report": page, "seconds": time.perf_counter() - began}
-    return plain(family.works.answer(results) | about)
+    return plain(training.works.answer(results) | about)
 
 
 def train_config(
@@ -76,10 +76,11 @@ def train_config(
         config = evaluated_config(family, resume, config)
     every = runs(config)
     refuse_sizes(family, every)
-    use_cores(family.works.product(config), len(every))
+    works = family.works.of(config)
+    use_cores(works.product(config), len(every))
     # A task that cannot be made, or a model that no device can hold, is told before a folder is made.
     if resume is None or not has_begun(resume / CHECKPOINTS):
-        family.works.check_new(config)
+        works.check_new(config)
     training = make_training(family, Path() if resume is None else resume, every)
     refuse_oversized(training.problem, training.config, training.members)
     folder = new_folder(family.name, out) if resume is None else resume
@@ -129,9 +130,9 @@ def evaluate(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     """Evaluate every run of a folder, after the self-test; return the figures."""
     config = overridden(read_training_config(family, flags.run), flags)
     training = load_training(family, flags.run, config)
-    results = evaluate_training(training, console, family.works.parts[:1])
+    results = evaluate_training(training, console, training.works.parts[:1])
     print_results(training, results, console)
-    return plain(family.works.answer(results))
+    return plain(training.works.answer(results))
 
 
 def overridden(config: Any, flags: Any, check: bool = True) -> Any:
@@ -240,7 +241,7 @@ def read_results(folder: Path, part: str) -> Any:
 def report(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     """Write a folder's page and figures from what training and evaluation left in it."""
     config = read_training_config(family, flags.run)
-    results = {part: read_results(flags.run, part) for part in family.works.parts}
+    results = {part: read_results(flags.run, part) for part in family.works.of(config).parts}
     for i, (part, found) in enumerate(results.items()):
         if found is None:
             command = "evaluate" if i == 0 else part

@@ -55,8 +55,8 @@ class Training:
 
     @property
     def works(self) -> Workings:
-        """The family's workings."""
-        return self.family.works
+        """The family's workings for these runs."""
+        return self.family.works.of(self.runs[0].config)
 
     @property
     def config(self) -> TrainConfig:
@@ -168,23 +168,24 @@ def make_training(
     for run in configs:
         key = task_key(run.config)
         if key not in made:
-            made[key] = family.works.task(run.config)
+            made[key] = family.works.of(run.config).task(run.config)
         tasks.append(made[key])
     own = [run.config for run in configs]
+    works = family.works.of(own[0])
     members = Member(
-        task=family.works.own(own, tasks),
+        task=works.own(own, tasks),
         learning_rate=jnp.asarray([run.learning_rate for run in configs], jnp.float32),
         seed=jnp.asarray([run.seed for run in configs], jnp.int32),
     )
     if problem is None:
-        problem = family.works.problem(own, tasks)
+        problem = works.problem(own, tasks)
     return Training(family, folder, list(configs), tasks, problem, members, evaluators or Evaluators())
 
 
 def refuse_sizes(family: Family, configs: Sequence[Run]) -> None:
     """Raise UserError where an array of a run is larger than the free memory; nothing is made, not even a task."""
     for config in {shape_key(run.config): run.config for run in configs}.values():
-        for name, needed in family.works.sizes(config).items():
+        for name, needed in family.works.of(config).sizes(config).items():
             if needed > (free := free_memory()):
                 raise UserError(
                     f"{name}: needs at least {gigabytes(needed)}, and {gigabytes(free)} are free; give less"
@@ -210,7 +211,7 @@ def changed_settings(training: Training) -> dict[str, Any]:
 def evaluated_config(family: Family, folder: Path, config: Any) -> Any:
     """Return the config with the settings that the results in the folder were evaluated with."""
     nested: dict[str, Any] = {}
-    for part in family.works.parts:
+    for part in family.works.of(config).parts:
         found = read_json(folder / f"{part}.json")
         given = found.get(SETTINGS) if isinstance(found, dict) else None
         for key, value in (given if isinstance(given, dict) else {}).items():
