@@ -78,7 +78,7 @@ fi
 
 plan="$("$BESTGUESS" sweep "$sweep" --plan --json ${jobs:+--jobs "$jobs"} ${runs:+--runs "$runs"})"
 read_plan() {
-  "$(dirname "$BESTGUESS")/python" -c "import json, sys; plan = json.loads(sys.argv[1]); print($1)" "$plan"
+  "$(dirname "$BESTGUESS")/python" -P -c "import json, sys; plan = json.loads(sys.argv[1]); print($1)" "$plan"
 }
 id="$(read_plan 'plan["sweep"]')"
 folder="$(cd "$(read_plan 'plan["folder"]')" && pwd)"

@@ -68,4 +68,4 @@ def pytest_addoption(parser):
     group.addoption("--hostile-seed", type=int, default=0, help="which ones")
     group.addoption("--hostile-first", type=int, default=0, help="number of the first: how one case is tried again")
     group.addoption("--hostile-workers", type=int, default=0, help="processes at a time; 0: one for 50 cases and core")
-    group.addoption("--hostile-out", type=Path, help="file to which every case is added as it ends, in JSON lines")
+    group.addoption("--hostile-out", type=Path, help="JSON lines of every case as it ends; carried on")

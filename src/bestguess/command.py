@@ -102,6 +102,15 @@ class Command:
         return load(self.run)(*((self.family,) if self.given_family else ()), flags, console)
 
 
+@contextlib.contextmanager
+def told_of(where: object, fix: str = "") -> Iterator[None]:
+    """Put what is at fault before the line of a UserError, and the fix behind it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}{fix}") from error
+
+
 def load(path: str) -> Any:
     """Return what `module:name` names; its module is imported now."""
     module, _, name = path.partition(":")

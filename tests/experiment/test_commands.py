@@ -162,6 +162,35 @@ def test_a_table_that_is_off_is_one_line(tmp_path, capsys, words, told):
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("line", "cell", "given", "told"),
+    [
+        (1, "task.lambda", "x", "run 0000: parameters: task.lambda"),
+        (1, "train.first_seed", "", "parameters.train.first_seed: missing"),
+        (1, "task.lambda", "", "parameters.task.lambda: missing"),
+        (2, "validation_loss", "lost", "run 0001: validation_loss 'lost': no finite number"),
+        (2, "seconds", "", "run 0001: seconds '': no finite number"),
+        (3, "normalised_loss", "", "run 0002: normalised_loss: no number in its figures"),
+        (3, "run", "0000", "has run 0000 twice"),
+        (0, "normalised_loss", "x", "run 0000: normalised_loss: no number in its figures"),
+        (0, "skill", "headroom", "has two columns of one name"),
+        (4, "device", "a,b", "line 5: has 41 cells, and the table 40 columns"),
+    ],
+)
+def test_a_cell_that_is_off_is_one_line_that_names_it(tmp_path, capsys, line, cell, given, told):
+    results = ROOT / "experiments" / "results" / "eigenvalue"
+    for name in ("sweep.yaml", "verdicts.json"):
+        (tmp_path / name).write_text((results / name).read_text())
+    rows = list(csv.reader((results / "runs.csv").read_text().splitlines()))
+    rows[line][rows[0].index(cell)] = given
+    (tmp_path / "runs.csv").write_text("\n".join(",".join(row) for row in rows) + "\n")
+    code, _, err = run(capsys, "eigenvalue", "--from", "runs.csv")
+    assert code == 2
+    assert f"--from runs.csv: {told}" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_an_incomplete_sweep_is_refused_unless_told_and_then_it_is_said(tmp_path, capsys):
     ledger = planted(tmp_path / "runs" / "sweeps", "eigenvalue", LAWS["eigenvalue"], leave=3)
     code, out, err = run(capsys, "eigenvalue", "--no-train", "--json")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,16 +52,30 @@ def start(*words: object, stderr: Any = subprocess.PIPE) -> subprocess.Popen:
 def run(samples: Path, seed: int, numbers: range, workers: int, out: Path | None = None) -> list[Result]:
     """Return how the cases with these numbers ended, those of several processes at a time.
 
-    Each is added to the file `out` as it ends: what was tried survives whatever ends the campaign.
+    Each is added to the file `out` as it ends: what was tried survives whatever ends the campaign, and those of this
+    seed that the file has are not tried again.
     """
-    parts = [range(i, min(i + PART, numbers.stop)) for i in range(numbers.start, numbers.stop, PART)]
+    before = [one for one in read(out) if one.seed == seed and one.number in numbers] if out and out.exists() else []
     pool = ThreadPoolExecutor(workers)
     with open(out, "a") if out else contextlib.nullcontext() as file:
+        if file and file.tell():
+            file.write("\n")  # after a line that was cut off
+        parts = _parts(numbers, {one.number for one in before})
         ended = [pool.submit(lambda part: list(_results(samples, seed, part, file)), part) for part in parts]
         try:
-            return [one for future in ended for one in future.result()]
+            return sorted([*before, *(one for future in ended for one in future.result())], key=lambda one: one.number)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _parts(numbers: range, done: Container[int]) -> Iterator[range]:
+    """Yield what is left of the numbers, in ranges that one process runs."""
+    first = numbers.start
+    for number in (*numbers, numbers.stop):
+        if number - first == PART or number in done or number == numbers.stop:
+            if first < number:
+                yield range(first, number)
+            first = number + (number in done)
 
 
 def _results(samples: Path, seed: int, part: range, file: TextIO | None) -> Iterator[Result]:
@@ -104,9 +118,12 @@ def kept(result: Result, file: TextIO | None) -> Result:
 
 
 def read(path: Path) -> list[Result]:
-    """Return the results of a file; a last line that a killed campaign left unfinished is none."""
-    lines = path.read_text().splitlines(keepends=True)
-    return [Result(**json.loads(line)) for line in lines if line.endswith("\n")]
+    """Return the results of a file; a line that a killed campaign left unfinished is none."""
+    found = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(ValueError):
+            found.append(Result(**json.loads(line)))
+    return found
 
 
 def command_of(one: Result) -> str:

@@ -22,7 +22,7 @@ from bestguess.config import from_dict, runs
 from bestguess.family import load_family
 from bestguess.sweep.plan import plan
 from bestguess.sweep.spec import parse_spec
-from tests.hostile.damage import changed, damage
+from tests.hostile.damage import changed, damage, retyped
 from tests.hostile.samples import SHORT, SWEEP, TINY
 
 
@@ -119,6 +119,9 @@ WORDS = (
 
 _BASE = {
     "filters rollout": ["filters"],
+    "filters inspect": ["filters"],
+    "text attention": ["text", "--documents", "4"],
+    "text convert": ["text", "--out", "new"],
     "integers generate": ["integers", "1", "2"],
     "integers distill": ["integers", "--steps", "2", "--sequences", "64", "--batch-size", "4"],
     "integers export": ["integers"],
@@ -228,7 +231,9 @@ def flag_case(rng: random.Random, box: Path) -> Case:
     os.mkfifo(box / "pipe")
     os.symlink("loop", box / "loop")
     return Case(
-        [*name.split(), *words], f"{name}: {' and '.join(off)}", ("--", *words, "unknown", "CORPUS", "parameters")
+        [*name.split(), *words],
+        f"{name}: {' and '.join(off)}",
+        ("--", *words, "unknown", "CORPUS", "parameters", ".: not" if "" in words else ""),
     )
 
 
@@ -237,6 +242,7 @@ _READERS = {
         "filters evaluate filters",
         "filters report filters",
         "filters rollout filters",
+        "filters inspect filters",
         "filters train --resume filters",
     ],
     "integers": [
@@ -250,7 +256,8 @@ _READERS = {
     ],
     "text": [
         *("text evaluate text", "text report text", "text generate text", "text train --resume text"),
-        "text sheet text text --documents 3",
+        *("text sheet text text --documents 3", "text attention text --documents 4", "text convert text --out new"),
+        " ".join(["text train", *SHORT, *TINY["text"], "--start text --out new"]),
     ],
 }
 
@@ -397,7 +404,13 @@ _FILES = {
         "rolls predict rolls",
         "rolls make --n 4000 --alphabet 8 --out rolls.u16",
     ],
+    "plain.txt": [
+        "scratch stdlib --corpus plain.txt",
+        "text train --corpus plain.txt --tokenizer characters --cut-at 5 --out new",
+    ],
     "texts.jsonl": ["text train --corpus texts.jsonl --tokenizer characters --cut-at 5 --out new"],
+    "votes.json": ["text votes votes.json", "text votes votes.json votes.json"],
+    "table.parquet": ["text train --corpus table.parquet --source-field text --tokenizer words --cut-at 2 --out new"],
     "table.csv": ["text train --corpus table.csv --source-field text --tokenizer words --cut-at 2 --out new"],
 }
 
@@ -415,6 +428,15 @@ def file_case(rng: random.Random, box: Path) -> Case:
     model = model and not (name.endswith(".npz") and way == "grown")
     altered = model and path.is_file() and not path.is_symlink() and path.read_bytes() != before
     return Case(words, f"{name}: {way}", (name, name.split(".")[0], "--"), weights=altered)
+
+
+def table_case(rng: random.Random, box: Path) -> Case:
+    """What an experiment wrote, of which one file is damaged, judged again."""
+    lay(box, "results")
+    path = box / "results" / rng.choice(("runs.csv", "runs.csv", "sweep.yaml", "verdicts.json"))
+    way = retyped(path, rng) if path.suffix == ".csv" and rng.random() < 0.6 else damage(path, rng)
+    words = ["experiment", "eigenvalue", "--from", "results/runs.csv", "--out", "new"]
+    return Case(words, f"{path.relative_to(box)}: {way}", ("results", "eigenvalue", "--"))
 
 
 def place_case(rng: random.Random, box: Path) -> Case:
@@ -465,10 +487,19 @@ NAMES = {
     "ledger_case": "a file of a sweep's folder",
     "sweep_case": "a sweep YAML, or --set",
     "file_case": "another file that is read",
+    "table_case": "results of an experiment, judged again",
     "place_case": "links out, a full disk, the environment",
 }
 KINDS = (
-    *((flag_case, 40), (folder_case, 20), (ledger_case, 8), (sweep_case, 8), (file_case, 8), (place_case, 6)),
+    *(
+        (flag_case, 40),
+        (folder_case, 20),
+        (ledger_case, 8),
+        (sweep_case, 8),
+        (file_case, 8),
+        (place_case, 6),
+        (table_case, 2),
+    ),
     *((config_case, 70), (plan_case, 70)),
 )
 

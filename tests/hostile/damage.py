@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import random
@@ -124,6 +126,28 @@ def changed(value: Any, rng: random.Random) -> Any:
     if rng.random() < 0.1:
         return [value] if rng.random() < 0.5 else {"x": value}
     return rng.choice(VALUES)
+
+
+def retyped(path: Path, rng: random.Random) -> str:
+    """Put another value into a few cells of a table, or take a column or a row away."""
+    rows = list(csv.reader(io.StringIO(path.read_text())))
+    way = rng.randrange(6)
+    if way == 0:
+        gone = rng.randrange(len(rows[0]))
+        rows = [row[:gone] + row[gone + 1 :] for row in rows]
+    elif way == 1:
+        del rows[rng.randrange(len(rows))]
+    elif way == 2:
+        i = rng.randrange(len(rows))
+        rows[i] = rows[i][: rng.randrange(len(rows[i]))]
+    else:
+        for _ in range(rng.choice((1, 1, 4))):
+            i = rng.randrange(len(rows))
+            rows[i][rng.randrange(len(rows[i]))] = str(rng.choice((*VALUES, *VALUES, rng.choice(rows[i]))))
+    told = io.StringIO()
+    csv.writer(told, lineterminator="\n").writerows(rows)
+    path.write_text(told.getvalue().encode(errors="replace").decode())
+    return "retyped"
 
 
 TEXTS = (".json", ".jsonl", ".yaml", ".yml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -9,8 +10,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bestguess.cli import main
+from bestguess.text.sheet import name_of
+
+RESULTS = Path(__file__).parents[2] / "experiments" / "results" / "eigenvalue"
+"""What a committed experiment wrote."""
 
 SHORT = [
     *("--steps", "2", "--warmup-steps", "1", "--validate-every", "1", "--checkpoint-every", "0", "--batch-size", "4"),
@@ -87,9 +93,34 @@ def make(folder: Path, families: Sequence[str] = tuple(TINY)) -> None:
         "\n".join(json.dumps({"text": f"the {i} thing is a thing of {i}"}) for i in range(40))
     )
     (folder / "table.csv").write_text("text,kind\n" + "\n".join(f'"a {i} b {i * i} c",{i}' for i in range(40)))
+    (folder / "plain.txt").write_text("\n".join(f"def f{i}(x):\n    return x + {i}\n" for i in range(4000)))
+    (folder / "votes.json").write_text(json.dumps(_votes()))
+    _parquet(folder / "table.parquet")
+    (folder / "results").mkdir()
+    for name in ("runs.csv", "sweep.yaml", "verdicts.json"):
+        shutil.copyfile(RESULTS / name, folder / "results" / name)
     _scratch(folder / "scratch.npz")
     for path in folder.rglob(".lock"):
         path.unlink()
+
+
+def _votes() -> dict[str, Any]:
+    """What a blind sheet of three documents saves."""
+    key = {"version": 1, "runs": ["a", "b"], "documents": [3, 5, 8], "swapped": [0, 1, 0], "identical": 0, "seed": 0}
+    told = base64.b64encode(json.dumps(key).encode()).decode()
+    votes = [
+        {"document": number, "vote": vote, "comment": "" if vote == "same" else "it names her"}
+        for number, vote in zip(key["documents"], ("A", "same", "B"))
+    ]
+    return {"version": 1, "sheet": name_of(told), "key": told, "rater": "Ada", "votes": votes}
+
+
+def _parquet(path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table({"text": [f"a {i} b {i * i} c" for i in range(40)], "kind": list(range(40))})
+    pyarrow.parquet.write_table(table, path)
 
 
 def _scratch(path: Path) -> None:

@@ -33,3 +33,18 @@ def test_no_input_crashes_hangs_lies_or_loses(samples, request):
     assert [one.number for one in found] == list(numbers)
     wrong = campaign.faults(found)
     assert not wrong, "\n\n".join(wrong)
+
+
+def test_a_campaign_is_carried_on(tmp_path):
+    """Of a file's cases none is tried again; a line that was cut off when the campaign was killed is none."""
+    done = [campaign.Result(number, 3, ["rolls", "make"], "", "", 2, "", "") for number in (10, 12, 70, 129)]
+    out = tmp_path / "cases.jsonl"
+    with open(out, "w") as file:
+        for one in done:
+            campaign.kept(one, file)
+        file.write('{"number": 13, "see')
+    assert campaign.read(out) == done
+    parts = list(campaign._parts(range(10, 130), {one.number for one in done}))
+    assert parts == [range(11, 12), range(13, 63), range(63, 70), range(71, 121), range(121, 129)]
+    assert campaign.run(tmp_path, 3, range(12, 13), 1, out) == done[1:2]
+    assert "| rolls make | 4 | 4 | 0 | 0 | 0 |" in campaign.table(done, campaign.command_of)

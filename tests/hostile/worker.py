@@ -63,6 +63,7 @@ def stub() -> None:
     import bestguess.scratch.demos.training
     import bestguess.sweep.estimate
     import bestguess.sweep.launch
+    import bestguess.text.attention.command
     import bestguess.text.written
     import bestguess.workflow.evaluation
     import bestguess.workflow.report
@@ -76,6 +77,7 @@ def stub() -> None:
         (bestguess.sweep.launch, "launch"),
         (bestguess.sweep.estimate, "estimate"),
         (bestguess.scratch.demos.training, "fit"),
+        (bestguess.text.attention.command, "attention_figures"),
     ):
         setattr(module, name, stop)
     # Of ten reports, one is drawn.

@@ -30,6 +30,12 @@ def toy_yaml(folder: Path, name: str = "toy.yaml", method: str = "grid", **param
     return path
 
 
+def lay_traps(folder: Path) -> None:
+    """Write modules that end the process which imports them, under names that every process of ours imports."""
+    for name in ("yaml", "json", "bestguess", "jax", "ast"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('{name}.py of the working directory was imported')\n")
+
+
 @pytest.fixture
 def marks(tmp_path, monkeypatch) -> Path:
     """Where the toy's faults that happen once leave their marks; the working directory, too, is the test's own."""

@@ -13,13 +13,13 @@ import yaml
 from bestguess.command import UserError
 from bestguess.sweep.agent import _left_out, parse
 from bestguess.sweep.spec import read_spec
-from tests.sweep.conftest import ROOT
+from tests.sweep.conftest import ROOT, lay_traps
 
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
 
 SWEEP = """
 program: bestguess.sweep.agent
-command: ["${env}", "${interpreter}", "-m", "${program}", "${args}"]
+command: ["${env}", "${interpreter}", "-P", "-m", "${program}", "${args}"]
 method: grid
 parameters:
   family: {value: filters}
@@ -63,7 +63,8 @@ def first_values(parameters: dict) -> dict:
 def test_the_command_of_an_agent_runs_one_run(tmp_path, monkeypatch):
     config = yaml.safe_load(SWEEP)
     words = agent_command(config, first_values(config["parameters"]))
-    assert words[:4] == ["/usr/bin/env", "python", "-m", "bestguess.sweep.agent"]
+    assert words[:5] == ["/usr/bin/env", "python", "-P", "-m", "bestguess.sweep.agent"]
+    lay_traps(tmp_path)
     assert "--task={'lambda': 0.5, 'latent_dim': 3, 'length': 8}" in words
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
@@ -83,7 +84,8 @@ def test_the_command_of_an_agent_runs_one_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_the_experiments_give_an_agent_what_they_give_us(path):
     config = yaml.safe_load(path.read_text())
-    values = parse(agent_command(config, first_values(config["parameters"]))[4:])
+    values = parse(agent_command(config, first_values(config["parameters"]))[5:])
+    assert config["command"] == yaml.safe_load(SWEEP)["command"]
     spec = read_spec(path)
     assert values.keys() == spec.parameters.keys()
     for key, parameter in spec.parameters.items():

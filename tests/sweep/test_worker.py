@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
 from bestguess.command import Failure
-from bestguess.files import move_folder
+from bestguess.files import Unreadable, move_folder, user_cache
 from bestguess.report.trackers import METRICS_FILE, JsonLines, Trackers
 from bestguess.sweep import lease as leases
 from bestguess.sweep import train
@@ -24,7 +26,7 @@ from bestguess.sweep.config import StatusFlags
 from bestguess.sweep.lease import acquire, me
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.worker import ATTEMPT, _take_over, work
-from tests.sweep.conftest import ROOT, flags, process, toy_yaml
+from tests.sweep.conftest import ROOT, flags, lay_traps, process, toy_yaml
 
 RATES = [0.01, 0.03]
 
@@ -189,6 +191,45 @@ def test_test_trains_some_of_every_shape_and_they_count(tmp_path, marks):
     assert sweep(flags(ledger.id), quiet())["done"] == 6
 
 
+def test_compiled_programs_lie_in_the_users_own_cache(tmp_path, marks, monkeypatch):
+    """They are native code that nobody checks: a ledger, which may be a stranger's, has none that is read."""
+    told: list[str] = []
+    monkeypatch.setattr(jax.config, "update", lambda name, value: told.append(f"{name} {value}"))
+    ledger = open_ledger(flags(toy_yaml(tmp_path)))
+    work(ledger, quiet(), only=[])
+    base = Path(os.environ["XDG_CACHE_HOME"]) / "bestguess" / "compiled"
+    assert [Path(line).parent for line in told] == [Path(f"jax_compilation_cache_dir {base}")]
+    assert not [path for path in ledger.folder.rglob("*") if "compiled" in path.name]
+    # Not in the cache of somebody else, nor where no folder can be made; the work goes on without a word.
+    del told[:]
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    work(ledger, quiet(), only=[])
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    work(ledger, quiet(), only=[])
+    assert told == []
+
+
+def test_the_cache_is_where_the_system_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given, found in (
+        ("", tmp_path / ".cache"),
+        ("elsewhere", tmp_path / ".cache"),
+        ("/far/away", Path("/far/away")),
+    ):
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        assert user_cache() == found / "bestguess"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert user_cache() == tmp_path / ".cache" / "bestguess"
+    monkeypatch.setattr(Path, "home", _no_home)
+    with pytest.raises(Unreadable, match="set HOME or XDG_CACHE_HOME"):
+        user_cache()
+
+
+def _no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
 # ---------------------------------------------------------------------------------- other processes
 
 
@@ -244,6 +285,7 @@ def test_sigterm_checkpoints_and_the_next_goes_on_from_there(tmp_path, marks):
 
 def test_jobs_starts_workers_and_tells_of_those_that_die(tmp_path, marks, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    lay_traps(tmp_path)  # the working directory
     path = toy_yaml(tmp_path, fault=["", "kill-once"], train__first_seed=[0, 1])
     with io.StringIO() as said:
         with pytest.raises(Failure) as failure:
@@ -316,6 +358,28 @@ def test_what_an_earlier_worker_left_is_taken_over_whole(tmp_path, marks):
     _take_over(ledger, "0000-000-abcdabcd", folder)
     assert [path.name for path in folder.iterdir()] == ["newest"]
     assert sorted(path.name for path in folder.parent.iterdir()) == ["0000-000-abcdabcd", folder.name]
+
+
+def test_work_of_another_config_is_not_gone_on_with(tmp_path, marks, monkeypatch):
+    """Checkpoints in work/ have the names of their runs; what these were trained with, only the hash says."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    ledger = open_ledger(flags(toy_yaml(tmp_path, train__first_seed=[0, 1])))
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "figures_of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            work(ledger, quiet())
+    [planned] = (ledger.folder / "rounds").iterdir()
+    sound = planned.read_text()
+    altered = json.loads(sound)
+    altered["runs"][0]["config"]["train.learning_rate"] = 0.5
+    planned.write_text(json.dumps(altered))
+    assert work(Ledger(ledger.folder), quiet()).done == 0
+    assert all("trained with another config" in m.reason for m in Ledger(ledger.folder).status().missing)
+    planned.write_text(sound)
+    assert work(Ledger(ledger.folder), quiet()).done == 2
 
 
 def test_what_trackers_keep_outlives_the_work_in_the_group_of_the_sweep(tmp_path, marks, monkeypatch):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bestguess.command import UserError
-from bestguess.experiment.declare import At, Contrast, Curvature, Difference, Experiment, Slope
+from bestguess.experiment.declare import At, Contrast, Curvature, Difference, Experiment, Factor, Slope
 from bestguess.experiment.statistics import Verdict, grade, verdicts_of
 from bestguess.experiment.tables import MeasureTable
 from bestguess.sweep.cells import best_of_cells
@@ -50,6 +50,8 @@ def check(experiment: Experiment, runs: Iterable[Run]) -> None:
     for factor in experiment.factors:
         if any(factor.key not in config for config in configs):
             raise UserError(f"parameters.{factor.key}: missing; the experiment's hypotheses are about it")
+    if any(SEED not in config for config in configs):
+        raise UserError(f"parameters.{SEED}: missing; runs are repeated over it")
     contrasts: list[tuple[str, Contrast]] = [(one.name, one.contrast) for one in experiment.hypotheses]
     if experiment.control is not None:
         contrasts.append((experiment.control.name, experiment.control.contrast))
@@ -79,6 +81,9 @@ def analyse(experiment: Experiment, runs: Iterable[Run], records: list[dict[str,
     In each cell the learning rate with the lowest mean validation loss over seeds is taken, of those with the
     most seeds done.
     """
+    for record in records:
+        if lacking := {"seconds", "device"} - record.keys():
+            raise UserError(f"run {record['run']}: no {min(lacking)} in its record")
     cells = best_of_cells(records, reported)
     rates = {_cell(cell["config"]): cell["learning_rate"] for cell in cells}
     configs = [run.config for run in runs]
@@ -118,9 +123,7 @@ def _tables(
     """chosen: the runs whose figures count, by the learning rate that a measure is read at."""
     factors = experiment.factors
     levels = tuple(tuple(dict.fromkeys(config[factor.key] for config in configs)) for factor in factors)
-    levels = tuple(
-        tuple(sorted(own, key=factor.position)) if factor.position else own for factor, own in zip(factors, levels)
-    )
+    levels = tuple(_in_order(factor, own) for factor, own in zip(factors, levels))
     columns = sorted({_repetition(config) for config in configs})
     seeds = tuple(task for task, _ in columns)
     shape = (*map(len, levels), len(seeds))
@@ -131,18 +134,29 @@ def _tables(
         low, high, weights = np.zeros(shape, bool), np.zeros(shape, bool), np.ones(shape)
         recorded = False
         for record in chosen[measure.rate]:
-            reading = measure.read(made[record["run"]], record["metrics"])
-            if reading is None:
-                continue
+            try:
+                reading = measure.read(made[record["run"]], record["metrics"])
+                if reading is None:
+                    continue
+                values_at = [record["config"][factor.key] for factor in factors]
+                column = columns.index(_repetition(record["config"]))
+                place = (*(axis.index(level) for axis, level in zip(levels, values_at)), column)
+                values[place], done[place], weights[place] = reading.value, True, reading.weight
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                why = f"its figures are not what a run of this experiment records ({error!r})"
+                raise UserError(f"run {record['run']}: {measure.name}: {why}") from error
             recorded = True
-            own = [record["config"][factor.key] for factor in factors]
-            column = columns.index(_repetition(record["config"]))
-            place = (*(axis.index(level) for axis, level in zip(levels, own)), column)
-            values[place], done[place], weights[place] = reading.value, True, reading.weight
             low[place], high[place] = reading.bound == "low", reading.bound == "high"
         if recorded:
             tables[measure.name] = MeasureTable(factors, levels, seeds, values, done, low, high, weights)
     return tables
+
+
+def _in_order(factor: Factor, levels: tuple[Any, ...]) -> tuple[Any, ...]:
+    try:
+        return tuple(sorted(levels, key=factor.position)) if factor.position else levels
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise UserError(f"parameters.{factor.key}: {levels}: not what the experiment's hypotheses are about") from error
 
 
 def edges(analysis: Analysis) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bestguess.command import Failure, UserError, labelled, nearest
+from bestguess.command import Failure, UserError, labelled, nearest, told_of
 from bestguess.experiment.config import ExperimentFlags, experiments, unknown
 from bestguess.experiment.source import of_ledger, of_table, renamed
 from bestguess.report.progress import results_table
+from bestguess.sweep.cells import ANEW
 from bestguess.sweep.commands import adopt, open_ledger, sweep
 from bestguess.sweep.config import SweepFlags
 from bestguess.sweep.keys import family_of
@@ -60,7 +61,8 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     if not source.records:
         raise Failure(f"{ledger.id}: no run is done, so there is nothing to judge")
     family, _ = config_of(source.records[0]["config"])
-    analysis = analyse(tested, source.runs, source.records, family.reported)
+    with told_of(ledger.folder / "done", ANEW):
+        analysis = analyse(tested, source.runs, source.records, family.reported)
     from bestguess.experiment.results import summary, write
 
     found = summary(analysis, source, _command(flags, ledger), told, flags.benchmark)
@@ -81,11 +83,16 @@ def _again(flags: ExperimentFlags, table: Path, console: Console, began: float) 
     from bestguess.experiment.analysis import analyse, check
     from bestguess.experiment.results import summary, write
 
-    check(tested, source.runs)
+    for record in source.records:
+        with told_of(f"--from {table}: run {record['run'][:40]}"):
+            config_of(record["config"])
+    with told_of(f"--from {table}"):
+        check(tested, source.runs)
     family, _ = config_of(source.runs[0].config)
     lacking = source.planned - len(source.records)
     told = f"incomplete: {len(source.records)} of {source.planned} runs done" if lacking else None
-    analysis = analyse(tested, source.runs, source.records, family.reported)
+    with told_of(f"--from {table}"):
+        analysis = analyse(tested, source.runs, source.records, family.reported)
     words = ["bestguess", "experiment", source.name, "--from", str(table)]
     found = summary(analysis, source, shlex.join(words), told, flags.benchmark)
     page = None if flags.out is None else write(flags.out, analysis, source, found, told)

@@ -20,6 +20,7 @@ from bestguess.report.page import Page, Stat
 from bestguess.report.progress import format_cell, over_one
 from bestguess.report.render import save_png
 from bestguess.report.story import Drawn, Rows, Section, Words
+from bestguess.sweep.keys import is_number
 from bestguess.sweep.plan import config_of
 from bestguess.train.folder import PAGE
 
@@ -103,6 +104,8 @@ def pytorch(analysis: Analysis, benchmark: Path) -> dict[str, Any]:
         found = files.read_json(benchmark)
         best = found["best_pytorch"]
         rate, work, device = found["training"][best]["steps_per_second"], found["operations_per_step"], found["device"]
+        if not all(is_number(one) and one > 0 for one in (rate, work)):
+            raise ValueError("rates and operations are positive numbers")
     except (files.Unreadable, ValueError, KeyError, TypeError) as error:
         raise UserError(f"--benchmark {benchmark}: not the figures of benchmarks/filters.py ({error})") from error
     if analysis.experiment.operations is None:

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from bestguess import files
 from bestguess.command import UserError
 from bestguess.sweep.distributions import quantile
-from bestguess.sweep.keys import RATE, SEED
+from bestguess.sweep.keys import RATE, SEED, is_number
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import Run
 from bestguess.sweep.spec import Spec, parse_spec, read_value
@@ -69,21 +70,27 @@ def of_table(path: Path, name: str) -> Source:
     constants = about.get("constants") or {
         key: quantile(parameter, 0.0) for key, parameter in spec.parameters.items() if not parameter.varies
     }
-    rows = list(csv.DictReader(io.StringIO(files.read_text(path))))
-    columns = list(rows[0]) if rows else []
+    columns, rows = _read_table(path)
     if columns[:1] != ["run"] or _ABOUT_BEFORE not in columns or tuple(columns[-2:]) != _ABOUT_AFTER:
         raise UserError(f"--from {path}: no table of runs as `bestguess experiment` writes it")
     middle = columns.index(_ABOUT_BEFORE)
     keys, figures = columns[1:middle], columns[middle + 1 : -2]
+    if not rows:
+        raise UserError(f"--from {path}: has no run")
     for key in (RATE, SEED):
         if key not in keys:
             raise UserError(f"--from {path}: has no column {key}")
     records: list[dict[str, Any]] = []
+    numeric = {figure for figure in figures if any(is_number(_value(row[figure])) for row in rows)} | {"seconds"}
     for row in rows:
         config = constants | {key: _level(spec, key, row[key]) for key in keys if row[key] != ""}
-        metrics = _nested({figure: _value(row[figure]) for figure in figures})
-        about_run = {"seconds": float(row["seconds"]), "device": row["device"]}
-        records.append({"run": row["run"], "config": config, "metrics": metrics, **about_run})
+        found = {figure: _value(row[figure]) for figure in (*figures, "seconds")}
+        where = f"--from {path}: run {row['run'][:40]}"
+        for figure in numeric:
+            if not is_number(found[figure]) and (row[figure] or figure == "seconds"):
+                raise UserError(f"{where}: {figure} {row[figure][:40]!r}: no finite number")
+        about_run = {"seconds": float(found.pop("seconds")), "device": row["device"]}
+        records.append({"run": row["run"], "config": config, "metrics": _nested(found), **about_run})
     runs = [Run(record["run"], record["config"], "") for record in records]
     planned = int(about.get("planned", len(runs)))
     return Source(name, str(about.get("sweep", folder.name)), planned, asked, changes, runs, records)
@@ -100,9 +107,32 @@ def renamed(source: Source, former: Mapping[str, Mapping[Any, Any]]) -> Source:
     return dataclasses.replace(source, runs=runs, records=records)
 
 
+def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns and the rows of a table, every row with all columns; UserError if it is none."""
+    try:
+        lines = list(csv.reader(io.StringIO(files.read_text(path)), strict=True))
+    except csv.Error as error:
+        raise UserError(f"--from {path}: no table of comma-separated values ({error})") from error
+    columns = lines[0] if lines else []
+    if len(set(columns)) < len(columns):
+        raise UserError(f"--from {path}: has two columns of one name")
+    for i, line in enumerate(lines[1:], 2):
+        if len(line) != len(columns):
+            raise UserError(f"--from {path}: line {i}: has {len(line)} cells, and the table {len(columns)} columns")
+    names = [line[0] for line in lines[1:] if line]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"--from {path}: has run {twice[0][:40]} twice")
+    return columns, [dict(zip(columns, line)) for line in lines[1:]]
+
+
 def _about(path: Path) -> dict[str, Any]:
     found = files.read_json(path) if path.is_file() else {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    for key, kind in (("constants", dict), ("changes", list), ("planned", int), ("command", str)):
+        if key in found and not isinstance(found[key], kind):
+            raise UserError(f"{path}: {key}: damaged, or not what an experiment wrote")
+    return found
 
 
 def _changes(command: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from bestguess.command import UserError
-from bestguess.files.places import AnyPath, boundary, checked, open_regular, own, within
+from bestguess.files.places import AnyPath, Unreadable, boundary, checked, open_regular, own, within
 
 
 def make_folder(path: AnyPath) -> Path:
@@ -22,9 +22,17 @@ def make_folder(path: AnyPath) -> Path:
 
 
 def user_cache() -> Path:
-    """Return the folder in which this user's programs keep what can be made anew; it need not be there."""
+    """Return the folder in which this user's programs keep what can be made anew; it need not be there.
+
+    Unreadable where this user has no home, as in some containers.
+    """
     given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "bestguess"
+    if os.path.isabs(given):
+        return Path(given) / "bestguess"
+    try:
+        return Path.home() / ".cache" / "bestguess"
+    except RuntimeError as error:
+        raise Unreadable("~", "this user has no home folder; set HOME or XDG_CACHE_HOME") from error
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bestguess.command import Failure, Terminated, UserError, make_console, terminable
-from bestguess.files import lock, parse_json, plain, read_text, read_yaml, within
+from bestguess.files import hash_of, lock, parse_json, plain, read_text, read_yaml, within
 from bestguess.sweep.plan import config_of
 from bestguess.sweep.spec import flatten, numbers_of, read_value
 
@@ -51,7 +51,9 @@ def run(argv: list[str]) -> dict[str, Any]:
     track = ("wandb",) if os.environ.get("WANDB_SWEEP_ID") else ()
     with lock(folder):
         console = make_console(json=True)
-        [(_, outcome)] = train_runs(family, [config], [flatten(values)], folder, console, track=track)
+        [(_, outcome)] = train_runs(
+            family, [config], [flatten(values)], folder, console, track=track, made_by=hash_of(values)
+        )
     if outcome.fault is not None:
         raise Failure(f"{outcome.fault} ({', '.join(f'{k} {v}' for k, v in values.items())})")
     return {"config": values, "metrics": plain(outcome.metrics), "folder": str(folder)}

@@ -7,16 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from bestguess.sweep.keys import RATE, VALIDATION, repeats_of
+from bestguess.command import UserError
+from bestguess.sweep.keys import RATE, VALIDATION, is_number, repeats_of
 from bestguess.workflow.select import best_rate
+
+ANEW = "; remove that record to train the run anew"
 
 
 def best_of_cells(records: list[dict[str, Any]], reported: str) -> list[dict[str, Any]]:
     """Return, for each cell of a sweep, its learning rate and the mean of `reported` over seeds with its error.
 
+    UserError for a record that lacks one of the two.
+
     The rate is the one of the lowest mean validation loss among those with the most seeds done, so that no
     rate wins by the seeds that it lacks. `edge` says that it is the lowest or highest tried: the best may lie beyond.
     """
+    for record in records:
+        for name in (VALIDATION, reported):
+            if not is_number(record["metrics"].get(name)):
+                raise UserError(f"run {record['run']}: {name}: no number in its figures")
     cells: dict[tuple, list[dict[str, Any]]] = {}
     apart = (RATE, *(repeats_of(records[0]["config"]) if records else ()))
     for record in records:

@@ -10,10 +10,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bestguess import __version__
-from bestguess.command import Failure, UserError, labelled
+from bestguess.command import Failure, UserError, labelled, told_of
 from bestguess.files import read_text
 from bestguess.report.progress import over_one, results_table
-from bestguess.sweep.cells import best_of_cells
+from bestguess.sweep.cells import ANEW, best_of_cells
 from bestguess.sweep.config import StatusFlags, SweepFlags
 from bestguess.sweep.draw import combinations, grid
 from bestguess.sweep.extrapolate import extrapolate, in_words
@@ -237,7 +237,8 @@ def _best(ledger: Ledger, console: Console) -> list[dict[str, Any]]:
     if not records:
         return []
     reported = family_of(records[0]["config"]).reported
-    best = best_of_cells(records, reported)
+    with told_of(ledger.folder / "done", ANEW):
+        best = best_of_cells(records, reported)
     keys = [k for k in best[0]["config"] if len({str(one["config"].get(k)) for one in best}) > 1]
     rows = []
     for one in best:

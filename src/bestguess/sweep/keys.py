@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from bestguess.command import UserError
@@ -16,6 +17,11 @@ OF_EVERY_RUN = ("best_step", "stopped_step", "self_test")
 """The other figures that a run has in every family."""
 MOST_RUNS = 1_000_000
 """Runs that a sweep has at most."""
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a figure is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def family_of(values: dict[str, Any]) -> Family:

@@ -27,7 +27,7 @@ from typing import Any
 from bestguess import __version__, files
 from bestguess.command import Failure, UserError, nearest
 from bestguess.files import write_new
-from bestguess.sweep.keys import MOST_RUNS
+from bestguess.sweep.keys import MOST_RUNS, is_number
 from bestguess.sweep.lease import claims
 from bestguess.sweep.plan import Round, Run, Unit
 
@@ -155,6 +155,7 @@ class Ledger:
             return None
         whole = isinstance(record, dict) and record.get("run") == run
         whole = whole and all(isinstance(record.get(key), dict) for key in ("config", "metrics"))
+        whole = whole and is_number(record.get("seconds", 0)) and isinstance(record.get("device", ""), str)
         return record if whole and not not_finite(record["metrics"]) else None
 
     def records(self) -> list[dict[str, Any]]:

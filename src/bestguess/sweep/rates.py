@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bestguess.command import UserError
-from bestguess.sweep.cells import best_of_cells
+from bestguess.command import UserError, told_of
+from bestguess.sweep.cells import ANEW, best_of_cells
 from bestguess.sweep.keys import RATE, family_of, repeats_of
 from bestguess.sweep.ledger import Ledger, require_complete
 
@@ -26,7 +26,9 @@ def at_rates(proposals: Sequence[dict[str, Any]], root: Path, name: str) -> list
     keys = [key for key in configs[0] if key not in apart and len({str(config.get(key)) for config in configs}) > 1]
     cell = lambda config: tuple(str(config.get(key)) for key in keys)  # noqa: E731
     told = lambda config: ", ".join(f"{key} {config.get(key)}" for key in keys) or "every run"  # noqa: E731
-    tuned = {cell(one["config"]): one for one in best_of_cells(search.records(), family_of(configs[0]).reported)}
+    with told_of(search.folder / "done", ANEW):
+        best = best_of_cells(search.records(), family_of(configs[0]).reported)
+    tuned = {cell(one["config"]): one for one in best}
     for key in repeats_of(configs[0]):
         seen = {config[key] for config in configs if key in config}
         if shared := seen & {one[key] for one in proposals if key in one}:

@@ -55,12 +55,14 @@ def train_runs(
     label: str = "training",
     still_ours: Callable[[], None] = lambda: None,
     evaluators: Evaluators | None = None,
+    made_by: str = "",
 ) -> Iterator[tuple[int, Outcome]]:
     """Train `configs` together in `folder`, going on from what is there; yield (index, outcome) of each.
 
     own: what sets each run apart, for the trackers; group, logs: theirs too, see `open_trackers`. still_ours: called
     after every chunk; it may raise to stop.
-    evaluators: those made before, so that each task's self-test runs once.
+    evaluators: those made before, so that each task's self-test runs once. made_by: a hash of what the runs were asked
+    with, for no config.yaml lies in the folder; checkpoints of another are refused.
     With several processes each yields its own part of the runs: all have trained them together.
     """
     runs = [run_of_single(config, i) for i, config in enumerate(configs)]
@@ -75,7 +77,9 @@ def train_runs(
             files.remove(folder / METRICS_FILE)  # of an attempt that died before its first checkpoint
         trackers = open_trackers(track, folder, {}, own, resumed, group=group, logs=logs)
     with trackers:
-        training, timing = fit_runs(training, console, trackers, resumed=resumed, label=label, each_chunk=still_ours)
+        training, timing = fit_runs(
+            training, console, trackers, resumed=resumed, label=label, each_chunk=still_ours, made_by=made_by
+        )
         distributed.wait("metrics are written")
         curves = training.curves()
         share = (0.0 if timing is None else timing["seconds"]) / len(configs)

@@ -63,12 +63,7 @@ def work(
     which this worker stops (Failure): then it is the machine, or the sweep, that is broken. A signal stops it too.
     """
     attempt = os.environ.get(ATTEMPT) or secrets.token_hex(4)
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-        # Units of one shape are one program: whichever worker meets it first compiles it for all. Native programs run
-        # unchecked: they lie in the user's own cache, never in a ledger, which may be a stranger's.
-        with contextlib.suppress(files.Unreadable):
-            cache = files.make_folder(files.user_cache() / "compiled" / _processor())
-            jax.config.update("jax_compilation_cache_dir", str(cache.absolute()))
+    _share_programs()
     tally, in_a_row, evaluators = Tally(), 0, Evaluators()
     told = lambda: f"{ledger.status().done} of {ledger.planned} runs done; resume with `bestguess sweep {ledger.id}`"  # noqa: E731
     with interrupted_with(told), terminable():
@@ -100,6 +95,19 @@ def work(
                     f"{in_a_row} failures in a row on this machine; see `bestguess sweep status {ledger.id}`, "
                     f"then resume with `bestguess sweep {ledger.id}`"
                 )
+
+
+def _share_programs() -> None:
+    """Units of one shape are one program: whichever worker meets it first compiles it for all.
+
+    Native programs run unchecked: they lie in the user's own cache, never in a ledger, which may be a stranger's.
+    Where the user has no such folder, every worker compiles its own.
+    """
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        with contextlib.suppress(files.Unreadable):
+            cache = files.make_folder(files.user_cache() / "compiled" / _processor())
+            if cache.stat().st_uid == os.geteuid():
+                jax.config.update("jax_compilation_cache_dir", str(cache.absolute()))
 
 
 def _take(ledger: Ledger, attempt: str, only: list[str] | None) -> tuple[Unit, list[Run], Lease | None] | None:
@@ -197,6 +205,7 @@ def _train(
             label=label,
             still_ours=still_ours,
             evaluators=evaluators,
+            made_by=files.hash_of([run.config for run in runs]),
         )
         for i, outcome in outcomes:
             still_ours()

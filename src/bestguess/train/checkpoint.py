@@ -83,6 +83,10 @@ def check_belongs(about: dict[str, Any], made_by: str, folder: Path) -> None:
     """Raise UserError for weights of another config; those of versions that noted none are taken as they are."""
     found = about.get("config_sha256")
     if made_by and found and found != made_by:
+        if not (folder.parent / "config.yaml").exists():  # the work of a sweep
+            raise UserError(
+                f"{folder}: its weights were trained with another config; remove {folder.parent} to train anew"
+            )
         raise UserError(
             f"{folder.parent / 'config.yaml'}: does not match the weights in {folder.name}/, which were trained with "
             "another config; put the config of their training back"

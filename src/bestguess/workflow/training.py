@@ -248,10 +248,12 @@ def fit_runs(
     resumed: Sequence[int] | None = None,
     label: str = "training",
     each_chunk: Callable[[], None] = lambda: None,
+    made_by: str = "",
 ) -> tuple[Training, dict[str, Any] | None]:
     """Train the runs, with a bar and metrics; return what they have learnt, and seconds and speed (None: no step).
 
     resumed: the step that each run goes on from. each_chunk: called after every chunk; it may raise to stop.
+    made_by: the hash of the config, where the folder has no config.yaml that says it.
     """
     runs, config = training.runs, training.config
     say = lambda line: console.print(line, style="dim")  # noqa: E731
@@ -280,7 +282,7 @@ def fit_runs(
                 progress.update(part, step, metrics["train_loss"][live], shown, metrics[shown][live], more)
 
         folder = training.folder / CHECKPOINTS
-        made_by = hash_of_config(training.folder)
+        made_by = made_by or hash_of_config(training.folder)
         fitted = fit(training.problem, config, training.members, folder, on_chunk=on_chunk, say=say, made_by=made_by)
     timing = None
     if fitted.run_steps:
