@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from bestguess import __version__, cli
-from bestguess.cli import commands, parse, titles
+from bestguess.cli import commands, main, parse, titles
 from bestguess.command import Command, Failure, UserError, make_console, nearest
 from bestguess.config import flag
 
@@ -444,3 +444,12 @@ def test_a_console_under_json_writes_to_standard_error(capsys):
     make_console(json=True).print("aside")
     make_console(json=False).print("result")
     assert capsys.readouterr() == ("result\n", "aside\n")
+
+
+@pytest.mark.parametrize("words", [["sweep", ""], ["experiment", ""], ["sweep", "status", ""]])
+def test_an_empty_name_is_named(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("bestguess: error: '': no ")

@@ -1018,3 +1018,15 @@ def test_a_page_escapes_what_it_shows():
 def test_yaml_of_ours_is_what_pyyaml_reads(tmp_path):
     text = "a: 1e-4\nb: [0x10, .5, ~, yes, 'x', 1_000]\nc: {d: -.inf, 1: 2}"
     assert files.parse_yaml(text, "") == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "/"])
+def test_a_path_without_a_name_is_a_folder_and_said_so(tmp_path, monkeypatch, path):
+    """`--out ""` is the working directory: nothing can be put beside a name that is not there."""
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    for write in (files.write_text, files.write_json):
+        with pytest.raises(UserError, match="cannot be written"):
+            write(Path(path), "x")
+    assert [one.name for one in tmp_path.rglob("*")] == ["a", "b"]

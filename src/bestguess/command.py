@@ -22,7 +22,7 @@ class UserError(Exception):
     """Bad input: one line that names the flag, file or key at fault and the mend. Exit status 2."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(shown(message))
+        super().__init__(shown(f"''{message}" if message.startswith(": ") else message))  # an empty name is one, too
 
 
 class Failure(Exception):

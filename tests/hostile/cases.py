@@ -230,10 +230,11 @@ def flag_case(rng: random.Random, box: Path) -> Case:
     lay(box, name.split()[0])
     os.mkfifo(box / "pipe")
     os.symlink("loop", box / "loop")
+    values = [part for word in words for part in (word, word.partition("=")[2]) if part or not word]
     return Case(
         [*name.split(), *words],
         f"{name}: {' and '.join(off)}",
-        ("--", *words, "unknown", "CORPUS", "parameters", ".: not" if "" in words else ""),
+        ("--", *values, "unknown", "CORPUS", "parameters", *((".: ", "'': ") if "" in values else ())),
     )
 
 
@@ -464,7 +465,7 @@ def place_case(rng: random.Random, box: Path) -> Case:
             os.symlink(box / "outside" / rng.choice(("file", "folder", "none")), path)
         return Case(words, f"{family}/{place}: leads out", (family, "--"))
     if way == 1:
-        return Case(words, "the disk is full", (family, "--", "made"), small_disk=True)
+        return Case(words, "the disk is full", (family, "--", "made", "new"), small_disk=True)
     key, value = rng.choice(
         [("BESTGUESS_MEMORY", one) for one in ("x", "", "-1", "nan", "inf", "1e400", "0", "5", "9" * 5000)]
         + [("PJRT_NPROC", one) for one in ("x", "", "-1", "0", "1e9", "9" * 30)]

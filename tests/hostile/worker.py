@@ -119,7 +119,7 @@ def run(one: Case, box: Path) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_DISK if one.small_disk else DISK, resource.RLIM_INFINITY))
     ended: Any = "taken"
     wrong = ""
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS, SECONDS)  # again, where a callback swallows it
     try:
         with (
             open(box / ".out", "w", errors="backslashreplace") as out,

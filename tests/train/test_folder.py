@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ import yaml
 from bestguess import __version__
 from bestguess.command import UserError
 from bestguess.files import plain, read_json, write_json
+from bestguess.train import folder as folders
 from bestguess.train.folder import CONFIG, new_folder, read_config, write_config
 
 
@@ -87,3 +90,22 @@ def test_json_that_is_missing_or_damaged(tmp_path):
     with pytest.raises(UserError, match=r"x\.json: damaged .*delete it") as error:
         read_json(path)
     assert "\n" not in str(error.value)
+
+
+def test_the_commit_is_read_without_a_write_to_the_checkout(tmp_path, monkeypatch):
+    """`git status` refreshes the index, under a lock that it leaves behind where the disk is full."""
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    subprocess.run(["git", "init", "-q", str(checkout)], check=True)
+    module = checkout / "module.py"
+    module.write_text("")
+    own = ["git", "-C", str(checkout), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*own, "add", "."], check=True)
+    subprocess.run([*own, "commit", "-qm", "x"], check=True)
+    os.utime(module, (1, 1))  # so that the index has something to refresh
+    before = (checkout / ".git" / "index").read_bytes()
+    monkeypatch.setattr(folders, "__file__", str(module))
+    commit = folders._commit()
+    assert commit is not None
+    assert len(commit) == 40
+    assert (checkout / ".git" / "index").read_bytes() == before

@@ -124,7 +124,7 @@ class GrowingFile(_Opened):
     @staticmethod
     def part_of(target: Path) -> Path:
         """Return the path of the unfinished file of `target`."""
-        return target.with_name(target.name + ".part")
+        return target.parent / (target.name + ".part")
 
     def _lock(self) -> None:
         with boundary(self.called, "locked"):

@@ -68,7 +68,7 @@ def write_new(path: AnyPath, data: bytes) -> bool:
 @contextlib.contextmanager
 def _beside(path: Path, data: bytes) -> Iterator[Path]:
     """A hidden file beside `path` that holds `data`, on the disk; it is gone afterwards, under this name at least."""
-    part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+    part = path.parent / f".{path.name[:40]}.{secrets.token_hex(6)}.part"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         with open(descriptor, "wb") as file:

@@ -101,9 +101,9 @@ class _Target:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.side = out.with_name(out.name + ".json")
+        self.side = out.parent / (out.name + ".json")
         self.part = files.GrowingFile.part_of(out)
-        self.note = out.with_name(out.name + ".part.json")
+        self.note = out.parent / (out.name + ".part.json")
 
     def finished(self, recipe: dict[str, Any]) -> str:
         """Return the SHA-256 of an existing file; UserError unless it and its side file match the flags."""

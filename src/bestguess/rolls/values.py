@@ -196,7 +196,7 @@ def _of_file(path: str, training: tuple[int, int]) -> Rolls:
 
 def _source_beside(path: Path, sha256: str) -> Source | None:
     """Return the source that the side file of `rolls make` names, if it is about these very bytes."""
-    side = path.with_name(path.name + ".json")
+    side = path.parent / (path.name + ".json")
     try:
         found = files.read_json(side)
     except files.Unreadable:

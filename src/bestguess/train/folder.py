@@ -103,7 +103,8 @@ def _now() -> str:
 def _commit() -> str | None:
     """The commit that this package's own checkout stands at, with + if it has changes; None outside a checkout."""
     here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
+    # Without its optional locks `git status` writes nothing: on a full disk it would leave the checkout locked.
+    git = ["git", "--no-optional-locks", "-C", str(here)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         # A site-packages folder may lie inside some other project's checkout.
