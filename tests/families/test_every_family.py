@@ -40,7 +40,9 @@ TINY: dict[str, list[str]] = {
         *("--latent-dim", "4", "--length", "16", "--layers", "1", "--d-model", "8", "--heads", "2"),
         *("--test-sequences", "8", "--context", "8", "--horizons", "2", "4", "--rollouts", "8"),
     ],
-    "integers": ["--layers", "1", "--d-model", "8", "--heads", "2", "--length", "3", "--phases", "1"],
+    "integers": [
+        *("--layers", "1", "--d-model", "8", "--heads", "2", "--length", "3", "--phases", "1", "--prior", "narrow"),
+    ],
     "rolls": [
         *("--source", "hmm alphabet=8", "--n", "4000", "--window", "8", "--outputs", "2", "--test-samples", "160"),
         *("--layers", "1", "--d-model", "8", "--heads", "2"),

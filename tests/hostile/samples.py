@@ -27,7 +27,9 @@ TINY = {
         *("--latent-dim", "4", "--length", "8", "--layers", "1", "--d-model", "8", "--heads", "2"),
         *("--test-sequences", "8", "--context", "4", "--horizons", "2", "4", "--rollouts", "8"),
     ],
-    "integers": ["--layers", "1", "--d-model", "8", "--heads", "2", "--length", "3", "--phases", "1"],
+    "integers": [
+        *("--layers", "1", "--d-model", "8", "--heads", "2", "--length", "3", "--phases", "1", "--prior", "narrow"),
+    ],
     "rolls": [
         *("--u16-path", "rolls.u16", "--window", "8", "--outputs", "2", "--test-samples", "160", "--tokens", "raw"),
         *("--layers", "1", "--d-model", "8", "--heads", "2", "--dropout", "0", "--preset", "small"),

@@ -26,9 +26,9 @@ SETTING = Setting(jnp.asarray(0.3))
 
 
 def tiny(**rooms) -> IntegersConfig:
-    """A config of one layer on the sequences of phase 1, with changes to its rooms."""
+    """A config of one layer on the narrow prior's sequences of phase 1, with changes to its rooms."""
     base = {
-        "task": {"length": 4, "phases": 1},
+        "task": {"length": 4, "phases": 1, "prior": "narrow"},
         "model": {"layers": 1, "d_model": 6, "heads": 3, "d_ff": 7},
         "train": {
             "steps": 6, "batch_size": 4, "warmup_steps": 1, "validate_every": 3, "validation_sequences": 5,

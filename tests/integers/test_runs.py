@@ -13,6 +13,7 @@ from bestguess.integers.oracle.exact import Oracle
 
 TOY = [
     *("--layers", "1", "--d-model", "8", "--heads", "2", "--length", "5", "--phases", "1", "--curriculum", "gradual"),
+    *("--prior", "narrow"),
     *("--batch-size", "4", "--steps", "6", "--warmup-steps", "1", "--validate-every", "3"),
     *("--validation-sequences", "4", "--learning-rate", "1e-3", "1e-2"),
 ]
@@ -58,7 +59,18 @@ def test_training_evaluates_and_reports(trained):
 
 
 def test_the_page_of_a_width_of_two_shows_what_its_norm_leaves(capsys, tmp_path):
-    document = ["--design", "document", "--validation-sequences", "4", "--phases", "1", "--length", "3"]
+    document = [
+        "--design",
+        "document",
+        "--validation-sequences",
+        "4",
+        "--phases",
+        "1",
+        "--length",
+        "3",
+        "--prior",
+        "narrow",
+    ]
     short = ["--steps", "2", "--warmup-steps", "1", "--validate-every", "2"]
     assert run(capsys, "train", *document, *short, "--out", str(tmp_path / "two"))[0] == 0
     assert (tmp_path / "two" / "figures" / "norm.png").exists()

@@ -22,7 +22,7 @@ from bestguess.integers.model.transformer import IntegerModel
 from bestguess.workflow.evaluation import Evaluator
 from bestguess.workflow.training import make_training
 
-TINY = {"task": {"length": 3, "phases": 1}, "model": {"layers": 1, "d_model": 4, "heads": 2}}
+TINY = {"task": {"length": 3, "phases": 1, "prior": "narrow"}, "model": {"layers": 1, "d_model": 4, "heads": 2}}
 WORKS = FAMILY.works
 
 

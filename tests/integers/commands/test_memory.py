@@ -32,7 +32,7 @@ def run(capsys, *words):
 
 
 TOY = ("--layers", "1", "--d-model", "8", "--heads", "2", "--length", "3", "--validate-every", "2", "--phases", "1")
-TOY += ("--embedding", "binary")
+TOY += ("--embedding", "binary", "--prior", "narrow")
 
 
 def test_the_command_counts_what_there_is(capsys):

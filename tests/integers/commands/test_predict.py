@@ -61,7 +61,7 @@ def test_one_sentence_comes_first_then_both_then_why(capsys):
     code, out, err = run(capsys, "1", "4", "9", "16", "25")
     assert (code, err) == (0, "")
     assert out.startswith("36: steps that begin at 3 and grow by 2, 100 %; squares\n")
-    assert out.index("both expect 36") < out.index("1 recurrence fits")
+    assert out.index("both expect 36") < out.index("4 recurrences fit")
 
 
 def test_negative_terms_go_on_as_typed_with_the_residue_beside(capsys):
@@ -93,12 +93,12 @@ def test_what_only_wraps_round_is_said_to(capsys):
 
 
 def test_what_nothing_fits_never_sounds_sure(capsys):
-    result = answer(capsys, "0 1 2 5 12 29 70")
+    result = answer(capsys, "1 1 2 4 9 21 51")
     assert not result["fits"]
     assert result["oracle"] == result["recurrences"] == []
     assert NEVER in result["sentence"]
     assert NEVER in result["reason"]
-    assert result["outside_prior"][0] == {"rule": "Pell numbers", "next": 169}
+    assert result["outside_prior"][0] == {"rule": "Motzkin numbers", "next": 127}
     code, out, _ = run(capsys, "255", "1", "77")
     assert code == 0
     assert out.startswith("No rule fits; the model guesses")
@@ -107,17 +107,27 @@ def test_what_nothing_fits_never_sounds_sure(capsys):
 
 def test_recurrences_name_the_simplest_and_list_those_alike(capsys):
     result = answer(capsys, "2", "4", "6", "8")
-    (one,) = result["recurrences"]
-    assert (one["formula"], one["probability"]) == ("a(n) = a(n−1) + 2, a(1) = 2", pytest.approx(1.0))
-    assert len(one["alike"]) == 4
+    one, other = result["recurrences"]
+    assert (one["formula"], one["probability"] > 0.99) == ("a(n) = a(n−1) + 2, a(1) = 2", True)
+    assert len(one["alike"]) == 5
+    assert other["formula"] == "a(n) = a(n−4), from 2, 4, 6, 8"
     assert result["next"][0].keys() == {"value", "probability", "residue"}
 
 
 def test_a_second_guess_of_weight_is_in_the_sentence(capsys):
-    """By the narrow prior ⌈(3/2)ⁿ⌉ is likelier: its rows are few. What most people mean is said all the same."""
     sentence = answer(capsys, "1,2,3,4")["sentence"]
-    assert sentence.startswith("6: ")
-    assert "or 5: each term is 1 more than the one before, 26.0 %" in sentence
+    assert sentence.startswith("5: each term is 1 more than the one before, 73.0 %; or 0: ")
+
+
+@pytest.mark.parametrize(
+    ("prior", "following"), [([], "next: 5 (73.0 %)"), (["--prior", "narrow"], "next: 6 (74.0 %), 5 (26.0 %)")]
+)
+def test_explain_weighs_by_the_prior_that_is_asked_for(capsys, prior, following):
+    """By the narrow prior ⌈(3/2)ⁿ⌉ is likelier than 1, 2, 3, 4, 5: its rows are few."""
+    with pytest.raises(SystemExit) as stop:
+        main(["integers", "explain", "1", "2", "3", "4", *prior])
+    assert not stop.value.code
+    assert following in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

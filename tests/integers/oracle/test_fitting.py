@@ -13,13 +13,12 @@ from bestguess.integers.oracle.fitting import fit
 from bestguess.integers.oracle.posterior import recurrences
 from bestguess.integers.sequences.table import table_of
 
-CONFIG = IntegerTaskConfig()
-ENDING = IntegerTaskConfig(overflow="end", length=5)
+CONFIG = IntegerTaskConfig(prior="narrow")
+ENDING = IntegerTaskConfig(overflow="end", length=5, prior="narrow")
+WIDE = IntegerTaskConfig(phases=2, length=4)
 
 
-@pytest.fixture(
-    scope="module", params=[CONFIG, ENDING, IntegerTaskConfig(phases=2, length=4)], ids=["wrap", "end", "2"]
-)
+@pytest.fixture(scope="module", params=[CONFIG, ENDING, WIDE], ids=["wrap", "end", "wide"])
 def both(request) -> tuple[IntegerTaskConfig, Oracle]:
     return request.param, oracle_of(request.param)
 
@@ -86,7 +85,7 @@ def test_steps_are_run_as_far_as_asked():
 
 
 def test_the_wide_prior_is_a_table_that_holds_the_narrow_one():
-    narrow, wide = table_of(IntegerTaskConfig(length=4)), table_of(IntegerTaskConfig(length=4, prior="wide"))
+    narrow, wide = table_of(IntegerTaskConfig(length=4, prior="narrow")), table_of(IntegerTaskConfig(length=4))
     rows = {row.tobytes() for row in wide.rows}
     assert {row.tobytes() for row in narrow.rows} <= rows
     assert len(rows) > 1.5 * len(narrow.rows)
@@ -100,4 +99,4 @@ def test_the_wide_prior_is_a_table_that_holds_the_narrow_one():
         ((1, 2, 6, 24), 120),
         ((7, 1, 4, 7), 1),
     ):
-        assert next(iter(fit(IntegerTaskConfig(prior="wide"), terms).next)) == following
+        assert next(iter(fit(IntegerTaskConfig(), terms).next)) == following

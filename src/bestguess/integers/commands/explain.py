@@ -28,15 +28,16 @@ class ExplainFlags:
     """Context length in terms, from 2 to 16."""
     overflow: Literal["wrap", "end"] = "wrap"
     """Handling of terms outside 0..255: reduce them modulo 256, or end the sequence."""
+    prior: Literal["narrow", "wide"] = "wide"
+    """Prior over sequences: of 19 families, or of 39."""
 
 
 def explain(flags: ExplainFlags, console: Console) -> dict[str, Any]:
     """Print the recurrences that fit, the simplest of those that go on alike, and the next term; return both."""
     from bestguess.integers.config import CLASSES, MAX_LENGTH, IntegerTaskConfig
-    from bestguess.integers.oracle.exact import Oracle
+    from bestguess.integers.oracle.exact import oracle_of
     from bestguess.integers.oracle.fitting import fit
     from bestguess.integers.oracle.posterior import guesses, listed, no_fit, parse_terms, probability, said
-    from bestguess.integers.sequences.table import make_table
     from bestguess.report.progress import results_table
 
     if not 2 <= flags.length <= MAX_LENGTH:
@@ -44,11 +45,12 @@ def explain(flags: ExplainFlags, console: Console) -> dict[str, Any]:
     if flags.top < 1:
         raise UserError(f"--top {flags.top}: must be positive")
     terms = parse_terms(flags.terms, flags.length)
-    answer = fit(IntegerTaskConfig(length=flags.length, overflow=flags.overflow), terms)
+    task = IntegerTaskConfig(length=flags.length, overflow=flags.overflow, prior=flags.prior)
+    answer = fit(task, terms)
     found = answer.fits
     following = [] if answer.residues is None else guesses(answer.residues, CLASSES)
     if not found:
-        console.print(no_fit(Oracle(make_table(flags.length, flags.overflow)), terms))
+        console.print(no_fit(oracle_of(task), terms))
     else:
         alike = lambda one: f" (and {len(one.others)} alike)" if one.others else ""  # noqa: E731
         shown = [[one.formula, one.words + alike(one), probability(one.probability)] for one in found[: flags.top]]
