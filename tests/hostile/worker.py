@@ -82,8 +82,7 @@ def stub() -> None:
         setattr(module, name, stop)
     # Of ten reports, one is drawn.
     for module, name in (
-        (bestguess.workflow.report, "save_png"),
-        (bestguess.workflow.report, "save_svg"),
+        (bestguess.workflow.report, "save_figures"),
         (bestguess.report.page.Page, "chart"),
     ):
         draw = getattr(module, name)

@@ -16,7 +16,7 @@ from bestguess.filters.family import FAMILY
 from bestguess.filters.flags import EvaluateFlags, refuse_unknown_systems
 from bestguess.report.charts import Chart, Grid, Line, Picture, Role
 from bestguess.report.progress import results_table, with_error
-from bestguess.report.render import save_png, save_svg
+from bestguess.report.render import save_figures
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat
 from bestguess.train.folder import FIGURES
 from bestguess.workflow.commands import evaluate as evaluate_as_trained
@@ -59,8 +59,7 @@ def evaluate(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     results = plain({"runs": entries, "test_sequences": wanted.test_sequences, "self_test": missed})
     write_json(flags.run / RESULTS, results)
     drawn = Drawn("beyond", _by_position(training, entries))
-    save_png(drawn.picture, flags.run / FIGURES / "beyond.png")
-    save_svg(drawn.picture, flags.run / FIGURES / "beyond.svg")
+    save_figures(drawn.picture, flags.run / FIGURES, drawn.name)
     worst = max(entries, key=lambda one: one["normalised_loss"])
     stats = [Stat(f"{worst['normalised_loss']:.5g}", "normalised loss, the worst", _name(training.runs, worst))]
     sections = [Section("", [Rows(columns, rows, title)]), Section("Where in the sequence", [drawn, Words(_HOW)])]

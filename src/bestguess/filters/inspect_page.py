@@ -20,7 +20,7 @@ from bestguess.filters.inspection import Probes, Response, changes, lag_profiles
 from bestguess.filters.task import system_of
 from bestguess.report.charts import Chart, Grid, Heatmap, Line, Picture
 from bestguess.report.progress import over_one, results_table
-from bestguess.report.render import save_png, save_svg
+from bestguess.report.render import save_figures
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat, shade
 from bestguess.train.folder import FIGURES
 from bestguess.train.problem import Purpose, member_key
@@ -74,8 +74,7 @@ def inspect(flags: InspectFlags, console: Console) -> dict[str, Any]:
     console.print(results_table(columns, rows, title))
     story = _story(training, found, missed, flags.sequences)
     for one in story.pictures():
-        save_png(one.picture, flags.run / FIGURES / f"{one.name}.png")
-        save_svg(one.picture, flags.run / FIGURES / f"{one.name}.svg")
+        save_figures(one.picture, flags.run / FIGURES, one.name)
     page = make_page(story).write(flags.run / PAGE)
     results = plain({"runs": [_figures(one) for one in found], "sequences": flags.sequences, "self_test": missed})
     write_json(flags.run / RESULTS, results)

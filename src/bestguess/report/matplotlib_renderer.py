@@ -102,11 +102,25 @@ def _look() -> Iterator[None]:
 
 def render(picture: Picture, kind: str, dpi: float = 200, titled: bool = True) -> bytes:
     """Return the picture as the bytes of a `png`, `svg` or `pdf` file, with its title or without."""
-    buffer = io.BytesIO()
+    return render_all(picture, (kind,), dpi, titled)[0]
+
+
+def render_all(picture: Picture, kinds: Sequence[str], dpi: float = 200, titled: bool = True) -> list[bytes]:
+    """Return the bytes of one file of each kind, drawn and laid out once for all."""
+    files = []
     with _look():
-        metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-        figure(picture, titled).savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
-    return buffer.getvalue()
+        drawn = figure(picture, titled)
+        # The layout takes as long as the drawing, and `savefig` would find it anew for each file.
+        engine = drawn.get_layout_engine()
+        assert engine is not None
+        engine.execute(drawn)
+        drawn.set_layout_engine("none")
+        for kind in kinds:
+            metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+            buffer = io.BytesIO()
+            drawn.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+            files.append(buffer.getvalue())
+    return files
 
 
 def figure(picture: Picture, titled: bool = True) -> Figure:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bestguess import files
 from bestguess.report.page import Page
-from bestguess.report.render import save_png, save_svg
+from bestguess.report.render import save_figures
 from bestguess.report.story import Drawn, Rows, Stat, Story, Words
 from bestguess.train.folder import CONFIG, FIGURES, PAGE, read_timing
 from bestguess.workflow.training import SETTINGS, Training
@@ -19,8 +19,7 @@ def write_report(training: Training, results: Mapping[str, Any]) -> Path:
     story = training.works.story(training, results)
     folder = training.folder
     for one in story.pictures():
-        save_png(one.picture, folder / FIGURES / f"{one.name}.png")
-        save_svg(one.picture, folder / FIGURES / f"{one.name}.svg")
+        save_figures(one.picture, folder / FIGURES, one.name)
     page = make_page(story, read_timing(folder))
     for line in [*evaluated_otherwise(results), *ended_early(training)]:
         page.text(line)

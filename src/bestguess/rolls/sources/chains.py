@@ -215,13 +215,14 @@ class Hmm(WindowedSource):
         """Yield by position: the law of the hidden state given the values before, [n, states], and P(value), [n]."""
         by_value = np.ascontiguousarray(self.table.p.T)
         law = np.full((len(windows), self.states), 1 / self.states)
+        leave, to_stay = self._leave, self.stay - self._leave
         for values in windows.T:
             joint = law * by_value[values]
             total = joint.sum(axis=1)
             yield law, total
             if not total.all():  # impossible values: begin again after them
                 joint[total == 0], total = 1.0, np.where(total > 0, total, self.states)
-            law = self._leave + (self.stay - self._leave) * (joint / total[:, None])
+            law = leave + to_stay * (joint / total[:, None])
 
     @property
     def _leave(self) -> float:
