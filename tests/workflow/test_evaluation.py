@@ -146,7 +146,7 @@ def test_a_rollout_that_is_scored_one_step_off_is_refused(task, monkeypatch, shi
     late = lambda model, context, horizon: good(model, context, horizon + 1)[1:]  # noqa: E731
     early = lambda model, context, horizon: jnp.roll(good(model, context, horizon), 1, axis=0)  # noqa: E731
     monkeypatch.setattr(evaluate, "rollout", late if shift == 1 else early)
-    monkeypatch.setattr(evaluate, "_programs", {})  # what was compiled with the right rollout
+    monkeypatch.setattr(evaluate, "programs", {})  # what was compiled with the right rollout
     evaluate._roll.clear_cache()
     try:
         with pytest.raises(Failure, match=r"the oracle misses a regret of 0 by .* \(t\+1\)"):
