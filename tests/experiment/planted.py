@@ -69,6 +69,7 @@ def figures(config: dict[str, Any], law: Law, noise: float, best_rate: float) ->
         "standard_error": 1e-5,
         "skill": 1 - 2e-3 * math.exp(hard),
         "headroom": 0.5,
+        "equivalent_memory": 12.5,
         "spectral_radius": config.get("task.lambda", 0.9),
         **{f"sequences_to_skill_{k:g}": None if n > budget else max(n, first) for k, n in reached.items()},
         "sequences_to_excess_0.001": min(max(reached[0.9], first), budget),

@@ -13,6 +13,7 @@ import pytest
 from bestguess.cli import main
 from bestguess.experiment.config import ExperimentFlags, experiments
 from bestguess.family import families
+from bestguess.filters import baselines, experiment_page
 from bestguess.report import matplotlib_renderer
 from bestguess.report.charts import describe
 from bestguess.sweep.shipped import shipped
@@ -36,6 +37,14 @@ SUPPORTED = {"eigenvalue": "H1 H2 H3", "structure": "H1 H2 H3", "patching": "H1 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """AR(k) of systems of full size takes longer than all else here."""
+    for place in (baselines, experiment_page):
+        monkeypatch.setattr(place, "exact_ar", lambda *about: {8: 1e-2, 16: 1e-3, 32: 1e-4})
+    monkeypatch.setattr(baselines, "ahead_ar", lambda *about: 1e-3)
 
 
 @pytest.fixture
@@ -89,6 +98,10 @@ def test_planted_effects_of_a_complete_sweep_are_found_without_training(tmp_path
     page = (tmp_path / "results" / "report.html").read_text()
     assert "supported" in page
     assert "incomplete" not in page
+    # AR(k) stands beside the models, in a table and as a line.
+    assert "equivalent memory" in page
+    assert b"AR(16), exact" in (tmp_path / "results" / "figure.png").read_bytes()
+    assert "| 12.5 | 1 + 1.00e-2 | 1 + 1.00e-3 | 1 + 1.00e-4 |" in (tmp_path / "results" / "README.md").read_text()
     assert str(tmp_path) not in page + (tmp_path / "results" / "README.md").read_text()
 
 
@@ -323,6 +336,6 @@ def test_the_small_preset_from_end_to_end(tmp_path, capsys):
     assert first["interval"][0] < first["effect"] < first["interval"][1]
     assert len(first["measures"][0]["by_seed"]) == 2
     page = (tmp_path / found["report"]).read_text()
-    assert page.count("<figure>") == 4
+    assert page.count("<figure>") == 5
     again = json.loads(run(capsys, *words, "--json")[1])
     assert again["verdicts"] == found["verdicts"]

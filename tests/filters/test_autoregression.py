@@ -15,15 +15,16 @@ from bestguess.filters.autoregression import (
     bounded_regret,
     coefficients,
     equivalent_memory,
+    horizon_regret,
     invariant_excess,
     longest_memory,
     rollout_excess,
     squared_error,
     window_moments,
 )
-from bestguess.filters.baselines import bounded_memory, fitted_ar, rolled_out
+from bestguess.filters.baselines import ahead_ar, bounded_memory, exact_ar, fitted_ar, memory_of, rolled_out
 from bestguess.filters.config import FilterModelConfig, FiltersConfig, FilterTaskConfig, RolloutConfig
-from bestguess.filters.systems import draw_system
+from bestguess.filters.systems import draw_system, system_of
 from bestguess.filters.task import FilterTask
 from bestguess.train.config import TrainConfig
 from bestguess.train.problem import Purpose, sequence_keys
@@ -118,6 +119,28 @@ def test_rollout_excess_feeds_predictions_back():
     np.testing.assert_allclose(rollout_excess(L, exact, M, 4, (1, 2, 3, 4)), 0, atol=1e-18)
 
 
+@every_system
+def test_horizon_regret_is_the_conditional_error_less_the_filters(system):
+    L, covariance = kalman.cholesky_factor(system, T), kalman.observation_covariance(system, T)
+    context, horizons = 6, (1, 3, 4)
+    floors = kalman.horizon_floors(L, M, context, horizons)
+    for k in (1, 4, 6):
+        seen = np.arange((context - k) * M, context * M)
+        steps = [np.arange((context + h - 1) * M, (context + h) * M) for h in horizons]
+        direct = [residual(covariance, step, seen) for step in steps] - floors
+        np.testing.assert_allclose(horizon_regret(L, M, context, horizons, k), direct, atol=1e-11)
+    np.testing.assert_allclose(horizon_regret(L, M, context, [1], 2), bounded_regret(L, M, 1, 2)[2, context - 1])
+
+
+def test_what_stands_in_experiments_is_what_stands_beside_a_run():
+    bounded = bounded_memory(SMALL.task, 0, 2)
+    assert exact_ar(SMALL.task, 0, 2) == pytest.approx({k: bounded.invariant[k] for k in (1, 2, 4, 8)})
+    assert memory_of(SMALL.task, 0, 2, 1 + bounded.varying[3]) == pytest.approx(3)
+    L = kalman.cholesky_factor(system_of(SMALL.task, 0), 12)
+    expected = horizon_regret(L, 2, 4, [3], 2)[0] / kalman.horizon_floors(L, 2, 4, [3])[0]
+    assert ahead_ar(SMALL.task, 0, 4, 3, 2) == pytest.approx(expected)
+
+
 def test_equivalent_memory_lies_between_orders_by_the_logarithm():
     by_order = np.array([1.0, 1e-1, 1e-3, 1e-3, 1e-4])
     assert equivalent_memory(2.0, by_order) == 0
@@ -132,7 +155,7 @@ def test_the_longest_memory_is_bounded_by_the_sequence_and_by_the_work():
     assert longest_memory(256, 2, 1) == 128
     assert longest_memory(64, 2, 4) == 60
     assert longest_memory(256, 64, 1) == 1
-    assert longest_memory(2048, 2, 1) == 16
+    assert longest_memory(2048, 2, 1) == 8
 
 
 SMALL = FiltersConfig(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bestguess.command import UserError
-from bestguess.experiment.declare import At, Contrast, Curvature, Difference, Experiment, Factor, Slope
+from bestguess.experiment.declare import At, Contrast, Curvature, Difference, Experiment, Factor, Measure, Slope
 from bestguess.experiment.statistics import Verdict, grade, verdicts_of
 from bestguess.experiment.tables import MeasureTable
 from bestguess.sweep.cells import best_of_cells
@@ -157,6 +157,28 @@ def _in_order(factor: Factor, levels: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(sorted(levels, key=factor.position)) if factor.position else levels
     except (ArithmeticError, TypeError, ValueError) as error:
         raise UserError(f"parameters.{factor.key}: {levels}: not what the experiment's hypotheses are about") from error
+
+
+def references(analysis: Analysis, measure: Measure) -> dict[str, np.ndarray]:
+    """Return what stands beside a measure on a chart, by name: means over seeds, an axis for each factor; NaN for none.
+
+    Computed when it is drawn: it may take longer than the verdicts.
+    """
+    table = analysis.tables[measure.name]
+    shape = tuple(map(len, table.levels))
+    total = {one.name: np.zeros(shape) for one in measure.references}
+    count = {one.name: np.zeros(shape) for one in measure.references}
+    for record in analysis.records if measure.references else ():
+        if record["run"] not in analysis.selected:
+            continue
+        config = config_of(record["config"])[1]
+        place = tuple(own.index(record["config"][one.key]) for own, one in zip(table.levels, table.factors))
+        for one in measure.references:
+            value = one.read(config, record["metrics"])
+            if not math.isnan(value):
+                total[one.name][place] += value
+                count[one.name][place] += 1
+    return {name: np.where(count[name] > 0, total[name] / np.maximum(count[name], 1), np.nan) for name in total}
 
 
 def edges(analysis: Analysis) -> str:

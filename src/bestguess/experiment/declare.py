@@ -53,6 +53,15 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Another predictor that a chart shows beside the models, such as a linear one: it decides nothing."""
+
+    name: str
+    read: Callable[[Any, Mapping[str, Any]], float]
+    """From a run's config and its figures to the predictor's value in the measure's unit; NaN where there is none."""
+
+
+@dataclass(frozen=True)
 class Measure:
     """What a run is judged by, on a scale where differences mean something: mostly a logarithm."""
 
@@ -81,6 +90,7 @@ point. Of another measure, no spread over seeds is no interval."""
     covariate: bool = False
     """Whether it is about the task and not about the model, such as the headroom: its effect is shown, so that readers
     see what else differs between the cells, and no verdict rests on it."""
+    references: tuple[Reference, ...] = ()
     rate: Literal["selected", "highest"] = "selected"
     """The learning rate at which it is read, of those of its cell: the one that validation data select, or the highest
     that the sweep tries: what is about stability under too high a rate."""
@@ -306,8 +316,8 @@ class Experiment:
     comparable: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
     """Raises a UserError where runs' figures do not compare, before there is a verdict; as `more`, of the records."""
     more: str | None = None
-    """`module:name` of what makes further sections of the page of the ledger's records: `config` by dotted key and
-    `metrics` of every run with its cell's learning rate."""
+    """`module:name` of what makes further sections of the page of the ledger's records: `config` by dotted key, the
+    config `made` of it and `metrics` of every run with its cell's learning rate."""
     operations: Callable[[Any], tuple[float, int]] | None = None
     """From a run's config, the floating-point operations of one training step, and the number of steps."""
 

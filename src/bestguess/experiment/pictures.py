@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bestguess.experiment.analysis import Analysis, edges
+from bestguess.experiment.analysis import Analysis, edges, references
 from bestguess.experiment.declare import Factor, Measure
 from bestguess.experiment.statistics import EffectEstimate, Finding, ProportionEstimate, Verdict
 from bestguess.experiment.tables import MeasureTable
@@ -156,6 +156,14 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
                 **_look(others, table, place),
             )
         )
+    beside = list(references(analysis, measure).items())
+    if others:  # one is enough, the middle one, in the look of each line
+        beside = beside[len(beside) // 2 :][:1]
+    for i, (name, found) in enumerate(beside):
+        for n, place in enumerate(itertools.product(*(range(len(levels)) for levels in other_levels))):
+            look = {"role": "baseline"} if not others else _look(others, table, place)
+            look["dash"] = "dot" if others else _DASHES[1 + i % (len(_DASHES) - 1)]
+            series.append(Line(x, measure.show(np.moveaxis(found, 0, -1)[place]), name="" if n else name, **look))
     ticks = {float(at): str(level) for at, level in zip(x, x_levels)}
     at = "" if measure.position is None else f" at t+{measure.position:g}"
     title = _capital(measure.axis) + at

@@ -199,7 +199,9 @@ def more(analysis: Analysis) -> Sequence[Section]:
     """Return the sections that the experiment adds to its page, of all runs with their cell's learning rate."""
     if analysis.experiment.more is None:
         return ()
-    return load(analysis.experiment.more)([one for one in analysis.records if one["run"] in analysis.selected])
+    return load(analysis.experiment.more)(
+        [one | {"made": config_of(one["config"])[1]} for one in analysis.records if one["run"] in analysis.selected]
+    )
 
 
 def _lead(analysis: Analysis, found: dict[str, Any], told: str | None) -> str:

@@ -23,7 +23,7 @@ from bestguess.filters import kalman
 
 ORDERS = (1, 2, 4, 8, 16, 32, 64)
 """The orders k that tables list."""
-LONGEST, WIDEST, WORK = 128, 512, 2**28
+LONGEST, WIDEST, WORK = 128, 512, 2**27
 """Largest order that is looked at, largest number of values k·m in it, and largest k·T²·m², seconds of a recursion."""
 
 
@@ -67,6 +67,19 @@ def bounded_regret(L: Float[np.ndarray, "Tm Tm"], m: int, patch: int, orders: in
         forward = np.concatenate([forward[:1], now - shared @ inverse[:-1] @ earlier])
         backward = np.concatenate([np.zeros_like(backward[:1]), stepped])
     return np.stack(found)
+
+
+def horizon_regret(
+    L: Float[np.ndarray, "Tm Tm"], m: int, context: int, horizons: Sequence[int], order: int
+) -> Float[np.ndarray, " h"]:
+    """Return E‖ŷ_{t+h} − ŷ*_{t+h}‖² of the best predictor from y_{t−order+1} … y_t, t = `context` (squared unit of y).
+
+    What is left of the innovations' coefficients of y_{t+h}, as far as t, outside the span of the steps that are seen.
+    """
+    known = context * m
+    basis = np.linalg.qr(L[max(0, context - order) * m : known, :known].T)[0]
+    rows = L[:, :known].reshape(-1, m, known)[context - 1 + np.asarray(horizons)]
+    return ((rows - (rows @ basis) @ basis.T) ** 2).sum((1, 2))
 
 
 def equivalent_memory(excess: float, by_order: Float[np.ndarray, " k"]) -> float | None:

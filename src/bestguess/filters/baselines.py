@@ -14,9 +14,11 @@ from jaxtyping import Array, Float, Int
 from bestguess.filters import kalman
 from bestguess.filters.autoregression import (
     ORDERS,
+    WIDEST,
     bounded_regret,
     coefficients,
     equivalent_memory,
+    horizon_regret,
     invariant_excess,
     longest_memory,
     rollout_excess,
@@ -79,6 +81,29 @@ def bounded_memory(config: FilterTaskConfig, seed: int, patch: int) -> BoundedMe
     )
 
 
+@functools.lru_cache(maxsize=4096)
+def exact_ar(config: FilterTaskConfig, seed: int, patch: int) -> dict[int, float]:
+    """Return the exact excess of the best time-invariant AR(k) by k; the time-varying one would take longer."""
+    L, m = _factor(config, seed), config.observed_dim
+    orders = [k for k in ORDERS if k <= config.length - patch and k * m <= WIDEST] or [1]
+    windows = window_moments(L @ L.T, m, patch, orders[-1])
+    found = invariant_excess(windows, kalman.patch_floors(L, m, patch)[patch:].sum(), m, patch)
+    return {k: float(found[k]) for k in orders}
+
+
+def ahead_ar(config: FilterTaskConfig, seed: int, context: int, horizon: int, order: int) -> float:
+    """Return the exact excess, `horizon` steps after `context`, of the best predictor from the last `order` of them."""
+    L, m = _factor(config, seed), config.observed_dim
+    regret = horizon_regret(L, m, context, [horizon], order) / kalman.horizon_floors(L, m, context, [horizon])
+    return float(regret[0])
+
+
+@functools.lru_cache(maxsize=4096)
+def memory_of(config: FilterTaskConfig, seed: int, patch: int, normalised_loss: float) -> float | None:
+    """Return the equivalent memory of a model of the system that a run's seed draws."""
+    return bounded_memory(config, seed, patch).equivalent(normalised_loss)
+
+
 def fitted_ar(config: FiltersConfig, steps: int, judged: FilterTaskConfig | None = None) -> FittedAR:
     """Return AR(k) fitted on the sequences of the first `steps` training steps of a run, drawn again.
 
@@ -114,6 +139,7 @@ def rolled_out(config: FiltersConfig, fitted: FittedAR, rollout: RolloutConfig) 
     return dict(zip(rollout.horizons, map(float, found)))
 
 
+@functools.lru_cache(maxsize=4)
 def _factor(config: FilterTaskConfig, seed: int) -> Float[np.ndarray, "n n"]:
     return kalman.cholesky_factor(system_of(config, seed), config.length)
 

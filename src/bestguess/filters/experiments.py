@@ -22,6 +22,7 @@ from bestguess.experiment.declare import (
     Mean,
     Measure,
     Reading,
+    Reference,
     Slope,
 )
 from bestguess.filters.config import FiltersConfig
@@ -49,6 +50,10 @@ _LITTLE = 0.01
 """Headroom at which a value counts for half of one with much."""
 _NONE = 1e-4
 """Headroom below which there is nothing to measure."""
+_LEAST = 1e-9
+"""Excess below which a chart has no place for AR(k): it is the filter."""
+SHOWN_ORDERS = (8, 16, 32)
+"""Orders of AR(k) that stand beside the models."""
 
 
 def _weight(headroom: float) -> float:
@@ -109,6 +114,31 @@ def _radius(config: FiltersConfig, figures: Mapping[str, Any]) -> Reading:
     return Reading(found, weight=_weight(max(figures["headroom"], _NONE)))
 
 
+def _ar(order: int, unit: str, config: FiltersConfig, figures: Mapping[str, Any]) -> float:
+    """ln of the exact excess of the best time-invariant AR(k), or of its fraction of the headroom."""
+    from bestguess.filters.baselines import exact_ar
+
+    return _ln_excess(exact_ar(config.task, config.train.first_seed, config.model.patch).get(order), unit, figures)
+
+
+def _ar_ahead(order: int, horizon: int, config: FiltersConfig, figures: Mapping[str, Any]) -> float:
+    """ln of the exact excess at t+h of the best predictor from the last k steps."""
+    from bestguess.filters.baselines import ahead_ar
+
+    seed, context = config.train.first_seed, config.rollout.context
+    return _ln_excess(ahead_ar(config.task, seed, context, horizon, order), "excess", figures["rollout"][str(horizon)])
+
+
+def _ln_excess(excess: float | None, unit: str, figures: Mapping[str, Any]) -> float:
+    if excess is None or excess < _LEAST or figures["headroom"] < _NONE:
+        return math.nan
+    return math.log(excess) - (math.log(figures["headroom"]) if unit == "gap" else 0.0)
+
+
+def _references(unit: str) -> tuple[Reference, ...]:
+    return tuple(Reference(f"AR({k}), exact", functools.partial(_ar, k, unit)) for k in SHOWN_ORDERS)
+
+
 _percent: Callable[[Any], Any] = lambda value: 100 * np.exp(value)  # noqa: E731
 _skill: Callable[[Any], Any] = lambda value: 1 - np.exp(value)  # noqa: E731
 EXCESS = Measure(
@@ -120,6 +150,7 @@ EXCESS = Measure(
     axis="final excess over the filter (%)",
     show=_percent,
     log=True,
+    references=_references("excess"),
 )
 GAP = Measure(
     "gap",
@@ -130,6 +161,7 @@ GAP = Measure(
     axis="shortfall of the skill from 1 (% of the headroom)",
     show=_percent,
     log=True,
+    references=_references("gap"),
 )
 
 
@@ -143,6 +175,7 @@ def _rolled_excess(horizon: int) -> Measure:
         axis=f"excess over the filter at t+{horizon} (%)",
         show=_percent,
         log=True,
+        references=tuple(Reference(f"AR({k}), exact", functools.partial(_ar_ahead, k, horizon)) for k in SHOWN_ORDERS),
     )
 
 
@@ -199,6 +232,7 @@ STRUCTURE = Factor("task.structure", "structure")
 PATCH = Factor("model.patch", "P", math.log2)
 OBSERVED = Factor("task.observed_dim", "m", math.log2)
 
+BESIDE = "bestguess.filters.experiment_page:bounded_memory"
 _PER_LAMBDA = "per unit of ln 1/(1−λ)"
 _BY_LAMBDA: Contrast = {"task.lambda": Slope()}
 _SMALL = (
@@ -249,6 +283,7 @@ EXPERIMENTS = {
         grading=Grading("task.lambda", "sequences_0.99"),
         small=(*_SMALL, "train.steps=150", "task.lambda=0.68,0.92,0.98"),
         operations=operations,
+        more=BESIDE,
     ),
     "structure": Experiment(
         title="The structure of A",
@@ -283,6 +318,7 @@ EXPERIMENTS = {
         ),
         small=(*_SMALL, "train.steps=150", "task.lambda=0.84,0.98"),
         operations=operations,
+        more=BESIDE,
     ),
     "patching": Experiment(
         title="Patching",
@@ -312,6 +348,7 @@ EXPERIMENTS = {
         ),
         small=(*_SMALL, "train.steps=100", "task.lambda=0.84,0.98", "model.patch=1,4,16"),
         operations=operations,
+        more=BESIDE,
     ),
     "observed": Experiment(
         title="Observed dimensions",
@@ -343,5 +380,6 @@ EXPERIMENTS = {
         ),
         small=(*_SMALL, "train.steps=100", "task.observed_dim=1,2,4", "model.patch=1,8"),
         operations=operations,
+        more=BESIDE,
     ),
 }
