@@ -90,9 +90,14 @@ def restructured(path: Path, rng: random.Random) -> None:
     """Change one place of a JSON or YAML file's value; of JSON lines, of one line."""
     text = path.read_text()
     lines = text.splitlines(keepends=True)
+    if path.suffix not in (".yaml", ".yml"):
+        try:
+            values = [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
+        except ValueError:  # damaged already, in another way
+            return
     if path.suffix == ".jsonl" and lines:
         i = rng.randrange(len(lines))
-        lines[i] = json.dumps(changed(json.loads(lines[i]), rng)) + "\n"
+        lines[i] = json.dumps(changed(values[i], rng)) + "\n"
         path.write_text("".join(lines))
     elif path.suffix in (".yaml", ".yml"):
         import yaml
@@ -101,7 +106,7 @@ def restructured(path: Path, rng: random.Random) -> None:
         told = json.dumps(value) if rng.random() < 0.5 else yaml.safe_dump(value, sort_keys=False)
         path.write_text(told.encode(errors="replace").decode())
     else:
-        path.write_text(json.dumps(changed(json.loads(text), rng)))
+        path.write_text(json.dumps(changed(values, rng)))
 
 
 def changed(value: Any, rng: random.Random) -> Any:

@@ -199,8 +199,9 @@ def test_a_student_has_a_folder_of_its_own(trained, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("generate", "{}", "2", "--steps", "0"), "--steps 0: must be positive"),
-        (("generate", "{}", "2", "--beams", "0"), "--beams 0: must be positive"),
+        (("generate", "{}", "2", "--steps", "2147483647"), "--steps 2147483647: must be from 1 to 10,000"),
+        (("generate", "{}", "2", "--steps", "0"), "--steps 0: must be from 1 to 10,000"),
+        (("generate", "{}", "2", "--beams", "0"), "--beams 0: must be from 1 to 1,000"),
         (("generate", "{}", "2", "--temperature", "-1"), "--temperature -1"),
         (("generate", "{}", "2", "--temperature", "nan"), "--temperature nan"),
         (("generate", "{}", "2", "--beams", "2", "--temperature", "1"), "drop --temperature"),

@@ -25,7 +25,7 @@ nan = float("nan")
         ({"rope_base": 0.0}, "--rope-base 0.0: at least 1 and finite"),
         ({"rope_base": nan}, "--rope-base nan: at least 1 and finite"),
         ({"rope_base": float("inf")}, "--rope-base inf: at least 1 and finite"),
-        ({"layers": 1025}, "--layers 1025: at most 1,024"),
+        ({"layers": 257}, "--layers 257: at most 256"),
         ({"d_model": 10**20}, f"--d-model {10**20}: at most 65,536"),
         ({"d_ff": 10**20}, f"--d-ff {10**20}: at most 1,048,576"),
         ({"heads": 10**20}, f"--heads {10**20}: at most 65,536"),

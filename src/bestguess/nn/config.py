@@ -27,7 +27,7 @@ class DecoderConfig:
     declare.
     """
 
-    MOST: ClassVar[dict[str, int]] = {"layers": 1024, "d_model": 1 << 16, "heads": 1 << 16, "d_ff": 1 << 20}
+    MOST: ClassVar[dict[str, int]] = {"layers": 256, "d_model": 1 << 16, "heads": 1 << 16, "d_ff": 1 << 20}
     """Beyond these, nothing could be compiled, or not in hours."""
 
     layers: int = 4

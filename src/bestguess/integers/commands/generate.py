@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
+MOST = {"steps": 10_000, "beams": 1000, "top": 10**6}
+"""What is asked for at most: a beam keeps the probabilities of every term."""
+
 
 @dataclass(frozen=True)
 class GenerateFlags:
@@ -104,9 +107,9 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
 
 
 def _check(flags: GenerateFlags) -> None:
-    for name in ("steps", "beams", "top"):
-        if getattr(flags, name) < 1:
-            raise UserError(f"--{name} {getattr(flags, name)}: must be positive")
+    for name, most in MOST.items():
+        if not 1 <= getattr(flags, name) <= most:
+            raise UserError(f"--{name} {getattr(flags, name)}: must be from 1 to {most:,}")
     if not 0 <= flags.temperature < float("inf"):
         raise UserError(f"--temperature {flags.temperature:g}: must be finite and not negative")
     if flags.beams > 1 and flags.temperature > 0:
