@@ -47,6 +47,14 @@ def test_a_round_survives_json():
     assert Round.from_dict(made.to_dict()) == made
 
 
+@pytest.mark.parametrize("units", [[], [["0000"]], [["0000", "0001"], ["0001"]], [["0001", "0001"]]])
+def test_a_round_holds_every_run_in_one_unit(units):
+    told = plan(spec("width: {values: [1, 2]}"), ensemble=4).to_dict()
+    told["units"] = [{"unit": f"u{i}", "runs": runs} for i, runs in enumerate(units)]
+    with pytest.raises(UserError, match=r"^rounds/0000.json: units: do not hold every run once"):
+        Round.from_dict(told, "rounds/0000.json")
+
+
 def test_a_sample_has_every_shape_before_a_second_of_any():
     made = plan(spec("width: {values: [1, 2, 3]}, train.first_seed: {values: [0, 1]}"), ensemble=4)
     assert sample(made, 4) == ["0000", "0002", "0004", "0001"]

@@ -72,12 +72,16 @@ class Round:
             _check_name(run["run"], f"{where}: runs[{i}].run")
         runs = tuple(Run(**run) for run in data["runs"])
         known = {run.run for run in runs}
+        held: list[str] = []
         for i, unit in enumerate(data["units"]):
             _check_keys(unit, {"unit": (str,), "runs": (list, tuple)}, f"{where}: units[{i}]")
             _check_name(unit["unit"], f"{where}: units[{i}].unit")
             for name in unit["runs"]:
                 if not isinstance(name, str) or name not in known:
                     raise UserError(f"{where}: units[{i}].runs: {name!r} is no run of this round")
+            held += unit["runs"]
+        if sorted(held) != sorted(run.run for run in runs):
+            raise UserError(f"{where}: units: do not hold every run once; the file is damaged or was edited")
         return cls(runs, tuple(Unit(unit["unit"], tuple(unit["runs"])) for unit in data["units"]))
 
 
