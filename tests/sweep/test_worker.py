@@ -191,9 +191,15 @@ def test_test_trains_some_of_every_shape_and_they_count(tmp_path, marks):
     assert sweep(flags(ledger.id), quiet())["done"] == 6
 
 
-def test_compiled_programs_lie_in_the_users_own_cache(tmp_path, marks, monkeypatch):
+def test_compiled_programs_lie_in_the_users_own_cache(tmp_path, marks, monkeypatch, request):
     """They are native code that nobody checks: a ledger, which may be a stranger's, has none that is read."""
     told: list[str] = []
+    kept, update = (
+        jax.config.jax_compilation_cache_dir,
+        jax.config.update,
+    )  # another test of this process may have set it
+    update("jax_compilation_cache_dir", None)
+    request.addfinalizer(lambda: update("jax_compilation_cache_dir", kept))
     monkeypatch.setattr(jax.config, "update", lambda name, value: told.append(f"{name} {value}"))
     ledger = open_ledger(flags(toy_yaml(tmp_path)))
     work(ledger, quiet(), only=[])

@@ -17,9 +17,12 @@ STAGES = ("fit_in_folder", "write_config")
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_signal_says_what_is_on_disk(tmp_path, monkeypatch, capsys, stage, number, status):
+def test_a_signal_says_what_is_on_disk(tmp_path, monkeypatch, capsys, request, stage, number, status):
     assert threading.current_thread() is threading.main_thread()  # else the signal would end this worker
     before = signal.getsignal(signal.SIGTERM)
+    # A shell's background jobs ignore Ctrl-C, and so does what they start.
+    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, interrupted))
 
     def stop(*given: object, **named: object) -> None:
         os.kill(os.getpid(), number)

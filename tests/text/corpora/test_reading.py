@@ -407,7 +407,10 @@ def test_lists_of_documents_are_joined_and_raw_texts_do_not_join_pairs():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"documents": "line"}, "--documents line: must be one of auto, file, paragraphs, lines; did you mean lines"),
+        (
+            {"documents": "line"},
+            "--documents line: must be one of auto, file, paragraphs, lines, windows; did you mean lines",
+        ),
         ({"splits": "random"}, "--splits random: must be one of auto, given, hash, file"),
         ({"encoding": "utf-9"}, "--encoding utf-9: unknown"),
         ({"max_documents": -1}, "--max-documents -1: must be 0"),
