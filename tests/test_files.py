@@ -31,7 +31,7 @@ from bestguess.command import UserError, labelled, make_console, shown
 from bestguess.files import Unreadable
 from bestguess.report.charts import Chart, Line
 from bestguess.report.page import Page
-from bestguess.report.render import save_svg
+from bestguess.report.render import to_svg
 from bestguess.report.trackers import open_trackers, read_metrics
 from bestguess.sweep.lease import acquire
 from bestguess.sweep.ledger import Ledger
@@ -552,7 +552,7 @@ def leave(folder: Path, resume: bool) -> None:
             save_checkpoint(part, step, TREE, {})
         files.write_json(folder / "evaluation.json", {"a": 1})
         chart = Chart("t", "x", "y", [Line([1, 2], [1, 2])])
-        save_svg(chart, folder / "figures" / "a.svg")
+        files.write_bytes(folder / "figures" / "a.svg", to_svg(chart))
         Page("t").write(folder / "report.html")
 
 

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Key, Num
+from jaxtyping import Array, ArrayLike, Float, Int, Key, Num
 
 from bestguess.family import Measured, Trained, Workings
 from bestguess.report.charts import Chart, Line
@@ -129,6 +129,15 @@ def _own_losses(predictions: Prediction) -> Float[Array, "n T"]:
     return jax.vmap(expected_loss)(predictions)
 
 
+def in_batches(count: int, at_once: int = BATCH) -> Int[Array, "b w"]:
+    """Return the places 0 … count − 1 in rows of `at_once`, or of all where they are fewer.
+
+    The last row is filled up with places from the first on, to be thrown away: one compiled program serves all rows.
+    """
+    width = min(at_once, count)
+    return (jnp.arange(-(-count // width) * width) % count).reshape(-1, width)
+
+
 def regrets(
     task: OracleTask, predictor: Predictor, keys: Key[Array, " n"], at_once: int = BATCH
 ) -> tuple[Float[np.ndarray, "n S"], Float[np.ndarray, "n S"] | None]:
@@ -137,10 +146,8 @@ def regrets(
     The second is None where the oracle's predictions do not say it.
     """
     task = _on_device(task)
-    found, floors, width = [], [], min(at_once, len(keys))
-    # The last batch is filled up with sequences that are thrown away: one compiled program serves all.
-    filled = keys[jnp.arange(-(-len(keys) // width) * width) % len(keys)].reshape(-1, width)
-    for batch in filled:
+    found, floors = [], []
+    for batch in keys[in_batches(len(keys), at_once)]:
         sequences, best = _sample(task, batch)
         found.append(np.asarray(_regrets(predictor(sequences), best), np.float64))
         if not (isinstance(best, Gaussian) and best.covariance is None):

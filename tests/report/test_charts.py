@@ -13,7 +13,7 @@ from bestguess.command import UserError
 from bestguess.files import write_bytes
 from bestguess.report.charts import Bars, Chart, Curve, Grid, Heatmap, HLine, Line, Points, describe, unit_circle
 from bestguess.report.look import ORACLE, PALETTE, drawable, log_ticks, shade, styles, theme
-from bestguess.report.render import save_png, save_svg, to_matplotlib, to_plotly
+from bestguess.report.render import save_figures, save_png, to_matplotlib, to_plotly
 
 X = np.array([1.0, 2.0, 3.0, 5.0, 8.0])
 Y = np.array([3.0, np.nan, 0.5, -1.0, np.inf])
@@ -164,7 +164,9 @@ def test_every_colour_has_its_partner_for_dark_paper(picture):
 def test_files_are_written_and_svg_is_the_same_for_the_same_data(picture, tmp_path):
     png = save_png(picture, tmp_path / "new" / "a.png", dpi=50)
     assert png.read_bytes().startswith(b"\x89PNG")
-    one, two = save_svg(picture, tmp_path / "a.svg"), save_svg(picture, tmp_path / "b.svg")
+    for name in ("a", "b"):
+        save_figures(picture, tmp_path, name)
+    one, two = tmp_path / "a.svg", tmp_path / "b.svg"
     assert one.read_bytes() == two.read_bytes()
     assert picture.title in one.read_text()
 

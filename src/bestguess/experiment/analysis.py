@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,8 @@ class Analysis:
     """Of all runs that are done."""
     cells: list[dict[str, Any]]
     """The learning rate of each cell, as `best_of_cells` returns them."""
-    selected: frozenset[str]
-    """The names of the runs with their cell's learning rate: those that the verdicts rest on."""
+    selected: Mapping[str, Any]
+    """The configs of the runs with their cell's learning rate, by name: those that the verdicts rest on."""
     tables: dict[str, MeasureTable]
     """By the name of each measure that was recorded."""
     verdicts: list[Verdict]
@@ -94,12 +94,14 @@ def analyse(experiment: Experiment, runs: Iterable[Run], records: list[dict[str,
     chosen = [one for one in records if one["config"].get(RATE) == rates[_cell(one["config"])]]
     if experiment.comparable is not None:
         experiment.comparable(chosen)
-    tables = _tables(experiment, configs, {"selected": chosen, "highest": at(highest)})
+    by_rate = {"selected": chosen, "highest": at(highest)}
+    made = {one["run"]: config_of(one["config"])[1] for one in itertools.chain(*by_rate.values())}
+    tables = _tables(experiment, configs, by_rate, made)
     return Analysis(
         experiment,
         records,
         cells,
-        frozenset(one["run"] for one in chosen),
+        {one["run"]: made[one["run"]] for one in chosen},
         tables,
         verdicts_of(experiment, tables),
         grade(experiment, tables),
@@ -118,9 +120,12 @@ def _repetition(config: dict[str, Any]) -> tuple[int, int]:
 
 
 def _tables(
-    experiment: Experiment, configs: list[dict[str, Any]], chosen: dict[str, list[dict[str, Any]]]
+    experiment: Experiment,
+    configs: list[dict[str, Any]],
+    chosen: dict[str, list[dict[str, Any]]],
+    made: Mapping[str, Any],
 ) -> dict[str, MeasureTable]:
-    """chosen: the runs whose figures count, by the learning rate that a measure is read at."""
+    """chosen: the runs whose figures count, by the learning rate that a measure is read at. made: configs by run."""
     factors = experiment.factors
     levels = tuple(tuple(dict.fromkeys(config[factor.key] for config in configs)) for factor in factors)
     levels = tuple(_in_order(factor, own) for factor, own in zip(factors, levels))
@@ -128,7 +133,6 @@ def _tables(
     seeds = tuple(task for task, _ in columns)
     shape = (*map(len, levels), len(seeds))
     tables = {}
-    made = {one["run"]: config_of(one["config"])[1] for one in itertools.chain(*chosen.values())}
     for measure in experiment.measures:
         values, done = np.full(shape, np.nan), np.zeros(shape, bool)
         low, high, weights = np.zeros(shape, bool), np.zeros(shape, bool), np.ones(shape)
@@ -169,9 +173,8 @@ def references(analysis: Analysis, measure: Measure) -> dict[str, np.ndarray]:
     total = {one.name: np.zeros(shape) for one in measure.references}
     count = {one.name: np.zeros(shape) for one in measure.references}
     for record in analysis.records if measure.references else ():
-        if record["run"] not in analysis.selected:
+        if (config := analysis.selected.get(record["run"])) is None:
             continue
-        config = config_of(record["config"])[1]
         place = tuple(own.index(record["config"][one.key]) for own, one in zip(table.levels, table.factors))
         for one in measure.references:
             value = one.read(config, record["metrics"])

@@ -200,7 +200,7 @@ def more(analysis: Analysis) -> Sequence[Section]:
     if analysis.experiment.more is None:
         return ()
     return load(analysis.experiment.more)(
-        [one | {"made": config_of(one["config"])[1]} for one in analysis.records if one["run"] in analysis.selected]
+        [one | {"made": analysis.selected[one["run"]]} for one in analysis.records if one["run"] in analysis.selected]
     )
 
 

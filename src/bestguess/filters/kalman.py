@@ -75,7 +75,7 @@ def kalman_gains(system: System, T: int) -> tuple[Float[np.ndarray, "{T} n m"], 
     for t in range(T):
         S, K = _innovation(A, C, P, r)
         closed = A - K @ C
-        P = _symmetric(closed @ P @ closed.T + r**2 * (K @ K.T)) + Q
+        P = symmetric(closed @ P @ closed.T + r**2 * (K @ K.T)) + Q
         gains[t], covariances[t] = K, S
     return gains, covariances
 
@@ -135,7 +135,7 @@ def steady_state(system: System) -> SteadyState:
     # At equal r/σ, P and S are proportional to σ² and K does not depend on it: solving at σ = 1 leaves scale out.
     r = system.observation_noise / system.sigma
     try:
-        P = _symmetric(scipy.linalg.solve_discrete_are(A.T, C.T, np.eye(n), r**2 * np.eye(m)))
+        P = symmetric(scipy.linalg.solve_discrete_are(A.T, C.T, np.eye(n), r**2 * np.eye(m)))
     except np.linalg.LinAlgError as error:
         raise UserError(failed) from error
     S, K = _innovation(A, C, P, r)
@@ -277,14 +277,15 @@ NOT_POSITIVE_DEFINITE = (
 )
 
 
-def _symmetric(P: np.ndarray) -> np.ndarray:
-    return (P + P.T) / 2
+def symmetric(P: Float[np.ndarray, "*batch n n"]) -> Float[np.ndarray, "*batch n n"]:
+    """Return matrices without what rounding makes unsymmetric in them."""
+    return (P + P.swapaxes(-1, -2)) / 2
 
 
 def _innovation(A: np.ndarray, C: np.ndarray, P: np.ndarray, r: float) -> tuple[np.ndarray, np.ndarray]:
     """Return S = C P Cᵀ + r² I and K = A P Cᵀ S⁻¹."""
     PC = P @ C.T
-    S = _symmetric(C @ PC) + r**2 * np.eye(len(C))
+    S = symmetric(C @ PC) + r**2 * np.eye(len(C))
     try:
         factor = scipy.linalg.cho_factor(S, lower=True)
     except np.linalg.LinAlgError as error:

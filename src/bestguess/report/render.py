@@ -42,11 +42,6 @@ def save_png(picture: Picture, path: str | os.PathLike[str], dpi: float = 200) -
     return write_bytes(path, render(picture, "png", dpi))
 
 
-def save_svg(picture: Picture, path: str | os.PathLike[str]) -> Path:
-    """Write the picture as SVG, the same bytes for the same data, and return its path; its folder is made."""
-    return write_bytes(path, to_svg(picture))
-
-
 def save_figures(picture: Picture, folder: str | os.PathLike[str], name: str) -> None:
     """Write the picture as `name`.png and `name`.svg into a folder, which is made."""
     from bestguess.report.matplotlib_renderer import render_all

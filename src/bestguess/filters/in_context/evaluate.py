@@ -15,15 +15,12 @@ from dataclasses import dataclass
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from bestguess.filters.in_context.task import Bank, Known, MixtureTask, at_once
+from bestguess.sampled import in_batches
 from bestguess.task import Estimate, Gaussian, Prediction, Predictor, regret
-
-BATCH = 256
-"""Sequences that are judged at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +96,8 @@ def _compared(
     draw: Callable[[Int[Array, " n"]], Known],
     groups: int,
 ) -> Compared:
-    width = min(BATCH, count)
-    # The last batch is filled up with sequences that are thrown away: one compiled program serves all.
-    places = (jnp.arange(-(-count // width) * width) % count).reshape(-1, width)
     found = []
-    for batch in places:
+    for batch in in_batches(count):
         known = draw(batch)
         found.append([np.asarray(one, np.float64) for one in _distances(predictor(known.y), known)])
     mixture, told, between, weight = (np.concatenate(parts)[:count] for parts in zip(*found))

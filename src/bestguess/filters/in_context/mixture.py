@@ -128,13 +128,13 @@ def _recurse(systems: Systems, patch: int, into: Filters) -> None:
     for t in range(len(into.gains)):
         if t % patch == 0:
             opened = P
-        S = _symmetric(C @ P @ Ct) + R
+        S = kalman.symmetric(C @ P @ Ct) + R
         _refuse_singular(S)
         gain = _t(np.linalg.solve(S, C @ P @ At))
         into.gains[t], into.innovations[t] = gain, S
-        into.ahead[t], into.second[t] = _symmetric(C @ opened @ Ct) + R, _symmetric(C @ free @ Ct) + R
+        into.ahead[t], into.second[t] = kalman.symmetric(C @ opened @ Ct) + R, kalman.symmetric(C @ free @ Ct) + R
         closed = A - gain @ C
-        P = _symmetric(closed @ P @ _t(closed) + r**2 * (gain @ _t(gain))) + Q
+        P = kalman.symmetric(closed @ P @ _t(closed) + r**2 * (gain @ _t(gain))) + Q
         opened, free = A @ opened @ At + Q, A @ free @ At + Q
 
 
@@ -180,7 +180,3 @@ def _posterior(log_likelihood: Float[np.ndarray, "*batch K"]) -> Float[np.ndarra
 
 def _t(matrices: np.ndarray) -> np.ndarray:
     return matrices.swapaxes(-1, -2)
-
-
-def _symmetric(matrices: np.ndarray) -> np.ndarray:
-    return (matrices + _t(matrices)) / 2

@@ -17,14 +17,14 @@ from bestguess.filters.config import FiltersConfig, FilterTaskConfig
 from bestguess.filters.forecaster import Forecaster
 from bestguess.filters.in_context import page
 from bestguess.filters.in_context.baselines import Baselines, Regression, in_context_baselines
-from bestguess.filters.in_context.evaluate import BATCH, Compared, on_held_out, on_trained
+from bestguess.filters.in_context.evaluate import Compared, on_held_out, on_trained
 from bestguess.filters.in_context.exact import constant_mixture, exact_mixture
 from bestguess.filters.in_context.mixture import HELD_OUT, TRAINED, Systems, systems_of
 from bestguess.filters.in_context.problem import InContextProblem
 from bestguess.filters.in_context.task import MixtureTask
 from bestguess.filters.predictor import FilterPredictor, kept, told
 from bestguess.report.story import Story
-from bestguess.sampled import Sampled, Score, score
+from bestguess.sampled import BATCH, Sampled, Score, score
 from bestguess.task import Estimate, Predictor
 from bestguess.train.memory import Memory, device_memory, gigabytes
 from bestguess.train.problem import Problem, Purpose

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from bestguess.command import UserError
+from bestguess.integers.commands.terms import check_counts
 from bestguess.integers.family import FAMILY
 
 if TYPE_CHECKING:
@@ -107,9 +108,7 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
 
 
 def _check(flags: GenerateFlags) -> None:
-    for name, most in MOST.items():
-        if not 1 <= getattr(flags, name) <= most:
-            raise UserError(f"--{name} {getattr(flags, name)}: must be from 1 to {most:,}")
+    check_counts(flags, MOST)
     if not 0 <= flags.temperature < float("inf"):
         raise UserError(f"--temperature {flags.temperature:g}: must be finite and not negative")
     if flags.beams > 1 and flags.temperature > 0:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from bestguess.command import UserError
-from bestguess.integers.commands.terms import number, parse_integers, said
+from bestguess.integers.commands.terms import check_counts, number, parse_integers, said
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,9 +89,7 @@ def predict(flags: PredictFlags, console: Console) -> dict[str, Any]:
     """Print one sentence, then the model's guesses beside the oracle's, then the recurrences; return all of it."""
     from bestguess.integers.model.portable import SHIPPED, load_portable
 
-    for name, most in (("top", 10**6), ("steps", MOST_STEPS)):
-        if not 1 <= getattr(flags, name) <= most:
-            raise UserError(f"--{name} {getattr(flags, name)}: must be from 1 to {most:,}")
+    check_counts(flags, {"top": 10**6, "steps": MOST_STEPS})
     terms = parse_integers(flags.terms)
     asked = ask(load_portable(SHIPPED if flags.model is None else flags.model), terms, flags.steps)
     sentence = sentence_of(asked, flags.steps)

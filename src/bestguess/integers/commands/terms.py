@@ -1,14 +1,21 @@
-"""The terms of a sequence as people type them. Imports nothing heavy."""
+"""The terms of a sequence as people type them, and the counts that they ask for. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bestguess.command import UserError
 
 MOST_DIGITS = 300
 """Of one term."""
+
+
+def check_counts(flags: object, most: Mapping[str, int]) -> None:
+    """Raise a UserError for a count among a command's flags that is below 1 or above its most."""
+    for name, bound in most.items():
+        if not 1 <= (value := getattr(flags, name)) <= bound:
+            raise UserError(f"--{name} {value}: must be from 1 to {bound:,}")
 
 
 def parse_integers(words: Sequence[str]) -> tuple[int, ...]:
