@@ -32,20 +32,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import datetime
 import importlib.util
 import os
-import shlex
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from side_by_side import (
+    Stepped,
     agree,
+    begin,
     compare_rates,
-    device_name,
     error_line,
     memory_of,
     need_torch,
@@ -54,10 +52,10 @@ from side_by_side import (
     own_devices,
     print_table,
     profile,
+    recipe,
     save,
     take_turns,
     torch_device,
-    versions,
 )
 
 TARGETS = {"bestguess, 1 run": 1.15, "bestguess, 16 runs": 1.45}
@@ -107,25 +105,17 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
     if args.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
-    import jax
 
     from bestguess.train.cores import use_cores
 
     if args.device == "cpu":
         use_cores()  # as `bestguess filters train` does
 
-    if args.device == "gpu" and jax.default_backend() != "gpu" and not args.tiny:
-        sys.exit("--device gpu: JAX sees no GPU here (--tiny tries the script out without one)")
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "benchmarks/filters.py", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": device_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "versions": versions(),
+        **begin(args),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "settings": {k: v for k, v in vars(args).items() if k not in ("out", "profile")},
     }
-    print(f"{result['device']}; {result['cores']} cores; {result['versions']}", flush=True)
     parts = []
     if not args.no_training:
         parts.append(training)
@@ -213,14 +203,7 @@ def common_problem(config, forecaster, task):
         factor=np.asarray(task.factor),
         scale=np.asarray(task.scale),
         floor=float(task.floor),
-        batch=train.batch_size,
-        steps=train.steps,
-        warmup=train.warmup_steps,
-        final_share=train.final_learning_rate,
-        peak=train.learning_rate[0],
-        betas=(train.beta1, train.beta2),
-        weight_decay=train.weight_decay,
-        clip_norm=train.clip_norm,
+        **recipe(train),
     )
 
 
@@ -277,7 +260,7 @@ def compare(args: argparse.Namespace, result: dict[str, Any]) -> None:
 # ---- the variants: each has `runs`, `turn` (steps), and `run(steps)`, which ends when the device has finished
 
 
-class Ours:
+class Ours(Stepped):
     """`bestguess` with some runs in one program."""
 
     def __init__(self, args: argparse.Namespace, runs: int):
@@ -290,15 +273,6 @@ class Ours:
         (self.compiled,) = self.program.compile(args.steps)
         self.state = self.program.start()
         self.run(args.steps)
-
-    def run(self, steps: int) -> float:
-        """Take `steps` steps, wait for the device, return the mean loss of the first run over them."""
-        import jax
-
-        self.state, metrics = self.program.chunk(self.state, self.step, steps)
-        self.step += steps
-        jax.block_until_ready((self.state, metrics))
-        return float(metrics["train_loss"][0])
 
 
 _KEPT: list[Ours] = []

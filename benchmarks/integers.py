@@ -27,28 +27,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import datetime
 import importlib.util
 import os
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from side_by_side import (
+    Stepped,
     agree,
+    begin,
     compare_rates,
-    device_name,
     need_torch,
     our_training,
     own_devices,
     print_table,
     profile,
+    recipe,
     save,
     take_turns,
     torch_device,
-    versions,
 )
 
 REDUCE_OVERHEAD = "PyTorch compile, reduce-overhead"
@@ -84,25 +82,17 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory on the same device
     if args.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
-    import jax
 
     from bestguess.train.cores import use_cores
 
     if args.device == "cpu":
         use_cores(configuration(args, 1).product(), max(args.runs))  # as `bestguess integers train` does
 
-    if args.device == "gpu" and jax.default_backend() != "gpu" and not args.tiny:
-        sys.exit("--device gpu: JAX sees no GPU here (--tiny tries the script out without one)")
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "benchmarks/integers.py", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": device_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "versions": versions(),
+        **begin(args),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "settings": {k: v for k, v in vars(args).items() if k not in ("out", "profile")},
     }
-    print(f"{result['device']}; {result['cores']} cores; {result['versions']}", flush=True)
     started = time.perf_counter()
     training(args, result)
     if args.profile:
@@ -166,14 +156,7 @@ def common_problem(config, model, sampler):
         threshold=np.array(sampler.threshold),
         alias=np.array(sampler.alias),
         alpha=config.objective.alpha[0],
-        batch=train.batch_size,
-        steps=train.steps,
-        warmup=train.warmup_steps,
-        final_share=train.final_learning_rate,
-        peak=train.learning_rate[0],
-        betas=(train.beta1, train.beta2),
-        weight_decay=train.weight_decay,
-        clip_norm=train.clip_norm,
+        **recipe(train),
     )
 
 
@@ -230,7 +213,7 @@ def compare(args: argparse.Namespace, result: dict[str, Any]) -> None:
 # ---- the variants
 
 
-class Ours:
+class Ours(Stepped):
     """`bestguess` with some runs in one program."""
 
     def __init__(self, args: argparse.Namespace, runs: int, packed: bool = True):
@@ -252,15 +235,6 @@ class Ours:
         self.run(args.steps)
         if packed:
             _KEPT[runs] = self
-
-    def run(self, steps: int) -> float:
-        """Take `steps` steps, wait for the device, return the mean loss of the first run over them."""
-        import jax
-
-        self.state, metrics = self.program.chunk(self.state, self.step, steps)
-        self.step += steps
-        jax.block_until_ready((self.state, metrics))
-        return float(metrics["train_loss"][0])
 
 
 _KEPT: dict[int, Ours] = {}

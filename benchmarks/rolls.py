@@ -35,18 +35,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import datetime
 import importlib.util
 import os
-import shlex
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from side_by_side import (
+    Stepped,
     agree,
+    begin,
     compare_rates,
     device_name,
     need_torch,
@@ -54,10 +53,10 @@ from side_by_side import (
     own_devices,
     print_table,
     profile,
+    recipe,
     save,
     take_turns,
     torch_device,
-    versions,
 )
 
 PEAK = 989.0
@@ -124,26 +123,18 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
     if args.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
-    import jax
 
     from bestguess.train.cores import use_cores
 
     if args.device == "cpu":
         use_cores(args.batch * args.window * args.d_model**2)  # as `bestguess rolls train` does
-    if args.device == "gpu" and jax.default_backend() != "gpu" and not args.tiny:
-        sys.exit("--device gpu: JAX sees no GPU here (--tiny tries the script out without one)")
     hidden = ("out", "profile", "u16_path")
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "benchmarks/rolls.py", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": device_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "versions": versions(),
+        **begin(args),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "settings": {k: v for k, v in vars(args).items() if k not in hidden},
         "outputs": {},
     }
-    print(f"{result['device']}; {result['cores']} cores; {result['versions']}", flush=True)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         if args.u16_path is None:
@@ -260,14 +251,7 @@ def common_problem(config, training, model):
     train, data = config.train, training.problem.data
     return torch_rolls.Problem(
         weights=named_weights(model),
-        batch=train.batch_size,
-        steps=train.steps,
-        warmup=train.warmup_steps,
-        final_share=train.final_learning_rate,
-        peak=train.learning_rate[0],
-        betas=(train.beta1, train.beta2),
-        weight_decay=train.weight_decay,
-        clip_norm=train.clip_norm,
+        **recipe(train),
         layers=config.model.layers,
         heads=config.model.heads,
         outputs=config.model.outputs,
@@ -334,7 +318,7 @@ def compare(args: argparse.Namespace, config, training, found: dict[str, Any]) -
 # ---- the variants: each has `runs`, `turn` (steps), and `run(steps)`, which ends when the device has finished
 
 
-class Ours:
+class Ours(Stepped):
     """`bestguess` with values that are made up on the device, live there, or are fed by the host."""
 
     def __init__(self, args: argparse.Namespace, outputs: int, feed: str, resident: Any = None):
@@ -349,15 +333,6 @@ class Ours:
         self.compiled, *_ = self.program.compile(args.steps)
         self.state = self.program.start()
         self.run(args.steps)
-
-    def run(self, steps: int) -> float:
-        """Take `steps` steps, wait for the device, return the mean loss over them."""
-        import jax
-
-        self.state, metrics = self.program.chunk(self.state, self.step, steps)
-        self.step += steps
-        jax.block_until_ready((self.state, metrics))
-        return float(metrics["train_loss"][0])
 
 
 def made_up(problem):

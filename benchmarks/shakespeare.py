@@ -25,10 +25,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 import functools
 import os
-import shlex
 import statistics
 import sys
 import time
@@ -37,17 +35,18 @@ from pathlib import Path
 from typing import Any
 
 from side_by_side import (
+    Stepped,
     agree,
+    begin,
     compare_rates,
-    device_name,
     need_torch,
     our_training,
     own_devices,
     print_table,
+    recipe,
     save,
     take_turns,
     torch_device,
-    versions,
 )
 
 PUBLISHED = {"gpu": 1.4697, "cpu": 1.88}
@@ -92,24 +91,16 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory on the same device
     if args.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
-    import jax
 
     from bestguess.train.cores import use_cores
 
     configs = [configuration(args, change) for change in args.change or [""]]
     if args.device == "cpu":  # as `bestguess text train` does
         use_cores(configs[0].train.batch_size * configs[0].task.context * configs[0].model.d_model ** 2)
-    if args.device == "gpu" and jax.default_backend() != "gpu" and not args.tiny:
-        sys.exit("--device gpu: JAX sees no GPU here (--tiny tries the script out without one)")
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "benchmarks/shakespeare.py", args.what, args.corpus.name, *sys.argv[3:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": device_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "versions": versions(),
+        **begin(args, [args.what, args.corpus.name, *sys.argv[3:]]),
         "variants": {},
     }
-    print(f"{result['device']}; {result['cores']} cores; {result['versions']}", flush=True)
     args.started = time.perf_counter()
     for change, config in zip(args.change or [""], configs):
         found = result["variants"][change or "preset"] = {}
@@ -143,11 +134,10 @@ def configuration(args: argparse.Namespace, change: str) -> Any:
 # ---- our own trainings
 
 
-class Ours:
+class Ours(Stepped):
     """A training of `bestguess`, stepped by hand; validation is left to `validated`."""
 
-    def __init__(self, args: argparse.Namespace, config: Any, problem: Any = None):
-        """problem: that of another seed of the same config, if there is one already."""
+    def __init__(self, args: argparse.Namespace, config: Any):
         import jax
 
         from bestguess.text.documents import Documents
@@ -178,15 +168,6 @@ class Ours:
         self.program = self.program.with_members(members)
         self.state, self.step = self.program.start(), 0
         jax.block_until_ready(self.state)
-
-    def run(self, steps: int) -> float:
-        """Take `steps` steps, wait for the device, return the mean loss over them."""
-        import jax
-
-        self.state, metrics = self.program.chunk(self.state, self.step, steps)
-        self.step += steps
-        jax.block_until_ready((self.state, metrics))
-        return float(metrics["train_loss"][0])
 
     def validated(self) -> Any:
         """Return the loss of every window that is not trained on (nats a window, float64)."""
@@ -408,14 +389,7 @@ def common_problem(config: Any, model: Any = None) -> Any:
     held = problem.validation
     return torch_text.Problem(
         weights=named_weights(model),
-        batch=train.batch_size,
-        steps=train.steps,
-        warmup=train.warmup_steps,
-        final_share=train.final_learning_rate,
-        peak=train.learning_rate[0],
-        betas=(train.beta1, train.beta2),
-        weight_decay=train.weight_decay,
-        clip_norm=train.clip_norm,
+        **recipe(train),
         layers=config.model.layers,
         heads=config.model.heads,
         window=config.task.context,

@@ -9,17 +9,20 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import datetime
 import glob
 import gzip
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,58 @@ def versions() -> dict[str, str]:
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         found["commit"] = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     return found
+
+
+def begin(args: argparse.Namespace, words: Sequence[str] | None = None) -> dict[str, Any]:
+    """Say what this runs on, and return it, as all figures begin; end where --device is a GPU that JAX does not see.
+
+    words: of the command line, where it is not to be told as it was given.
+    """
+    import jax
+
+    if args.device == "gpu" and jax.default_backend() != "gpu" and not args.tiny:
+        sys.exit("--device gpu: JAX sees no GPU here (--tiny tries the script out without one)")
+    script = f"benchmarks/{Path(sys.argv[0]).name}"
+    result = {
+        "command": shlex.join(["python", script, *(sys.argv[1:] if words is None else words)]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": device_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "versions": versions(),
+    }
+    print(f"{result['device']}; {result['cores']} cores; {result['versions']}", flush=True)
+    return result
+
+
+def recipe(train: Any) -> dict[str, Any]:
+    """Return how a training goes, as `torch_filters.Recipe` has it."""
+    return {
+        "batch": train.batch_size,
+        "steps": train.steps,
+        "warmup": train.warmup_steps,
+        "final_share": train.final_learning_rate,
+        "peak": train.learning_rate[0],
+        "betas": (train.beta1, train.beta2),
+        "weight_decay": train.weight_decay,
+        "clip_norm": train.clip_norm,
+    }
+
+
+class Stepped:
+    """A variant of ours: `program`, the `state` that it is in, and the `step` that comes next."""
+
+    program: Any
+    state: Any
+    step: int
+
+    def run(self, steps: int) -> float:
+        """Take `steps` steps, wait for the device, return the mean loss of the first run over them."""
+        import jax
+
+        self.state, metrics = self.program.chunk(self.state, self.step, steps)
+        self.step += steps
+        jax.block_until_ready((self.state, metrics))
+        return float(metrics["train_loss"][0])
 
 
 def error_line(error: BaseException) -> str:

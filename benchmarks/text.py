@@ -23,16 +23,21 @@ training.
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import shlex
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from side_by_side import compare_rates, device_name, own_devices, print_table, save, take_turns, versions
+from side_by_side import (
+    Stepped,
+    begin,
+    compare_rates,
+    own_devices,
+    print_table,
+    save,
+    take_turns,
+)
 
 ARCHITECTURES = ("encoder-decoder", "decoder-only", "prefix-lm")
 SIZES = {
@@ -86,25 +91,17 @@ def main() -> None:
     args = arguments()
     if args.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
-    import jax
 
     from bestguess.train.cores import use_cores
 
     if args.device == "cpu":
         use_cores(args.batch * (args.source + args.target) * args.d_model**2)  # as `bestguess text train` does
-    if args.device == "gpu" and jax.default_backend() != "gpu" and not args.tiny:
-        sys.exit("--device gpu: JAX sees no GPU here (--tiny tries the script out without one)")
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "benchmarks/text.py", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": device_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "versions": versions(),
+        **begin(args),
         "settings": {k: v for k, v in vars(args).items() if k != "out"},
         "training": {},
         "generation": {},
     }
-    print(f"{result['device']}; {result['cores']} cores; {result['versions']}", flush=True)
     started = time.perf_counter()
     keep = lambda: save(args, result)  # noqa: E731
     training(args, result["training"], keep)
@@ -141,7 +138,7 @@ def random_pairs(args: argparse.Namespace, count: int, seed: int) -> Any:
     return make_pairs(words(args.source).tolist(), ended.tolist())
 
 
-class Trained:
+class Trained(Stepped):
     """A training of one architecture."""
 
     def __init__(self, args: argparse.Namespace, architecture: str, pairing: str, loss: str):
@@ -177,15 +174,6 @@ class Trained:
         self.program = Program(problem, train, members, own_devices(args))
         self.state = self.program.start()
         self.run(args.steps)
-
-    def run(self, steps: int) -> float:
-        """Take `steps` steps, wait for the device, return the mean loss over them."""
-        import jax
-
-        self.state, metrics = self.program.chunk(self.state, self.step, steps)
-        self.step += steps
-        jax.block_until_ready((self.state, metrics))
-        return float(metrics["train_loss"][0])
 
 
 def generator(args: argparse.Namespace, architecture: str, documents: int, cached: bool) -> tuple[Any, Any]:
