@@ -11,9 +11,12 @@ import pytest
 
 from bestguess.filters.config import FilterModelConfig, FilterTaskConfig
 from bestguess.filters.forecaster import predict
+from bestguess.filters.in_context.baselines import in_context_baselines
 from bestguess.filters.in_context.exact import constant_mixture, exact_mixture
 from bestguess.filters.in_context.mixture import HELD_OUT, TRAINED, bayes_mixture, filters_of, systems_of
+from bestguess.filters.in_context.regression import PENALTIES, fitted_in_context, orders_of
 from bestguess.filters.in_context.task import MixtureTask, make_bank
+from bestguess.train.problem import Purpose, sequence_keys
 
 CONFIG = FilterTaskConfig(latent_dim=4, observed_dim=2, length=12, lambda_=(0.8,), observation_noise=0.5)
 K, H, T, M, N = 5, 3, 12, CONFIG.observed_dim, CONFIG.latent_dim
@@ -131,3 +134,19 @@ def test_other_systems_are_found_out():
     known = known_(task, jax.random.key(4))
     apart = np.mean((np.asarray(predict(wrong, known.y)) - np.asarray(known.mixture)[1:]) ** 2)
     assert apart / task.told_floor > 1e-3
+
+
+def test_orders_and_penalty_of_regressions_are_selected_on_validation_sequences():
+    task, validation = TASKS[1], 8
+    few, many = (in_context_baselines(task, 2, validation, test) for test in (4, 9))
+    assert (few.ridge, few.order) == (many.ridge, many.order)
+    keys = sequence_keys(jnp.asarray(2), Purpose.VALIDATE, jnp.asarray(0), validation)
+    y = jax.vmap(task.sample)(keys)
+    fitted = lambda k, penalty: fitted_in_context(y, task.scale, k, 1, jnp.asarray([penalty]))[0]  # noqa: E731
+    errors = {
+        (k, penalty): float(jnp.mean((fitted(k, penalty) - y)[:, 1:] ** 2))
+        for k in orders_of(T, M)
+        for penalty in PENALTIES
+    }
+    assert few.ridge == min(errors, key=errors.__getitem__)
+    assert few.order == min(few.least_squares, key=lambda k: errors[k, PENALTIES[0]])

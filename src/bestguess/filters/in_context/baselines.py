@@ -36,12 +36,14 @@ class Baselines:
     of_ridge: tuple[Regression, Regression]
     least_squares: dict[int, tuple[Regression, Regression]]
     """By order."""
+    order: int
+    """The order of least squares that validation sequences select."""
 
 
 def in_context_baselines(task: MixtureTask, seed: int, validation: int, test: int) -> Baselines:
     """Return ridge and least squares fitted in context, on the test sequences of a run.
 
-    The ridge's order and penalty are selected on `validation` sequences of the trained systems.
+    The orders and the ridge's penalty are selected on `validation` sequences of the trained systems.
     """
     first = jnp.asarray(seed)
     keys = sequence_keys(first, Purpose.VALIDATE, jnp.asarray(0), validation)
@@ -66,7 +68,8 @@ def in_context_baselines(task: MixtureTask, seed: int, validation: int, test: in
         )
 
     chosen = min(errors, key=errors.__getitem__)
-    return Baselines(chosen, judged(*chosen), {k: judged(k, PENALTIES[0]) for k, _ in errors})
+    order = min((k for k, _ in errors), key=lambda k: errors[k, PENALTIES[0]])
+    return Baselines(chosen, judged(*chosen), {k: judged(k, PENALTIES[0]) for k, _ in errors}, order)
 
 
 def _predict(task: MixtureTask, order: int, penalty: float, y: Float[Array, "n T m"]) -> Float[Array, "n T m"]:

@@ -76,7 +76,7 @@ _HOW = (
     "error. On held-out systems the mixture is not the best predictor, so this is no regret and may be below 0. Errors "
     "there are standard errors over the held-out systems.\n"
     "- **Fitted in context**: coefficients on the last k steps, by least squares or ridge regression on the sequence "
-    "so far, anew at every step. Order and penalty of the ridge are selected on validation sequences.\n"
+    "so far, anew at every step. The order and the ridge's penalty are selected on validation sequences.\n"
     "- Weights are those of each run's best validation. Learning rates, and the runs that pictures show, are selected "
     "on validation data; every figure here is from test data, but for the learning curves.\n"
     "- There are no rollouts: the mixture's own prediction, fed back as if observed, would move its weights."
@@ -102,10 +102,9 @@ def table(training: Trained, results: Mapping[str, Any]) -> tuple[list[str], lis
         blank = [""] * several
         over = [_over(trained["mixture_over_told"]), _over(mixture)]
         rows.append([*blank, f"mixture of {evaluation['systems']:,}", "1", "1", *over, "0"])
-        least = min(one["ar"].items(), key=lambda item: item[1]["held_out"]["mean"])
         for name, fitted in (
             (f"ridge in context, k = {ridge['order']}", ridge),
-            (f"AR({least[0]}) in context", least[1]),
+            (f"AR({one['ar_order']}) in context", one["ar"][str(one["ar_order"])]),
         ):
             apart = fitted["held_out"]["mean"] - mixture["mean"]
             own = _against_mixture(fitted["trained"]["mean"], trained["mixture_over_told"]["mean"])

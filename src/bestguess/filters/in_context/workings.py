@@ -169,6 +169,7 @@ class InContextWorkings(Sampled[FiltersConfig, MixtureTask]):
             **{name: compared_with(own) for name, own, _ in lists},
             "ridge": {"order": order, "penalty": penalty}
             | {name: _estimate(ridge[i].over_told) for name, _, i in lists},
+            "ar_order": beside.order,
             "ar": {
                 str(k): {name: _estimate(fitted[i].over_told) for name, _, i in lists}
                 for k, fitted in beside.least_squares.items()
