@@ -47,6 +47,9 @@ class ExperimentFlags:
     """Analyse an incomplete sweep; the figures and the page are marked as incomplete."""
     jobs: int = 1
     """Number of parallel workers on this machine; the GPUs are divided among them."""
+    turns: bool = False
+    """Workers that share a GPU take turns on it: one trains or evaluates while the others compile. For times that are \
+a run's own; without it they are slowed by one another."""
     ensemble: int = 16
     """Maximum number of runs that train together in one program."""
     benchmark: Path | None = None

@@ -36,8 +36,11 @@ def user_cache() -> Path:
 
 
 @contextlib.contextmanager
-def lock(folder: AnyPath) -> Iterator[None]:
-    """Hold the folder for this process alone; UserError if another process trains there. Empties no file."""
+def lock(folder: AnyPath, *, wait: bool = False) -> Iterator[None]:
+    """Hold the folder for this process alone; UserError if another process trains there. Empties no file.
+
+    wait: until the other process is done, instead. A process that dies holds nothing.
+    """
     folder = make_folder(folder)
     own(folder)
     path = checked(folder / ".lock")
@@ -46,7 +49,7 @@ def lock(folder: AnyPath) -> Iterator[None]:
     try:
         with boundary(path, "locked"):
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 raise UserError(f"{folder}: another process is training here; wait for it, or stop it") from None
         yield

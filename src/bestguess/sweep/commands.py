@@ -59,7 +59,7 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
     if flags.jobs > 1:
         from bestguess.sweep.launch import launch
 
-        launch(ledger, flags.jobs, _worker_flags(flags), console)
+        launch(ledger, flags.jobs, _worker_flags(flags), console, turns=flags.turns)
     else:
         from bestguess.sweep.worker import work
 

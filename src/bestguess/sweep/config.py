@@ -38,6 +38,9 @@ the sweep's ID."""
 count as done."""
     jobs: int = 1
     """Number of parallel workers on this machine; the GPUs are divided among them."""
+    turns: bool = False
+    """Workers that share a GPU take turns on it: one trains or evaluates while the others compile. For times that are \
+a run's own; without it they are slowed by one another."""
     ensemble: int = 16
     """Maximum number of runs that train together in one program."""
     seed: int = 0
@@ -73,6 +76,8 @@ other."""
                 raise UserError(f"--{name} {getattr(self, name)}: must be positive")
         if self.runs is not None and self.runs > MOST_RUNS:
             raise UserError(f"--runs {self.runs}: a sweep has at most {MOST_RUNS:,}")
+        if self.turns and self.jobs == 1:
+            raise UserError("--turns: a single worker has its GPU to itself; give --jobs, or drop --turns")
         if self.distributed and self.jobs > 1:
             raise UserError("--distributed: all processes are one worker; drop --jobs")
 

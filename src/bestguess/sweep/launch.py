@@ -11,29 +11,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bestguess import files
-from bestguess.command import Terminated
+from bestguess.command import Terminated, UserError
 from bestguess.sweep.ledger import Ledger
 from bestguess.train.cores import devices_of
 from bestguess.train.machine import free_memory, usable_cores
+from bestguess.train.turns import TURN
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console) -> list[int]:
+def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console, *, turns: bool = False) -> list[int]:
     """Run `jobs` workers on a sweep until nothing is left to take; return their exit statuses.
 
     Their output goes to the ledger's logs/. SIGTERM and Ctrl-C reach them, and they checkpoint.
+
+    turns: whether those that share a GPU take turns on it.
     """
     logs = files.make_folder(ledger.folder / "logs")
     attempt = os.environ.get("BESTGUESS_SWEEP_ATTEMPT") or secrets.token_hex(4)
     gpus = visible_gpus()
+    if turns and not gpus:
+        raise UserError("--turns: no GPU to take turns on; workers on a CPU have cores of their own: drop --turns")
     command = [sys.executable, "-P", "-m", "bestguess.cli", "sweep", str(ledger.folder), "--worker", *flags]
     workers, outputs = [], []
     for i in range(jobs):
         log = logs / f"{attempt}-{i}.log"
         outputs.append(output := files.Appender(log))
         environment = os.environ | share(i, jobs, gpus) | {"BESTGUESS_SWEEP_ATTEMPT": attempt}
+        if turns and gpus:
+            place = files.within(ledger.folder, "turns", f"gpu-{environment['CUDA_VISIBLE_DEVICES']}")
+            environment[TURN] = str(place.absolute())
         workers.append(subprocess.Popen(command, env=environment, stdout=output.fileno(), stderr=subprocess.STDOUT))
     console.print(f"{jobs} workers; their logs: {logs}/{attempt}-*.log", soft_wrap=True)
 

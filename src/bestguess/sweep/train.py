@@ -21,6 +21,7 @@ from bestguess.sweep.ledger import not_finite
 from bestguess.train import distributed
 from bestguess.train.fit import has_begun
 from bestguess.train.folder import CHECKPOINTS
+from bestguess.train.turns import turn
 from bestguess.workflow.evaluation import Evaluators
 from bestguess.workflow.training import Training, fit_runs, levels_of, make_training, resumed_at
 
@@ -86,14 +87,16 @@ def train_runs(
         summaries: list[dict[str, Any]] = [{} for _ in configs]
         # Processes that trained together score apart, each its part: none waits long for another.
         for i in range(jax.process_index(), len(configs), jax.process_count()):
-            began = time.perf_counter()
             kind = "not finite"
-            try:
-                metrics, fault = _judge(training, i, curves[i])
-            except Exception as error:  # whatever it is, the other runs are well
-                metrics, fault, kind = {}, explain(error)[1], "scoring"
+            with turn():
+                began = time.perf_counter()
+                try:
+                    metrics, fault = _judge(training, i, curves[i])
+                except Exception as error:  # whatever it is, the other runs are well
+                    metrics, fault, kind = {}, explain(error)[1], "scoring"
+                spent = time.perf_counter() - began
             summaries[i] = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
-            yield i, Outcome(metrics, share + time.perf_counter() - began, fault, kind)
+            yield i, Outcome(metrics, share + spent, fault, kind)
         trackers.finish(summaries)
 
 

@@ -29,6 +29,7 @@ from bestguess.train.machine import usable_cores
 from bestguess.train.memory import Memory, device_memory, gigabytes, program_memory
 from bestguess.train.problem import Member, Problem, State
 from bestguess.train.program import Program
+from bestguess.train.turns import turn
 
 Say = Callable[[str], None]
 OnChunk = Callable[[range, int, dict[str, np.ndarray]], None]
@@ -301,9 +302,9 @@ def _fit_part(
     config = program.config
     state, step, done = _begin(program, runs, folder, on_resume, say, made_by)
     heard, seconds = _Heard(runs, on_chunk, np.asarray(fetch(state.stopped))), 0.0
-    with _graceful() as stop:
-        for length in {min(config.validate_every, config.steps - step)} - {0}:
-            program.compile(length)
+    for length in {min(config.validate_every, config.steps - step)} - {0}:
+        program.compile(length)
+    with turn(), _graceful() as stop:
         began = saved = time.perf_counter()
         pending: tuple[int, dict] | None = None
         while not done:
