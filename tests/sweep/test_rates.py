@@ -9,6 +9,7 @@ from bestguess.command import Failure, UserError
 from bestguess.sweep.commands import open_ledger
 from bestguess.sweep.config import SweepFlags
 from bestguess.sweep.keys import RATE, SEED
+from bestguess.sweep.rates import at_rates
 
 TEXT = """
 name: {name}
@@ -75,3 +76,26 @@ def test_a_search_that_is_no_ground_to_judge_on_is_refused(tmp_path, search):
         judge()
     with pytest.raises(UserError, match=r"tuned on train\.first_seed 8, which is to be judged"):
         judge((0, 8))
+
+
+def test_a_rate_at_which_training_diverges_is_tried_and_no_edge(tmp_path, search):
+    found = search(leave=1)
+    (left,) = (run for run in found.runs().values() if found.record(run.run) is None)
+    assert left.config[RATE] == 0.01
+    assert left.config[SEED] == 8
+    found.fail(left.run, "killed", "died", "first")
+    with pytest.raises(Failure, match="11 of 12 runs done"):
+        ledger_of(tmp_path, "judged", 400, [0, 1], rates=found.id)
+    found.fail(left.run, "loss not finite at step 5", "not finite", "second")
+    judged = ledger_of(tmp_path, "judged", 400, [0, 1], rates=found.id)
+    assert {run.config[RATE] for run in judged.runs().values()} == {0.003}
+
+
+def test_several_cells_share_one_of_the_search(tmp_path, search):
+    found = search(lambda config: 0.003)
+    grid = [{"family": "filters", "task.lambda": value, SEED: 0} for value in (0.6, 0.8, 0.95)]
+    shared = lambda one: {**one, "task.lambda": 0.5 if one["task.lambda"] < 0.7 else 0.9}  # noqa: E731
+    runs = at_rates(grid, tmp_path / "sweeps", found.id, shared)
+    assert runs == [one | {RATE: 0.003} for one in grid]
+    with pytest.raises(UserError, match=r"has no rate for task\.lambda 0\.6"):
+        at_rates(grid, tmp_path / "sweeps", found.id)

@@ -10,7 +10,7 @@ import pytest
 from bestguess.experiment.analysis import analyse, check
 from bestguess.experiment.results import more
 from bestguess.report.story import Drawn
-from bestguess.sweep.plan import UNTUNED, config_of, lacks, plan
+from bestguess.sweep.plan import config_of, lacks, plan
 from bestguess.sweep.spec import read_spec
 from bestguess.text.counting import decoder_only_flops, encoder_decoder_flops
 from bestguess.text.experiments import EXPERIMENTS
@@ -22,10 +22,10 @@ from bestguess.text.transfer import (
     LEVELS,
     PAIRS,
     PRETRAINED,
-    RATES,
     STEPS,
     corpus_of,
     level,
+    searched,
     tuning_levels,
 )
 from bestguess.text.transfer_page import by_arm, pairs_needed
@@ -45,7 +45,7 @@ def planned_of(changes: tuple[str, ...] = ()):
 def test_the_sweep_can_test_every_hypothesis(changes):
     spec, planned = planned_of(changes)
     check(TESTED, planned.runs)
-    assert [one for one in lacks(spec, planned) if UNTUNED not in one] == []
+    assert lacks(spec, planned) == []
     assert {run.config["change"] for run in planned.runs} == set(LEVELS)
 
 
@@ -86,7 +86,11 @@ def test_tuning_gives_every_arm_the_same_budget_on_a_seed_of_its_own():
     assert len(planned.runs) == len(ARMS) * len(rates)
     seeds = {run.config["train.first_seed"] for run in planned_of()[1].runs}
     assert not seeds & {run.config["train.first_seed"] for run in planned.runs}
-    assert set(RATES.values()) <= set(rates)
+    assert rates == planned_of()[0].parameters["train.learning_rate"].arguments["values"]
+    levels = {value: searched({"change": value}) for value in LEVELS}
+    assert {one["change"] for one in levels.values()} == set(tuning_levels())
+    for value, one in levels.items():
+        assert LEVELS[one["change"]] == ("1,000 pairs", LEVELS[value][1])
 
 
 # ------------------------------------------------------------------------------------------ planted results
@@ -103,7 +107,7 @@ def figures(config, law) -> dict:
 
 
 def judged(law):
-    runs = planned_of()[1].runs
+    runs = planned_of(("train.learning_rate=0.001",))[1].runs
     about = {"seconds": 1.0, "device": "1 × Test"}
     records = [{"run": run.run, "config": run.config, "metrics": figures(run.config, law), **about} for run in runs]
     return analyse(TESTED, runs, records, "nats_per_document")

@@ -313,6 +313,9 @@ class Experiment:
     grading: Grading | None = None
     tuned: bool = True
     """Whether the learning rate is tuned in every cell. Of claims about any training whatever, one rate will do."""
+    searched: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """From a run's flat config to that of the cell whose rate it takes from a search (`--rates`), where the search has
+    fewer cells than the experiment; None: the same."""
     comparable: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
     """Raises a UserError where runs' figures do not compare, before there is a verdict; as `more`, of the records."""
     more: str | None = None

@@ -150,7 +150,9 @@ def _first_round(spec: Spec, flags: SweepFlags) -> Round:
             raise UserError(f"--rates: a {spec.method} sweep draws its rates; give a grid")
         from bestguess.sweep.rates import at_rates
 
-        runs = at_rates(grid(spec), flags.folder, flags.rates)
+        proposals = grid(spec)
+        declared = family_of(proposals[0]).declared_experiments().get(spec.name)
+        runs = at_rates(proposals, flags.folder, flags.rates, None if declared is None else declared.searched)
         return plan_round(runs, ensemble=flags.ensemble, jobs=flags.jobs)
     if spec.method != "bayes":
         return plan(spec, ensemble=flags.ensemble, jobs=flags.jobs, seed=flags.seed)

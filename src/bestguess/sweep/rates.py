@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,33 @@ from bestguess.sweep.cells import ANEW, best_of_cells
 from bestguess.sweep.keys import RATE, family_of, repeats_of
 from bestguess.sweep.ledger import Ledger, require_complete
 
+Searched = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""From a run's flat config to that of the cell that tunes it, where the search has the cell under other values."""
 
-def at_rates(proposals: Sequence[dict[str, Any]], root: Path, name: str) -> list[dict[str, Any]]:
+
+def at_rates(
+    proposals: Sequence[dict[str, Any]], root: Path, name: str, searched: Searched | None = None
+) -> list[dict[str, Any]]:
     """Return the runs of a sweep with the rate of each cell's own, once each, as the sweep `name` tuned it.
 
     A cell is known by the keys that vary in the search, beside seeds and rates: the others, such as the steps, may
-    differ. UserError where the search lacks a cell, has a best rate at the edge of its grid, or trained on a seed that
-    is to be judged; Failure where it is not done.
+    differ. With `searched`, several cells may share one of the search. A rate at which a training diverged counts as
+    tried. UserError where the search lacks a cell, has a best rate at the edge of its grid, or trained on a seed
+    that is to be judged; Failure where it is not done.
     """
     search = Ledger.find(root, name)
-    require_complete(search, False)
+    if any(one.config is None or not _diverged(search, one.run) for one in search.status().missing):
+        require_complete(search, False)
     configs = [run.config for run in search.runs().values()]
     apart = (RATE, *repeats_of(configs[0]))
     keys = [key for key in configs[0] if key not in apart and len({str(config.get(key)) for config in configs}) > 1]
-    cell = lambda config: tuple(str(config.get(key)) for key in keys)  # noqa: E731
-    told = lambda config: ", ".join(f"{key} {config.get(key)}" for key in keys) or "every run"  # noqa: E731
+
+    def cell(config: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(str(config.get(key)) for key in keys)
+
+    def told(config: Mapping[str, Any]) -> str:
+        return ", ".join(f"{key} {config.get(key)}" for key in keys) or "every run"
+
     with told_of(search.folder / "done", ANEW):
         best = best_of_cells(search.records(), family_of(configs[0]).reported)
     tuned = {cell(one["config"]): one for one in best}
@@ -33,7 +45,11 @@ def at_rates(proposals: Sequence[dict[str, Any]], root: Path, name: str) -> list
         seen = {config[key] for config in configs if key in config}
         if shared := seen & {one[key] for one in proposals if key in one}:
             raise UserError(f"--rates {name}: was tuned on {key} {min(shared)}, which is to be judged; tune on others")
-    edges = [one for one in tuned.values() if one["edge"]]
+    tried: dict[tuple[str, ...], set[Any]] = {}
+    for config in configs:
+        tried.setdefault(cell(config), set()).add(config.get(RATE))
+    ends = {own: (min(rates), max(rates)) for own, rates in tried.items() if len(rates) > 1}
+    edges = [one for own, one in tuned.items() if one["learning_rate"] in ends.get(own, ())]
     if edges:
         first = f"{edges[0]['learning_rate']:g} of {told(edges[0]['config'])}"
         raise UserError(
@@ -42,8 +58,14 @@ def at_rates(proposals: Sequence[dict[str, Any]], root: Path, name: str) -> list
         )
     chosen: dict[str, dict[str, Any]] = {}
     for one in proposals:
-        if cell(one) not in tuned:
-            raise UserError(f"--rates {name}: has no rate for {told(one)}; search there too")
-        run = one | {RATE: tuned[cell(one)]["learning_rate"]}
+        there = one if searched is None else searched(one)
+        if cell(there) not in tuned:
+            raise UserError(f"--rates {name}: has no rate for {told(there)}; search there too")
+        run = one | {RATE: tuned[cell(there)]["learning_rate"]}
         chosen[str(sorted(run.items(), key=str))] = run
     return list(chosen.values())
+
+
+def _diverged(search: Ledger, run: str) -> bool:
+    failures = search.failures(run)
+    return bool(failures) and failures[-1]["kind"] == "not finite"

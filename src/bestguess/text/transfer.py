@@ -43,10 +43,6 @@ ARMS = {
 OF_FILES = ("scratch", "scratch, equal compute", "converted", "decoder-only, scratch", "decoder-only, pretrained")
 """Arms that are trained on files, too."""
 
-# PROVISIONAL: not tuned yet. To be replaced by what text_transfer_tuning selects, here and in text_transfer.yaml.
-RATES = dict.fromkeys(ARMS, 0.001)
-"""Peak learning rate of each arm."""
-
 
 def start(task: str, arm: str) -> str:
     """Return the folder of the weights that an arm begins with; "" for none."""
@@ -56,24 +52,32 @@ def start(task: str, arm: str) -> str:
 
 
 def level(task: str, arm: str) -> str:
-    """Return a run's level of `change`: corpus, arm, steps and learning rate."""
-    return f"{_untuned(task, arm)} train.learning_rate={RATES[arm]:g}"
-
-
-def _untuned(task: str, arm: str) -> str:
+    """Return a run's level of `change`: corpus, arm and steps."""
     steps = EQUAL["files" if task == "files" else ERRANDS] if arm.endswith("equal compute") else STEPS
     begin = f" objective.start={start(task, arm)}" if start(task, arm) else ""
     dropout = " model.dropout=0.3" if task == "files" else ""
     return f"{TASKS[task]} {ARMS[arm][0]}{begin}{dropout} train.steps={steps}"
 
 
+TUNED_ON = f"{PAIRS[1]:,} pairs"
+"""What the search for the rates trains on."""
+
+
 def tuning_levels() -> list[str]:
     """Return the levels of `change` of the search for the rate: every arm, with 1,000 pairs."""
-    return [_untuned("1,000 pairs", arm) for arm in ARMS]
+    return [level(TUNED_ON, arm) for arm in ARMS]
 
 
 LEVELS = {level(task, arm): (task, arm) for task in TASKS for arm in (OF_FILES if task == "files" else ARMS)}
 """Corpus and arm of each level of `change`."""
+
+
+def searched(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the run of the search that tells a run's rate: its arm, with 1,000 pairs."""
+    place = LEVELS.get(config["change"])
+    return config if place is None else {**config, "change": level(TUNED_ON, place[1])}
+
+
 ARM = Factor("change", "arm", label=lambda value: ": ".join(LEVELS[value]) if value in LEVELS else value)
 
 # ------------------------------------------------------------------------------------------ measures
@@ -180,10 +184,11 @@ TRANSFER = Experiment(
     hypotheses=HYPOTHESES,
     small=(
         "train.first_seed=0,1",
+        "train.learning_rate=0.001,0.004",
         "then=train.steps=20 train.warmup_steps=5 train.validate_every=10 train.batch_size=4 "
         "train.validation_sequences=16 test_documents=16 generated=8 generation.max_tokens=16 model.dtype=float32",
     ),
-    tuned=False,
+    searched=searched,
     comparable=same_tokens({value: task for value, (task, _) in LEVELS.items()}),
     more="bestguess.text.transfer_page:sections",
 )
