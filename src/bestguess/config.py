@@ -350,14 +350,14 @@ def from_dict(cls: type[C], data: Any, where: str = "", complete: bool = False) 
 
     An unknown key is an error that names the nearest known one; a missing key takes its default, or is
     an error too where the data must be `complete`: a file that was written whole and is not any more. There, only
-    a field that was `added` since may be missing.
+    a field that was `added` since may be missing, and a key that its class has `DROPPED` is passed over.
     """
     if not isinstance(data, dict):
         raise UserError(f"{where.rstrip('.: ') or cls.__name__}: expected a mapping of keys, found {data!r}")
     hints = typing.get_type_hints(cls)
     fields = {key_of(f.name): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
-        if key not in fields:
+        if key not in fields and not (complete and key in getattr(cls, "DROPPED", ())):
             raise UserError(f"{where}{key}: unknown key{nearest(str(key), fields)}")
     if complete and (missing := [k for k, f in fields.items() if k not in data and "before" not in f.metadata]):
         raise UserError(f"{where}{missing[0]}: this key is missing; the file was cut or is of another version")

@@ -43,16 +43,25 @@ def test_the_earlier_reading_is_what_older_folders_hold():
     assert (d.objective.masked, d.train.min_delta, d.train.min_decrease) == ("ignored", 0.001, 0.0)
     assert not d.train.fresh_validation
     old = to_dict(d)
-    for name in ("epochs", "fresh_validation", "min_decrease"):
+    for name in ("fresh_validation", "min_decrease"):
         del old["train"][name]
     assert from_dict(IntegersConfig, old, complete=True) == d
+    old["train"]["epochs"] = 50  # a key of before, which had set the steps
+    assert from_dict(IntegersConfig, old, complete=True) == d
+    with pytest.raises(UserError, match=r"train\.epochs: unknown key"):
+        from_dict(IntegersConfig, old)
 
 
 def test_epochs_set_the_steps():
-    flags, _ = parse("integers train", ["--design", "document", "--epochs", "100"])
-    assert flags.config().train.steps == 100_000
+    def steps(*argv: str) -> int:
+        return parse("integers train", ["--design", "document", *argv])[0].config().train.steps
+
+    assert steps("--epochs", "100") == 100_000
+    assert steps("--epochs", "0.5", "--validate-every", "300", "--warmup-steps", "7") == 150
     with pytest.raises(UserError, match="--epochs -1"):
-        change(IntegersConfig(), train={"epochs": -1}).check()
+        steps("--epochs", "-1")
+    with pytest.raises(UserError, match="--epochs: says what --steps says"):
+        steps("--epochs", "1", "--steps", "6000")
 
 
 def test_lifting_changes_the_width_alone():

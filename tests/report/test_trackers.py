@@ -20,6 +20,7 @@ from bestguess.report.trackers import (
     JsonLines,
     Tracker,
     Trackers,
+    figures,
     open_trackers,
     read_metrics,
     run_name,
@@ -48,7 +49,7 @@ def strict(line):
 
 
 numbers = st.floats() | st.integers(-(10**9), 10**9)
-names = st.text(min_size=1, max_size=8).filter(lambda name: name not in ("step", "run"))
+names = st.text(min_size=1, max_size=8).filter(lambda name: name not in ("step", "run") and "." not in name)
 rows = st.lists(
     st.tuples(st.integers(0, 40), st.integers(0, 3), st.dictionaries(names, numbers, max_size=3)), max_size=12
 )
@@ -140,11 +141,21 @@ def test_metrics_of_an_earlier_run_are_never_mixed_or_lost(tmp_path):
 def test_numpy_scalars_are_plain_numbers_and_taken_names_are_refused(tmp_path):
     log = JsonLines(tmp_path / "m.jsonl")
     log.log(np.int64(3), 0, {"loss": np.float32(0.5), "sequences": np.int32(64), "x": np.array(-np.inf)})
-    with pytest.raises(ValueError, match="'step'"):
-        log.log(1, 0, {"step": 2})
+    for taken in ("step", "task.lambda"):  # dotted keys are those of the config
+        with pytest.raises(ValueError, match=f"'{taken}'"):
+            log.log(1, 0, {taken: 2})
     log.finish()
     log.finish()
     assert (tmp_path / "m.jsonl").read_text() == '{"step": 3, "run": 0, "loss": 0.5, "sequences": 64, "x": null}\n'
+
+
+def test_a_line_s_figures_are_all_but_its_config(tmp_path):
+    own = [{"sweep_run": "0001", "model.widths": [2, 3], "train.learning_rate": 0.1}]
+    with open_trackers((), tmp_path, {}, own) as log:
+        log.log(1, 0, {"loss": 0.5})
+    (line,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert line["model.widths"] == [2, 3]
+    assert figures(line) == {"step": 1, "run": 0, "sweep_run": "0001", "loss": 0.5}
 
 
 def test_importing_the_room_imports_nothing_heavy():

@@ -296,8 +296,8 @@ def test_remove_max_samples(here, capsys):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--epochs", "0"], "--epochs 0: must be a positive number of passes"),
-        (["--epochs", "nan"], "--epochs nan: must be a positive number of passes"),
+        (["--epochs", "0"], "--epochs 0: must be positive"),
+        (["--epochs", "nan"], "--epochs nan: must be positive"),
         (["--batch", "0"], "--batch 0: must be 1 or more"),
         (["--gradient_accumulation", "0"], "--gradient-accumulation 0: must be 1 or more"),
         (["--warmup_ratio", "1"], "--warmup-ratio 1: a fraction of the steps"),

@@ -15,9 +15,9 @@ from bestguess.rolls.config import (
     RollsModelConfig,
     RollsObjectiveConfig,
     RollsTaskConfig,
-    RollsTrainConfig,
 )
 from bestguess.rolls.family import FAMILY
+from bestguess.train.config import TrainConfig
 from bestguess.workflow.training import Training, make_training, slice_of
 
 
@@ -36,7 +36,7 @@ def tiny(
         model=dataclasses.replace(RollsModelConfig(layers=1, d_model=8, heads=2, outputs=2), **(model or {})),
         objective=dataclasses.replace(RollsObjectiveConfig(), **(objective or {})),
         train=dataclasses.replace(
-            RollsTrainConfig(
+            TrainConfig(
                 steps=6, batch_size=4, learning_rate=(0.01,), warmup_steps=1, validate_every=3,
                 validation_sequences=4, checkpoint_every=0.0,
             ),

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from bestguess import cli
 from bestguess.cli import main
+from bestguess.text.family import FAMILY
 from tests.text.tiny import FLAGS
 
 STEPS = [
@@ -115,6 +117,25 @@ def test_train_says_what_is_wrong_before_it_makes_a_folder(tmp_path, capsys, wor
     assert (code, len(err.strip().splitlines())) == (2, 1)
     assert says in err
     assert not (tmp_path / "run").exists()
+
+
+def test_an_epoch_is_a_pass_over_the_training_part(tmp_path):
+    def steps(*argv: object) -> int:
+        words = ["--batch-size", "4", "--warmup-steps", "1", *map(str, argv)]
+        return cli.parse("text train", words)[0].config().train.steps
+
+    path = tmp_path / "lines.txt"
+    path.write_text("\n\n".join(f"The {i} things of {name}." for i in range(10) for name in ("Anna", "Ben", "Clara")))
+    own = ["--corpus", path, "--tokenizer", "characters", "--validation-fraction", "0.2", "--test-fraction", "0.2"]
+    config = cli.parse("text train", [*map(str, own), "--cut-at", "9", "--batch-size", "4"])[0].config()
+    have = FAMILY.works.training_sequences(config)
+    assert 10 < have < 26
+    assert steps(*own, "--cut-at", 9, "--epochs", 1) == -(-have // 4)
+    assert steps(*own, "--cut-at", 9, "--epochs", 2.5) == -(-5 * have // 8)
+    windows = ["--preset", "characters", "--documents", "windows", "--context", 32, "--validation-sequences", 5]
+    assert 2 <= steps(*own, *windows, "--epochs", 1) <= 5  # 400 of 700 characters, 128 of them a step
+    assert steps("--training-documents", 41, "--epochs", 2) == 21
+    assert steps("--epochs", 2) == 2 * 95  # generated anew: validations
 
 
 def test_natural_text_trains_and_says_what_was_left_out(tmp_path, capsys):

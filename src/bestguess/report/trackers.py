@@ -65,7 +65,7 @@ class JsonLines(Tracker):
     """A file with one JSON object per line: `{"step": 100, "run": 0, "seed": 0, "loss": 1.25, ...}`.
 
     What is a run's own stands in each of its lines; its learning rate as `peak_learning_rate`, for `learning_rate` is
-    that of the step.
+    that of the step. A sweep names it by dotted keys of the config, and no figure has a dot in its name: see `figures`.
 
     Every line is flushed, so `kill -9` costs at most the line being written. A number that is not
     finite is written as null: the file stays valid JSON for every reader (pandas shows NaN), and
@@ -89,7 +89,7 @@ class JsonLines(Tracker):
 
     def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
         line = {"step": int(step), "run": int(run), **(self._own[run] if self._own else {})}
-        if clash := line.keys() & metrics.keys():
+        if clash := (line.keys() & metrics.keys()) | set(filter(is_dotted, metrics)):
             raise ValueError(f"a metric may not be called {sorted(clash)[0]!r}")
         line |= {name: files.plain(value) for name, value in metrics.items()}
         # One write per line: two processes never share this file, but a signal may come between writes.
@@ -273,6 +273,16 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     path = Path(path)
     return [{name: math.nan if value is None else value for name, value in line.items()} for line in _lines(path)]
+
+
+def figures(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line's figures: all but what it says of the run's config, by the dotted keys of a sweep."""
+    return {name: value for name, value in line.items() if not is_dotted(name)}
+
+
+def is_dotted(name: str) -> bool:
+    """Return whether a line's key is one of the config, such as `train.batch_size`; its value may be a list."""
+    return "." in name
 
 
 def run_name(number: int, run: Mapping[str, Any]) -> str:

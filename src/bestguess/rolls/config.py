@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
-
-import tyro
+from typing import ClassVar, Literal
 
 from bestguess.command import UserError
-from bestguess.config import added
 from bestguess.nn.config import Activation, DesignConfig
 from bestguess.train.config import TrainConfig
 
@@ -145,21 +142,14 @@ class RollsObjectiveConfig:
 
 
 @dataclass(frozen=True)
-class RollsTrainConfig(TrainConfig):
-    """How the runs are trained. `--epochs` of this family counts passes over a file, see `rolls.flags`."""
-
-    epochs: Annotated[int, tyro.conf.Suppress] = added(0)
-
-
-@dataclass(frozen=True)
 class RollsConfig:
     """Everything that determines the result of a training: what `config.yaml` holds."""
 
     task: RollsTaskConfig = field(default_factory=RollsTaskConfig)
     model: RollsModelConfig = field(default_factory=RollsModelConfig)
     objective: RollsObjectiveConfig = field(default_factory=RollsObjectiveConfig)
-    train: RollsTrainConfig = field(
-        default_factory=lambda: RollsTrainConfig(
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
             steps=400,
             batch_size=32,
             learning_rate=(2e-3,),

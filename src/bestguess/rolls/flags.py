@@ -157,8 +157,6 @@ class GuideFlags(TrainingFlags):
     dim_ff: int | None = None
     """Hidden width of a plain feed-forward layer. A gated one (swiglu) gets two thirds, for as many parameters: 2048 \
 gives 1344, a multiple of 64. --d-ff is the width itself."""
-    epochs: float | None = None
-    """Passes over the training part, in place of --steps. With a file: 2, if not given."""
     batch: int | None = None
     """Windows at a time; a step is --batch times --gradient-accumulation windows."""
     gradient_accumulation: int | None = None
@@ -180,8 +178,7 @@ gives 1344, a multiple of 64. --d-ff is the width itself."""
         """Return the config with what the guide's flags say in it."""
         from bestguess.rolls.guide import completed
 
-        preset = getattr(self, "preset")  # noqa: B009, made from the family's choosers
-        return completed(super().config(), self, self.FAMILY.base({"preset": preset}))
+        return completed(self.as_given(), self, self.base())
 
     @classmethod
     def supposed(cls, args: Sequence[str]) -> Mapping[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +55,7 @@ def _completed(config: RollsConfig, flags: Any, base: RollsConfig) -> RollsConfi
     train = _batches(train, flags, windows, large=base.train.steps == BY_EPOCHS)
     epochs = EPOCHS if flags.epochs is None and train.steps == BY_EPOCHS else flags.epochs
     if epochs is not None:
-        if not (math.isfinite(epochs) and epochs > 0):
-            raise UserError(f"--epochs {epochs:g}: must be a positive number of passes")
-        steps = max(1, math.ceil(epochs * windows / train.batch_size))
+        steps = train.for_epochs(epochs, windows).steps
         ratio = WARMUP if flags.warmup_ratio is None else flags.warmup_ratio
         warmup = train.warmup_steps
         if flags.warmup_ratio is not None or warmup == base.train.warmup_steps:

@@ -86,6 +86,11 @@ with --context less --stride tokens before it or more. 0: --context, as many win
         return self.documents == WINDOWS
 
     @property
+    def endless(self) -> bool:
+        """Whether every training document is generated anew."""
+        return self.corpus == ERRANDS and self.training_documents is None
+
+    @property
     def scored(self) -> int:
         """Tokens of a window that are scored."""
         return self.stride or self.context

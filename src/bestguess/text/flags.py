@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from bestguess.family import Family
-from bestguess.text.config import Kind, World
+from bestguess.text.config import Kind, TextConfig, World
 from bestguess.text.generation import GenerationConfig
 from bestguess.workflow.flags import RunFlags, TrainingFlags, config_flags
+
+if TYPE_CHECKING:
+    from bestguess.text.workings import TextWorkings
+
+
+class TextFlags(TrainingFlags):
+    """What `text train` takes beside its config."""
+
+    def sequences_of_epoch(self, config: TextConfig) -> int | None:
+        """Return the documents, or rows of packed ones, or windows, of the training part; None: of Errands."""
+        if config.task.endless:
+            return None
+        works: TextWorkings = self.FAMILY.works  # type: ignore[assignment]
+        return works.training_sequences(config)
 
 
 def train_flags(family: Family) -> type:
     """Return the flags of `text train`."""
-    return config_flags(family, "TrainFlags", family.about, TrainingFlags)
+    return config_flags(family, "TrainFlags", family.about, TextFlags)
 
 
 @dataclass(frozen=True)

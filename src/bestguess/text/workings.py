@@ -17,7 +17,7 @@ from bestguess.family import Measured, Trained, Workings
 from bestguess.report.story import Story
 from bestguess.text import answers, page, trained
 from bestguess.text.attention.figures import attention_figures
-from bestguess.text.config import ERRANDS, TextConfig
+from bestguess.text.config import TextConfig
 from bestguess.text.corpus import about_of
 from bestguess.text.documents import Documents, small
 from bestguess.text.evaluate import (
@@ -54,19 +54,21 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
 
     def task(self, config: TextConfig) -> TextTask:
         """Return the documents of the config's corpus; the same object for the same ones."""
-        drawn, batch = config.train.steps * config.train.batch_size, config.train.batch_size
+        batch = config.train.batch_size
+        drawn = config.train.steps * batch if config.task.endless else 0
         rest = config.train.validation_sequences, config.test_documents
         task = task_of(about_of, config.task, drawn, *rest)
         packing = config.objective.packing
-        if packing and config.task.corpus == ERRANDS and config.task.training_documents is None:
+        if packing and config.task.endless:
             task = task_of(about_of, config.task, documents_to_draw(config, task.about.training), *rest)
-        about = task.about
-        have, what = len(about.training), "documents"
-        if packing:
-            have, what = len(packed(config, about.training).rows), f"rows of {packing} tokens"
-        if have < batch and not about.window:
+        about, what = task.about, f"rows of {packing} tokens" if packing else "documents"
+        if (have := _sequences(config, about)) < batch and not about.window:
             raise UserError(f"--batch-size {batch}: {about.name} has {have:,} training {what}; give {have}")
         return task
+
+    def training_sequences(self, config: TextConfig) -> int:
+        """Return how many documents, rows of packed ones, or windows the training part has."""
+        return _sequences(config, self.task(config).about)
 
     def problem(self, configs: Sequence[TextConfig], tasks: Sequence[TextTask]) -> TextProblem:
         """Return what trains models of one shape on documents that all runs share."""
@@ -223,3 +225,8 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
     def story(self, training: Trained, results: Mapping[str, Any]) -> Story:
         """Return the page."""
         return page.story(training, results["evaluation"])
+
+
+def _sequences(config: TextConfig, about: About) -> int:
+    """How many training sequences there are: rows, where documents are packed."""
+    return len(packed(config, about.training).rows if config.objective.packing else about.training)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from bestguess.command import UserError
-from bestguess.config import MOST_RUNS, added, arrays, axis, check_bounds, flag, infinite
+from bestguess.config import MOST, MOST_RUNS, added, arrays, axis, check_bounds, flag, infinite
 
 Optimizer = Literal["adamw", "adam", "sgd", "muon"]
 Schedule = Literal["cosine", "constant", "step", "exponential", "linear"]
@@ -17,12 +19,10 @@ class TrainConfig:
     """How the runs are trained."""
 
     MOST: ClassVar[dict[str, int]] = {"seeds": MOST_RUNS, "batch_size": 1 << 24, "validation_sequences": 1 << 24}
+    DROPPED: ClassVar[tuple[str, ...]] = ("epochs",)  # it set the steps, which stand beside it
 
     steps: int = 12_000
     """Number of optimiser steps."""
-    epochs: int = added(0)
-    """Number of epochs, each the --validate-every steps between two validations; given, it sets --steps. 0: --steps \
-as given."""
     batch_size: int = 64
     """Sequences per step and run."""
     learning_rate: tuple[float, ...] = axis((1e-3,), "rate", setting=False)
@@ -80,9 +80,16 @@ this and --min-delta counts."""
     checkpoint_every: float = infinite(60.0)
     """Seconds between checkpoints; 0 writes one after every validation. The last step is always saved."""
 
-    def __post_init__(self) -> None:
-        if self.epochs > 0:
-            object.__setattr__(self, "steps", self.epochs * self.validate_every)
+    def for_epochs(self, epochs: float, sequences: int | None = None) -> TrainConfig:
+        """Return the config with the steps of so many epochs; UserError where that is no number of epochs.
+
+        sequences: of one pass over the training data. None: they are drawn without end, and an epoch is the
+        `validate_every` steps between two validations.
+        """
+        if not 0 < epochs <= MOST:
+            raise UserError(f"--epochs {epochs:g}: must be positive, and at most {MOST:,}")
+        sequences = self.validate_every * self.batch_size if sequences is None else sequences
+        return dataclasses.replace(self, steps=max(1, math.ceil(epochs * sequences / self.batch_size)))
 
     @property
     def decay_begins(self) -> int:
@@ -95,7 +102,7 @@ this and --min-delta counts."""
         positive = ["steps", "batch_size", "seeds", "accumulate", "validate_every", "validation_sequences", "clip_norm"]
         positive += ["learning_rate_drops", "clip_value"]
         not_negative = "first_seed warmup_steps final_learning_rate weight_decay patience min_delta checkpoint_every"
-        not_negative += " epochs min_decrease"
+        not_negative += " min_decrease"
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"{flag(name)} {getattr(self, name)}: must be positive")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from bestguess.command import load
+from bestguess.command import UserError, load
 from bestguess.family import Family
 
 Tracker = Literal["jsonl", "tensorboard", "wandb"]
@@ -22,10 +22,14 @@ class FromConfig:
 
     FAMILY: ClassVar[Family]
 
-    def config(self) -> Any:
+    def as_given(self) -> Any:
         """Return the part that determines the result."""
         cls = load(self.FAMILY.config)
         return cls(**{one.name: getattr(self, one.name) for one in dataclasses.fields(cls)})
+
+    def base(self) -> Any:
+        """Return the config that the flags start from: what differs from it was given."""
+        return self.FAMILY.base({name: getattr(self, name) for name in self.FAMILY.choosers})
 
     @classmethod
     def choices(cls) -> dict[str, tuple[str, ...]]:
@@ -45,6 +49,9 @@ class FromConfig:
 class TrainingFlags(FromConfig):
     """What every `train` takes beside its config."""
 
+    epochs: float | None = None
+    """Length of the training in epochs, in place of --steps. An epoch is one pass over the training data, or, where \
+sequences are drawn without end, the --validate-every steps between two validations."""
     track: tuple[Tracker, ...] = ("jsonl",)
     """Metric loggers; metrics.jsonl is always written."""
     out: Path | None = None
@@ -53,6 +60,21 @@ class TrainingFlags(FromConfig):
     """Folder of an interrupted training run to resume, with the configuration stored in it."""
 
     WITH_RESUME: ClassVar[tuple[str, ...]] = ("--track",)
+
+    def config(self) -> Any:
+        """Return the part that determines the result, with the steps that --epochs stands for."""
+        config = self.as_given()
+        if self.epochs is None:
+            return config
+        config.check()
+        if config.train.steps != self.base().train.steps:
+            raise UserError("--epochs: says what --steps says; give one of them")
+        train = config.train.for_epochs(self.epochs, self.sequences_of_epoch(config))
+        return dataclasses.replace(config, train=train)
+
+    def sequences_of_epoch(self, config: Any) -> int | None:
+        """Return the training sequences of one pass over the data; None: they are drawn without end."""
+        return None
 
 
 @dataclass(frozen=True)

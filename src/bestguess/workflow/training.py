@@ -19,7 +19,7 @@ from bestguess.files import read_json
 from bestguess.report.charts import Chart, Line
 from bestguess.report.progress import PartsProgress
 from bestguess.report.story import MANY, Stat, self_test_stat, shade
-from bestguess.report.trackers import METRICS_FILE, Trackers, read_metrics
+from bestguess.report.trackers import METRICS_FILE, Trackers, figures, read_metrics
 from bestguess.train import distributed
 from bestguess.train.config import TrainConfig
 from bestguess.train.fit import fit, load_fitted, resumed_steps
@@ -103,11 +103,10 @@ class Training:
                 raise UserError(
                     f"{path}: has a run {line['run']}, and config.yaml makes {len(found)}; train the run anew"
                 )
-            # Dotted keys are of the run's config, as a sweep names them, and may be lists.
-            figures = [value for key, value in line.items() if "." not in key]
-            if not isinstance(line.get("sequences"), int) or any(isinstance(one, dict | list) for one in figures):
+            own = figures(line)
+            if not isinstance(own.get("sequences"), int) or any(isinstance(one, dict | list) for one in own.values()):
                 raise UserError(f"{path}: step {line['step']} of run {line['run']}: damaged; train the run anew")
-            found[line["run"]][line["step"]] = line
+            found[line["run"]][line["step"]] = own
         return [[own[step] for step in sorted(own)] for own in found]
 
     def stopped_steps(self) -> list[int | None]:

@@ -148,7 +148,6 @@ def student_config(teachers: IntegersConfig, flags: DistillFlags, alpha: float) 
         train=dataclasses.replace(
             teachers.train,
             steps=flags.steps,
-            epochs=0,
             batch_size=flags.batch_size,
             learning_rate=(flags.learning_rate,),
             weight_decay=flags.weight_decay,
