@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import hashlib
 import json
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 
 from bestguess.command import UserError
-from bestguess.experiment.analysis import analyse, check
+from bestguess.experiment.analysis import analyse, check, long_lists, rows
 from bestguess.experiment.pictures import effects, figure
 from bestguess.experiment.results import more
+from bestguess.experiment.source import LISTS, RUNS, SWEEP, of_table, write_lists
 from bestguess.report.story import Drawn, Rows
 from bestguess.sweep.plan import UNTUNED as ONE_RATE
 from bestguess.sweep.plan import config_of, lacks, plan
@@ -253,6 +255,42 @@ def test_figures_and_the_sections_of_the_page():
     assert ratio == pytest.approx(math.exp((by_arm[0] - by_arm[1]).sum() / sum(TOKENS)), rel=1e-3)
     assert low < ratio < high
     assert count == len(TOKENS)
+
+
+def test_a_table_of_runs_is_judged_again_with_its_long_lists_and_without(tmp_path, monkeypatch):
+    """Documents' losses and curves stand beside the table; what a corpus lacks is none, whatever the others."""
+    monkeypatch.setitem(globals(), "TOKENS", TOKENS * 5)
+
+    def law(config):
+        bare = LEVELS[config["change"]][0] == "docstrings"
+        return the_brief(config) | ({"facts": None} if bare else {}) | {"skill": None}
+
+    found = judged(law)
+    columns, lines = rows(found)
+    with (tmp_path / RUNS).open("w", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *lines])
+    (tmp_path / SWEEP).write_text((ROOT / "experiments" / "text_raw.yaml").read_text(encoding="utf-8"))
+    write_lists(tmp_path / LISTS, long_lists(found))
+
+    def again():
+        source = of_table(tmp_path / RUNS, "text_raw")
+        return source, analyse(TESTED, source.runs, source.records, "nats_per_document")
+
+    source, read = again()
+    assert source.whole
+    for ours, theirs in zip(found.records, source.records):
+        for name in ("document_tokens", "document_nats", "facts", "skill", "source"):
+            assert theirs["metrics"][name] == pytest.approx(ours["metrics"][name])
+    assert [one.verdict for one in read.verdicts] == [one.verdict for one in found.verdicts]
+    assert [one.heading for one in more(read)] == [one.heading for one in more(found)]
+    (tmp_path / LISTS).unlink()
+    source, read = again()
+    assert not source.whole
+    assert [one.verdict for one in read.verdicts] == [one.verdict for one in found.verdicts]
+    (told,) = more(read, source.whole)
+    assert LISTS in told.parts[0].text
+    with pytest.raises(LookupError):
+        more(read)
 
 
 def test_measures_are_of_their_corpora():

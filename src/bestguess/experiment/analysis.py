@@ -197,7 +197,7 @@ def edges(analysis: Analysis) -> str:
 def rows(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
     """Return the columns and rows of the table of all runs: what sets each apart, figures, seconds and device.
 
-    Long lists, such as a figure of every document, stay in the ledger.
+    Long lists, such as a figure of every document, are `long_lists`.
     """
     varying = [factor.key for factor in analysis.experiment.factors] + [RATE, SEED]
     given = {key for record in analysis.records for key in record["config"]}
@@ -211,6 +211,16 @@ def rows(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
         values = [_short(one.get(name)) for name in figures]
         table.append([record["run"], *own, chosen, *values, _short(record["seconds"]), record["device"]])
     return ["run", *varying, "selected", *figures, "seconds", "device"], table
+
+
+def long_lists(analysis: Analysis) -> dict[str, dict[str, list[Any]]]:
+    """Return the figures that are too long for a table's cell, by run and dotted name; runs without any fall out."""
+    found = {}
+    for record in analysis.records:
+        flat = flatten(record["metrics"])
+        if own := {name: [_short(one) for one in value] for name, value in flat.items() if _is_long(value)}:
+            found[record["run"]] = own
+    return found
 
 
 def _is_long(value: Any) -> bool:

@@ -11,10 +11,10 @@ from typing import Any
 
 from bestguess import __version__, files
 from bestguess.command import UserError, load
-from bestguess.experiment.analysis import Analysis, edges, rows
+from bestguess.experiment.analysis import Analysis, edges, long_lists, rows
 from bestguess.experiment.covariates import covariates
 from bestguess.experiment.pictures import effects, figure, findings, rollouts
-from bestguess.experiment.source import RUNS, SWEEP, VERDICTS, Source
+from bestguess.experiment.source import LISTS, RUNS, SWEEP, VERDICTS, Source, write_lists
 from bestguess.experiment.statistics import Finding, Verdict
 from bestguess.report.page import Page, Stat
 from bestguess.report.progress import format_cell, over_one
@@ -139,13 +139,14 @@ def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any
     columns, lines = rows(analysis)
     csv.writer(table, lineterminator="\n").writerows([columns, *lines])
     files.write_text(folder / RUNS, table.getvalue())
+    write_lists(folder / LISTS, long_lists(analysis))
     pictures = {
         "figure": figure(analysis, told),
         "effects": effects(analysis, told),
         "rollouts": rollouts(analysis, told),
         "covariates": covariates(analysis, told),
     }
-    sections = more(analysis)
+    sections = more(analysis, source.whole)
     pictures |= {part.name: part.picture for section in sections for part in section.parts if isinstance(part, Drawn)}
     for name, picture in pictures.items():
         if picture is not None:
@@ -195,13 +196,21 @@ def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any
     return page.write(folder / PAGE)
 
 
-def more(analysis: Analysis) -> Sequence[Section]:
-    """Return the sections that the experiment adds to its page, of all runs with their cell's learning rate."""
+def more(analysis: Analysis, whole: bool = True) -> Sequence[Section]:
+    """Return the sections that the experiment adds to its page, of all runs with their cell's learning rate.
+
+    whole: whether the records have their long lists. Without them there may be no such sections; the page says so.
+    """
     if analysis.experiment.more is None:
         return ()
-    return load(analysis.experiment.more)(
-        [one | {"made": analysis.selected[one["run"]]} for one in analysis.records if one["run"] in analysis.selected]
-    )
+    selected = analysis.selected
+    records = [one | {"made": selected[one["run"]]} for one in analysis.records if one["run"] in selected]
+    try:
+        return load(analysis.experiment.more)(records)
+    except (LookupError, TypeError):
+        if whole:
+            raise
+        return [Section("Not shown", [Words(f"Other tables and curves need {LISTS}, which this table of runs lacks.")])]
 
 
 def _lead(analysis: Analysis, found: dict[str, Any], told: str | None) -> str:

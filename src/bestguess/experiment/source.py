@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import gzip
 import io
+import json
 import re
 import shlex
 from collections import Counter
@@ -22,7 +24,7 @@ from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import Run
 from bestguess.sweep.spec import Spec, parse_spec, read_value
 
-VERDICTS, RUNS, SWEEP = "verdicts.json", "runs.csv", "sweep.yaml"
+VERDICTS, RUNS, SWEEP, LISTS = "verdicts.json", "runs.csv", "sweep.yaml", "lists.json.gz"
 _ABOUT_BEFORE, _ABOUT_AFTER = "selected", ("seconds", "device")
 """Columns of a table of runs between which the figures stand."""
 
@@ -42,6 +44,8 @@ class Source:
     """To its parameters, as --set gave them."""
     runs: list[Run]
     records: list[dict[str, Any]]
+    whole: bool = True
+    """Whether the records have their long lists: tables that were written without them do not."""
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -80,6 +84,7 @@ def of_table(path: Path, name: str) -> Source:
     for key in (RATE, SEED):
         if key not in keys:
             raise UserError(f"--from {path}: has no column {key}")
+    lists = read_lists(folder / LISTS)
     records: list[dict[str, Any]] = []
     numeric = {figure for figure in figures if any(is_number(_value(row[figure])) for row in rows)} | {"seconds"}
     for row in rows:
@@ -90,10 +95,34 @@ def of_table(path: Path, name: str) -> Source:
             if not is_number(found[figure]) and (row[figure] or figure == "seconds"):
                 raise UserError(f"{where}: {figure} {row[figure][:40]!r}: no finite number")
         about_run = {"seconds": float(found.pop("seconds")), "device": row["device"]}
-        records.append({"run": row["run"], "config": config, "metrics": _nested(found), **about_run})
+        records.append(
+            {"run": row["run"], "config": config, "metrics": _nested(found | lists.get(row["run"], {})), **about_run}
+        )
     runs = [Run(record["run"], record["config"], "") for record in records]
     planned = int(about.get("planned", len(runs)))
-    return Source(name, str(about.get("sweep", folder.name)), planned, asked, changes, runs, records)
+    return Source(name, str(about.get("sweep", folder.name)), planned, asked, changes, runs, records, bool(lists))
+
+
+def write_lists(path: Path, lists: Mapping[str, Mapping[str, list[Any]]]) -> None:
+    """Write the figures that a table of runs has no room for, by run and dotted name; none: nothing is left there."""
+    if not lists:
+        files.remove(path)
+        return
+    files.write_bytes(path, gzip.compress(json.dumps(lists, separators=(",", ":")).encode(), mtime=0))
+
+
+def read_lists(path: Path) -> dict[str, dict[str, list[Any]]]:
+    """Return what `write_lists` wrote, and nothing where there is no such file; UserError if it is off."""
+    if not path.is_file():
+        return {}
+    with files.stream(path) as packed:
+        found = files.parse_json(packed.read(), path)
+    sound = isinstance(found, dict) and all(
+        isinstance(own, dict) and all(isinstance(one, list) for one in own.values()) for own in found.values()
+    )
+    if not sound:
+        raise UserError(f"{path}: no lists of runs as `bestguess experiment` writes them")
+    return found
 
 
 def renamed(source: Source, former: Mapping[str, Mapping[Any, Any]]) -> Source:
@@ -164,10 +193,14 @@ def _value(text: str) -> Any:
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:
     """Figures by dotted column as they were recorded: a dot between digits, as in 0.99, is no end of a name."""
     nested: dict[str, Any] = {}
-    for name, value in flat.items():
+    # An empty cell says nothing where a run has figures of another form: a room that is none, or one of its figures.
+    for name, value in sorted(flat.items(), key=lambda one: (one[1] is None, one[0].count("."))):
         *rooms, last = re.split(r"(?<!\d)\.|\.(?!\d)", name)
-        inside = nested
+        inside: Any = nested
         for room in rooms:
-            inside = inside.setdefault(room, {})
-        inside[last] = value
+            inside = inside.setdefault(room, {}) if isinstance(inside, dict) else None
+        if isinstance(inside, dict) and (value is not None or last not in inside):
+            inside[last] = value
+        elif value is not None:
+            raise UserError(f"--from: {name}: stands inside of another figure")
     return nested

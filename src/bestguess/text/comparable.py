@@ -21,7 +21,7 @@ def same_tokens(corpora: Mapping[str, str]) -> Callable[[Sequence[Mapping[str, A
             corpus = corpora.get(value, value)
             first, other = seen.setdefault(corpus, (record["run"], figures))
             for key in ("documents", "tokens", "document_tokens"):
-                if figures[key] != other[key]:
+                if figures.get(key) != other.get(key):  # a table of runs may lack the lists
                     raise UserError(
                         f"{corpus}: run {record['run']} scores {figures['tokens']:,} tokens of "
                         f"{figures['documents']:,} documents, run {first} {other['tokens']:,} of "
