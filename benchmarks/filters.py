@@ -30,15 +30,14 @@ in DIR.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import importlib.util
 import os
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
+from arguments import choosing, chosen, flags, parsed, profiling, use_tensor_cores
 from side_by_side import (
     Stepped,
     agree,
@@ -64,35 +63,18 @@ ROLLOUT_TARGET = 5.0
 
 def arguments() -> argparse.Namespace:
     """Return the command line's choices."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument(
-        "--device", choices=("gpu", "cpu"), default="cpu", help="gpu: one CUDA device, or none with --tiny"
-    )
-    parser.add_argument(
-        "--dtype", choices=("bfloat16", "float32"), help="of the blocks; bfloat16 on a gpu, float32 on a cpu"
-    )
+    parser = flags(__doc__, "steps of a variant's turn; 100 on a gpu, 50 on a cpu", "of the blocks; ")
     parser.add_argument("--runs", type=int, help="runs trained together; 16 on a gpu, 4 on a cpu")
-    parser.add_argument("--rounds", type=int, default=6, help="rounds that are timed, after one that is not")
-    parser.add_argument("--steps", type=int, help="steps of a variant's turn; 100 on a gpu, 50 on a cpu")
-    parser.add_argument("--variants", default="", help="only variants whose name holds one of these, comma-separated")
+    choosing(parser)
     parser.add_argument(
         "--autotune", action="store_true", help="a variant under max-autotune too: minutes of compilation"
     )
     parser.add_argument("--no-training", action="store_true", help="only what --rollout and --profile ask for")
     parser.add_argument("--rollout", action="store_true", help="time rollouts too")
     parser.add_argument("--rollouts", type=int, default=8192, help="rollouts in parallel")
-    parser.add_argument(
-        "--profile", metavar="DIR", help="report what XLA compiled, and its slowest kernels; trace in DIR"
-    )
-    parser.add_argument("--tiny", action="store_true", help="toy sizes on any device, to try this script out")
-    parser.add_argument("--out", type=Path, help="JSON file for all figures")
-    args = parser.parse_args()
-    gpu = args.device == "gpu"
-    args.dtype = args.dtype or ("bfloat16" if gpu else "float32")
-    args.runs = args.runs or ((3 if args.tiny else 16) if gpu else 4)
-    args.steps = args.steps or (5 if args.tiny else 100 if gpu else 50)
+    profiling(parser)
+    args = parsed(parser, (5, 100, 50))
+    args.runs = args.runs or ((3 if args.tiny else 16) if args.device == "gpu" else 4)
     if args.tiny:
         args.rollouts = min(args.rollouts, 8)
     return args
@@ -332,8 +314,7 @@ def makers(args: argparse.Namespace) -> dict[str, Any]:
     made = {f"PyTorch {name}": lambda form=form: theirs(form) for name, form in torch_forms.items()}
     for runs in sorted({1, args.runs}):
         made[f"bestguess, {runs} run{'s' * (runs > 1)}"] = lambda runs=runs: Ours(args, runs)
-    asked = [part.strip() for part in args.variants.split(",") if part.strip()]
-    return {name: make for name, make in made.items() if not asked or any(part in name for part in asked)}
+    return chosen(made, args)
 
 
 # ---- timing
@@ -345,11 +326,7 @@ def training(args: argparse.Namespace, result: dict[str, Any]) -> None:
     need_torch(made)
     if importlib.util.find_spec("torch"):
         compare(args, result)
-    if args.device == "gpu" and args.dtype == "float32":
-        with contextlib.suppress(ImportError):
-            import torch
-
-            torch.set_float32_matmul_precision("high")  # TF32, as XLA does by default
+    use_tensor_cores(args)
     result["training"] = {}
     live = take_turns(made, args.rounds, result["training"], lambda: save(args, result))
     summarise(args, result)

@@ -25,14 +25,13 @@ stays in DIR.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import importlib.util
 import os
 import time
-from pathlib import Path
 from typing import Any
 
+from arguments import choosing, chosen, flags, parsed, profiling, use_tensor_cores
 from side_by_side import (
     Stepped,
     agree,
@@ -54,25 +53,14 @@ REDUCE_OVERHEAD = "PyTorch compile, reduce-overhead"
 
 def arguments() -> argparse.Namespace:
     """Return the command line's choices."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--device", choices=("gpu", "cpu"), default="cpu", help="gpu: one CUDA device")
+    parser = flags(__doc__, "steps of a variant's turn; 1000 on a gpu, 200 on a cpu")
     parser.add_argument("--runs", type=int, nargs="+", help="runs trained together; 1 16 256 on a gpu, 1 on a cpu")
     parser.add_argument("--width", type=int, default=64, help="width of the model; 2 is the document's own, unlifted")
-    parser.add_argument("--rounds", type=int, default=6, help="rounds that are timed, after one that is not")
-    parser.add_argument("--steps", type=int, help="steps of a variant's turn; 1000 on a gpu, 200 on a cpu")
     parser.add_argument("--unpacked", action="store_true", help="ours once more, with its weights not in flat arrays")
-    parser.add_argument("--variants", default="", help="only variants whose name holds one of these, comma-separated")
-    parser.add_argument(
-        "--profile", metavar="DIR", help="report what XLA compiled, and its slowest kernels; trace in DIR"
-    )
-    parser.add_argument("--tiny", action="store_true", help="few steps on any device, to try this script out")
-    parser.add_argument("--out", type=Path, help="JSON file for all figures")
-    args = parser.parse_args()
-    gpu = args.device == "gpu"
-    args.runs = args.runs or ([1, 16, 256] if gpu and not args.tiny else [1])
-    args.steps = args.steps or (5 if args.tiny else 1000 if gpu else 200)
+    choosing(parser)
+    profiling(parser)
+    args = parsed(parser, (5, 1000, 200))
+    args.runs = args.runs or ([1, 16, 256] if args.device == "gpu" and not args.tiny else [1])
     return args
 
 
@@ -288,8 +276,7 @@ def makers(args: argparse.Namespace) -> dict[str, Any]:
         made[name] = lambda runs=runs: Ours(args, runs)
         if args.unpacked:
             made[f"{name}, unpacked"] = lambda runs=runs: Ours(args, runs, packed=False)
-    asked = [part.strip() for part in args.variants.split(",") if part.strip()]
-    return {name: make for name, make in made.items() if not asked or any(part in name for part in asked)}
+    return chosen(made, args)
 
 
 # ---- timing
@@ -301,11 +288,7 @@ def training(args: argparse.Namespace, result: dict[str, Any]) -> None:
     need_torch(made)
     if importlib.util.find_spec("torch"):
         compare(args, result)
-    if args.device == "gpu":
-        with contextlib.suppress(ImportError):
-            import torch
-
-            torch.set_float32_matmul_precision("high")  # TF32, as XLA does by default
+    use_tensor_cores(args)
     figures: dict[str, Any] = {}
     result["training"] = figures
     take_turns(made, args.rounds, figures, lambda: save(args, result))

@@ -33,7 +33,6 @@ took longest; the trace stays in DIR.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -42,6 +41,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from arguments import choosing, chosen, flags, parsed, profiling, sizing, use_tensor_cores
 from side_by_side import (
     Stepped,
     agree,
@@ -72,15 +72,7 @@ SIZES = {
 
 def arguments() -> argparse.Namespace:
     """Return the command line's choices."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument(
-        "--device", choices=("gpu", "cpu"), default="cpu", help="gpu: one CUDA device, or none with --tiny"
-    )
-    parser.add_argument(
-        "--dtype", choices=("bfloat16", "float32"), help="of blocks and head; bfloat16 on a gpu, float32 on a cpu"
-    )
+    parser = flags(__doc__, "steps of a variant's turn; 100 on a gpu, 20 on a cpu", "of blocks and head; ")
     told = {
         "batch": "windows in a batch",
         "window": "inputs of a window",
@@ -90,30 +82,15 @@ def arguments() -> argparse.Namespace:
         "vocab": "bins of equal mass",
         "values": "values of the file that is made",
     }
-    for name, what in told.items():
-        gpu, cpu = SIZES["gpu"][name], SIZES["cpu"][name]
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=f"{what}; {gpu} on a gpu, {cpu} on a cpu")
+    sizing(parser, told, SIZES)
     parser.add_argument("--d-ff", type=int, help="hidden width; about 8/3 of the width: 1344 for 512")
     parser.add_argument("--outputs", type=int, nargs="+", default=[4], help="output heads; several: one after another")
     parser.add_argument("--u16-path", type=Path, help="file of values, instead of one that is made")
     parser.add_argument("--workers", type=int, default=4, help="threads that read windows for the host's variant")
-    parser.add_argument("--rounds", type=int, default=6, help="rounds that are timed, after one that is not")
-    parser.add_argument("--steps", type=int, help="steps of a variant's turn; 100 on a gpu, 20 on a cpu")
-    parser.add_argument("--variants", default="", help="only variants whose name holds one of these, comma-separated")
+    choosing(parser)
     parser.add_argument("--without", default="", help="no variant whose name holds one of these, comma-separated")
-    parser.add_argument(
-        "--profile", metavar="DIR", help="report what XLA compiled, and its slowest kernels; trace in DIR"
-    )
-    parser.add_argument("--tiny", action="store_true", help="toy sizes on any device, to try this script out")
-    parser.add_argument("--out", type=Path, help="JSON file for all figures")
-    args = parser.parse_args()
-    gpu = args.device == "gpu"
-    for name, value in SIZES["tiny" if args.tiny else args.device].items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    args.dtype = args.dtype or ("bfloat16" if gpu else "float32")
-    args.steps = args.steps or (5 if args.tiny else 100 if gpu else 20)
-    return args
+    profiling(parser)
+    return parsed(parser, (5, 100, 20), SIZES)
 
 
 def main() -> None:
@@ -391,14 +368,7 @@ def makers(args: argparse.Namespace, config, training) -> dict[str, Any]:
     made = {f"PyTorch {name}": lambda name=name, form=form: theirs(name, form) for name, form in torch_forms.items()}
     for told, feed in FEEDS.items():
         made[f"bestguess, {told}"] = lambda feed=feed: Ours(args, config.model.outputs, feed, training)
-    asked, left_out = (
-        [part.strip() for part in text.split(",") if part.strip()] for text in (args.variants, args.without)
-    )
-    return {
-        name: make
-        for name, make in made.items()
-        if (not asked or any(part in name for part in asked)) and not any(part in name for part in left_out)
-    }
+    return chosen(made, args)
 
 
 # ---- timing
@@ -412,11 +382,7 @@ def training(args: argparse.Namespace, outputs: int, found: dict[str, Any], keep
     need_torch(made)
     if importlib.util.find_spec("torch"):
         compare(args, config, resident, found)
-    if args.device == "gpu" and args.dtype == "float32":
-        with contextlib.suppress(ImportError):
-            import torch
-
-            torch.set_float32_matmul_precision("high")  # TF32, as XLA does by default
+    use_tensor_cores(args)
     weights = named_weights(untrained(config, resident))
     found["weights"] = {"all": sum(w.size for w in weights.values()), "in_products": products(weights)}
     found["operations_per_step"] = operations(config, weights)

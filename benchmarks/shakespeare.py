@@ -34,6 +34,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from arguments import choosing, chosen, flags
 from side_by_side import (
     Stepped,
     agree,
@@ -61,25 +62,19 @@ TINY = "context=8 layers=1 d_model=16 heads=2 batch_size=4 dtype=float32"
 
 def arguments() -> argparse.Namespace:
     """Return the command line's choices."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    steps = "steps of a turn, and between validations (default: the preset's)"
+    parser = flags(__doc__, steps, rounds="rounds of a race that are timed")
     parser.add_argument("what", choices=("losses", "race"))
     parser.add_argument("corpus", type=Path, help="tiny Shakespeare, or any plain text")
-    parser.add_argument("--device", choices=("gpu", "cpu"), default="cpu")
     parser.add_argument("--seeds", type=int, default=1, help="of losses")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument(
         "--change", action="append", default=[], metavar="'KEY=VALUE ...'",
         help="change the preset, such as 'dropout=0.3 steps=1200'; given again, another variant",
     )  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=6, help="rounds of a race that are timed, after one that is not")
-    parser.add_argument("--steps", type=int, help="steps of a turn, and between validations (default: the preset's)")
     parser.add_argument("--to", type=float, help=f"loss of a race; {TO['gpu']} on a gpu, {TO['cpu']} on a cpu")
-    parser.add_argument("--variants", default="", help="of a race: only those whose name holds one of these words")
+    choosing(parser)
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no further seed or training after so long")
-    parser.add_argument("--tiny", action="store_true", help="toy sizes on any device, to try this script out")
-    parser.add_argument("--out", type=Path, help="JSON file for all figures")
     args = parser.parse_args()
     args.to = args.to or TO[args.device]
     return args
@@ -351,8 +346,7 @@ def makers(args: argparse.Namespace, config: Any) -> dict[str, Callable[[], Any]
         f"PyTorch {name}": lambda form=form: theirs(form) for name, form in forms.items()
     }
     made["bestguess"] = lambda: Ours(args, config)
-    asked = [part.strip() for part in args.variants.split(",") if part.strip()]
-    return {name: make for name, make in made.items() if not asked or any(part in name for part in asked)}
+    return chosen(made, args)
 
 
 def named_weights(model: Any) -> dict[str, Any]:

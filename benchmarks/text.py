@@ -26,9 +26,9 @@ import argparse
 import os
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
+from arguments import flags, parsed, sizing
 from side_by_side import (
     Stepped,
     begin,
@@ -49,13 +49,7 @@ SIZES = {
 
 def arguments() -> argparse.Namespace:
     """Return the command line's choices."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument(
-        "--device", choices=("gpu", "cpu"), default="cpu", help="gpu: one CUDA device, or none with --tiny"
-    )
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="bfloat16 on a gpu, float32 on a cpu")
+    parser = flags(__doc__, "steps of a turn in training; 100 on a gpu, 10 on a cpu", "of the blocks; ")
     told = {
         "batch": "documents in a batch",
         "source": "tokens of a source",
@@ -65,23 +59,11 @@ def arguments() -> argparse.Namespace:
         "heads": "attention heads",
         "vocab": "tokens of the vocabulary",
     }
-    for name, what in told.items():
-        gpu, cpu = SIZES["gpu"][name], SIZES["cpu"][name]
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=f"{what}; {gpu} on a gpu, {cpu} on a cpu")
+    sizing(parser, told, SIZES)
     parser.add_argument("--generated", type=int, help="tokens that are generated for a document; 256, or 5 with --tiny")
     parser.add_argument("--documents", type=int, default=16, help="documents that are generated for at once")
     parser.add_argument("--beams", type=int, default=4, help="beams of beam search")
-    parser.add_argument("--rounds", type=int, default=6, help="rounds that are timed, after one that is not")
-    parser.add_argument("--steps", type=int, help="steps of a turn in training; 100 on a gpu, 10 on a cpu")
-    parser.add_argument("--tiny", action="store_true", help="toy sizes on any device, to try this script out")
-    parser.add_argument("--out", type=Path, help="JSON file for all figures")
-    args = parser.parse_args()
-    gpu = args.device == "gpu"
-    for name, value in SIZES["tiny" if args.tiny else args.device].items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    args.dtype = args.dtype or ("bfloat16" if gpu else "float32")
-    args.steps = args.steps or (2 if args.tiny else 100 if gpu else 10)
+    args = parsed(parser, (2, 100, 10), SIZES)
     args.generated = args.generated or (5 if args.tiny else 256)
     return args
 

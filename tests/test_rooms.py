@@ -20,7 +20,7 @@ FAMILIES = {entry.value.split(".")[1] for entry in entry_points(group=GROUP) if 
 """A family of ours is known by its entry point, here too."""
 OF_A_FAMILY = {
     *("task", "nn", "train", "report", "command", "config", "files"),
-    *("family", "sampled", "workflow", "experiment"),
+    *("family", "sampled", "batches", "workflow", "experiment"),
 }
 """The shared rooms that a family may import; of `experiment` its declarations alone."""
 DECLARATION = {"report", "train", "experiment"}
@@ -32,8 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"command"},
     "config": {"command", "files"},
     "task": {"command"},
+    "batches": set(),
     "family": {"command", "config", *DECLARATION},
-    "sampled": {"command", "config", "family", "task", "train", "report"},
+    "sampled": {"batches", "command", "config", "family", "task", "train", "report"},
     "judging": {"command", "config", "family", "report", "task", "workflow"},
     "cli": {"command", "config", "family", "files"},
     "__main__": {"cli"},

@@ -25,6 +25,16 @@ class UserError(Exception):
         super().__init__(shown(f"''{message}" if message.startswith(": ") else message))  # an empty name is one, too
 
 
+def check_range(name: str, value: float | None, least: float, most: float | None = None) -> None:
+    """Raise a UserError where the value of a flag, such as `--window`, is below `least` or above `most`, or NaN.
+
+    None passes: it was not given.
+    """
+    if value is not None and not (least <= value and (most is None or value <= most)):
+        bound = f"{least:,} or more" if most is None else f"from {least:,} to {most:,}"
+        raise UserError(f"{name} {value}: must be {bound}")
+
+
 class Failure(Exception):
     """A command that ran but whose result is a failure (a self-test, a check). Exit status 1.
 

@@ -15,8 +15,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, Key, Num
+from jaxtyping import Array, ArrayLike, Float, Key, Num
 
+from bestguess.batches import in_batches
 from bestguess.family import Measured, Trained, Workings
 from bestguess.report.charts import Chart, Line
 from bestguess.report.progress import over_one, with_error
@@ -129,15 +130,6 @@ def _own_losses(predictions: Prediction) -> Float[Array, "n T"]:
     return jax.vmap(expected_loss)(predictions)
 
 
-def in_batches(count: int, at_once: int = BATCH) -> Int[Array, "b w"]:
-    """Return the places 0 … count − 1 in rows of `at_once`, or of all where they are fewer.
-
-    The last row is filled up with places from the first on, to be thrown away: one compiled program serves all rows.
-    """
-    width = min(at_once, count)
-    return (jnp.arange(-(-count // width) * width) % count).reshape(-1, width)
-
-
 def regrets(
     task: OracleTask, predictor: Predictor, keys: Key[Array, " n"], at_once: int = BATCH
 ) -> tuple[Float[np.ndarray, "n S"], Float[np.ndarray, "n S"] | None]:
@@ -147,12 +139,12 @@ def regrets(
     """
     task = _on_device(task)
     found, floors = [], []
-    for batch in keys[in_batches(len(keys), at_once)]:
-        sequences, best = _sample(task, batch)
-        found.append(np.asarray(_regrets(predictor(sequences), best), np.float64))
+    for places, count in in_batches(len(keys), at_once):
+        sequences, best = _sample(task, keys[places])
+        found.append(np.asarray(_regrets(predictor(sequences), best), np.float64)[:count])
         if not (isinstance(best, Gaussian) and best.covariance is None):
-            floors.append(np.asarray(_own_losses(best), np.float64))
-    whole = lambda parts: np.concatenate(parts)[: len(keys), task.predicted]  # noqa: E731
+            floors.append(np.asarray(_own_losses(best), np.float64)[:count])
+    whole = lambda parts: np.concatenate(parts)[:, task.predicted]  # noqa: E731
     return whole(found), whole(floors) if floors else None
 
 

@@ -212,7 +212,7 @@ def test_a_student_has_a_folder_of_its_own(trained, capsys, tmp_path):
         (("generate", "{}", "256"), "256"),
         (("generate", "{}", *["1"] * 6), "6 terms: the context holds at most 5"),
         (("export", "{}", "--number", "7"), "--number 7"),
-        (("distill", "{}", "--sequences", "0"), "--sequences 0: must be positive"),
+        (("distill", "{}", "--sequences", "0"), "--sequences 0: must be 1 or more"),
         (("distill", "{}", "--steps", "0"), "--steps 0: must be positive"),
         (("distill", "{}", "--out", "{}"), "already holds a training"),
         (("distill", "nowhere"), "nowhere: no such folder"),

@@ -301,7 +301,7 @@ def test_remove_max_samples(here, capsys):
         (["--batch", "0"], "--batch 0: must be 1 or more"),
         (["--gradient_accumulation", "0"], "--gradient-accumulation 0: must be 1 or more"),
         (["--warmup_ratio", "1"], "--warmup-ratio 1: a fraction of the steps"),
-        (["--dim_ff", "0"], "--dim-ff 0: must be positive"),
+        (["--dim_ff", "0"], "--dim-ff 0: must be 1 or more"),
         (["--nlayers", "2", "--layers", "3"], "--nlayers: says what --layers says; give one of them"),
         (["--lr", "1e-3", "--learning_rate", "1e-2"], "--lr: says what --learning-rate says"),
         (["--epochs", "1", "--steps", "5"], "--epochs: says what --steps says"),

@@ -189,7 +189,7 @@ def test_a_sheet_of_two_runs_and_the_votes_on_it(trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--documents", "0"], "--documents 0: must be positive"),
+        (["--documents", "0"], "--documents 0: must be 1 or more"),
         (["--number-b", "2"], "--number-b 2: the folder has runs 0 to 1"),
         (["--documents", "13"], "--documents 13: the runs have 12 test documents in common"),
         (["--seed", "-1"], "--seed -1: must be 0 or more"),
@@ -243,7 +243,7 @@ def test_attention_writes_a_page_and_heat_maps_and_gives_every_head(trained, cap
         (["--documents", "1"], "--documents 1: from 2"),
         (["--documents", "13"], "--documents 13: from 2, for a standard error, to 12"),
         (["--index", "12"], "--index 12: the test part has documents 0 to 11"),
-        (["--shown", "0"], "--shown 0: must be positive"),
+        (["--shown", "0"], "--shown 0: must be 1 or more"),
         (["--number2", "1"], "--number2 1: is about a second folder"),
         (["--number", "2"], "--number 2: the folder has runs 0 to 1"),
     ],

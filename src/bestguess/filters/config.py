@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
 from bestguess.config import added, arrays, axis, flag
 from bestguess.nn.config import DecoderConfig
 from bestguess.train.config import TrainConfig
@@ -62,15 +62,13 @@ with 0, y is C x itself."""
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
         for name in ("latent_dim", "observed_dim", "length"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{flag(name)} {getattr(self, name)}: must be positive")
+            check_range(flag(name), getattr(self, name), 1)
         if not 1e-6 <= self.sigma <= 1e6:
             raise UserError(
                 f"--sigma {self.sigma}: must lie in [1e-6, 1e6]; without noise there is nothing to filter, and beyond "
                 "that range squares leave float32"
             )
-        if self.system_seed is not None and self.system_seed < 0:
-            raise UserError(f"--system-seed {self.system_seed}: must be 0 or more")
+        check_range("--system-seed", self.system_seed, 0)
         if self.observation_noise and not 1e-6 <= self.observation_noise <= 1e6:
             raise UserError(f"--observation-noise {self.observation_noise}: must be 0 or lie in [1e-6, 1e6]")
         if self.observed_dim > self.latent_dim and not self.observation_noise:
@@ -79,8 +77,7 @@ with 0, y is C x itself."""
                 "row rank; lower it, raise --latent-dim or give --observation-noise"
             )
         for name, least in (("systems", 1), ("held_out", 2)):
-            if (given := getattr(self, name)) is not None and given < least:
-                raise UserError(f"{flag(name)} {given}: must be {least} or more")
+            check_range(flag(name), getattr(self, name), least)
         if not 1 <= self.condition <= 1e4:
             raise UserError(f"--condition {self.condition:g}: must lie in [1, 1e4]; beyond, float64 loses the filter")
         for name in ("lambda_", "structure"):

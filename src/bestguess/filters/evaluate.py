@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from bestguess.batches import in_batches
 from bestguess.command import UserError
 from bestguess.filters import kalman
 from bestguess.filters.config import RolloutConfig
@@ -49,10 +50,9 @@ def evaluate_rollouts(
     horizons = jnp.asarray(config.horizons)
     task = jax.tree.map(jnp.asarray, task)
     group, compiled = _fit_rollouts(config.context, max(config.horizons), model, task, keys, horizons, say)
-    # The last group is filled up with rollouts that are thrown away: one compiled program serves all.
-    count = -(-len(keys) // group)
-    filled = keys[jnp.arange(count * group) % len(keys)].reshape(count, group)
-    distance = np.concatenate([np.asarray(compiled(model, task, part, horizons)) for part in filled])[: len(keys)]
+    groups = in_batches(len(keys), group)
+    found = [np.asarray(compiled(model, task, keys[places], horizons))[:count] for places, count in groups]
+    distance = np.concatenate(found)
     m = task.shape[1]
     factor = np.asarray(task.factor, np.float64)
     floors = kalman.horizon_floors(factor, m, config.context, config.horizons)

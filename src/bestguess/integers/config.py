@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
 from bestguess.config import added, axis
 from bestguess.nn.config import DesignConfig, Positions
 from bestguess.train.config import TrainConfig
@@ -56,8 +56,7 @@ recurrences, steps down, polynomials, periods 3 to 5, factorials and composition
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
-        if not 2 <= self.length <= MAX_LENGTH:
-            raise UserError(f"--length {self.length}: must be from 2 to {MAX_LENGTH}")
+        check_range("--length", self.length, 2, MAX_LENGTH)
         if self.phases not in (1, 2, 3):
             raise UserError(f"--phases {self.phases}: must be 1, 2 or 3")
         if not 0 < self.held_out < 1:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from bestguess import files
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
 from bestguess.config import to_dict
 from bestguess.files import plain
 from bestguess.report.progress import results_table
@@ -172,8 +172,7 @@ def _analyse(evaluation: dict[str, Any], console: Console) -> None:
 
 def predict(flags: ForecastFlags, console: Console) -> dict[str, Any]:
     """Print and return the most probable values from an index on."""
-    if flags.topk < 1:
-        raise UserError(f"--topk {flags.topk}: must be 1 or more")
+    check_range("--topk", flags.topk, 1)
     training = opened(flags.run, flags.ckpt, flags.u16_path)
     shown = training.shown()
     about = training.tasks[shown].about

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
+from bestguess.config import flag
 from bestguess.nn.config import Activation, DesignConfig
 from bestguess.train.config import TrainConfig
 
@@ -60,12 +61,9 @@ value (digits)."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
-        if self.n < 1:
-            raise UserError(f"--n {self.n}: must be 1 or more")
-        if not 2 <= self.window <= 2000:
-            raise UserError(f"--window {self.window}: must be from 2 to 2000 values")
-        if not 2 <= self.vocab <= VALUES:
-            raise UserError(f"--vocab {self.vocab}: must be from 2 to {VALUES} bins")
+        check_range("--n", self.n, 1)
+        check_range("--window", self.window, 2, 2000)
+        check_range("--vocab", self.vocab, 2, VALUES)
         for name in ("validation", "test"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"--{name} {getattr(self, name):g}: a fraction of the values, above 0 and below 1")
@@ -74,11 +72,8 @@ value (digits)."""
                 f"--validation {self.validation:g}: with --test {self.test:g} it leaves nothing to train on"
             )
         for name in ("max_samples", "test_samples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} {value}: must be 1 or more values")
-        if not 1 <= self.workers <= 256:
-            raise UserError(f"--workers {self.workers}: must be from 1 to 256 threads")
+            check_range(flag(name), getattr(self, name), 1)
+        check_range("--workers", self.workers, 1, 256)
         if not 0 < self.level < 1:
             raise UserError(f"--level {self.level:g}: not between 0 and 1; use 0.01, for example")
         if self.u16_path is None and self.feed == "host":
@@ -110,8 +105,7 @@ class RollsModelConfig(DesignConfig):
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if the shape is impossible."""
         super().check()
-        if not 1 <= self.outputs <= 64:
-            raise UserError(f"--outputs {self.outputs}: must be from 1 to 64")
+        check_range("--outputs", self.outputs, 1, 64)
 
 
 def gated_width(plain: int) -> int:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from bestguess.batches import in_batches
 from bestguess.rolls.evidence.lift import log_factors
 from bestguess.rolls.model import RollsModel
 from bestguess.rolls.problem import targets
@@ -225,17 +226,15 @@ def evaluate(about: About, predictor: Predictor, most: int) -> Evaluation:
     rows: list[list[np.ndarray]] = [[] for _ in range(11)]
     marginal, within = about.tokens.log_marginal, 0.0
     compared = min(ORACLE_WINDOWS, max(size, _ORACLE_LOGITS // (about.window * about.rolls.classes)))
-    for first in range(0, len(starts), size):
-        own = starts[first : first + size]
-        # The last batch is filled up with windows that are thrown away: one compiled program serves all.
-        padded = own[np.minimum(np.arange(size), len(own) - 1)]
-        windows = about.read(padded)
-        keep = lambda of: np.asarray(of)[: len(own)]  # noqa: B023, E731
-        prediction = predictor.at(windows, padded) if isinstance(predictor, Optimum) else predictor(windows)
+    for places, count in in_batches(len(starts), size):
+        own = starts[places]
+        windows = about.read(own)
+        keep = lambda of: np.asarray(of)[:count]  # noqa: B023, E731
+        prediction = predictor.at(windows, own) if isinstance(predictor, Optimum) else predictor(windows)
         for row, found in zip(rows, _judged(prediction, jnp.asarray(windows[:, 1:], jnp.int32))):
             row.append(keep(found))
-        if about.known and first < compared:
-            log_best = _short(about.best(windows, padded), 2)
+        if about.known and places[0] < compared:
+            log_best = _short(about.best(windows, own), 2)
             regrets, floors = _compared(prediction, Categorical(jnp.asarray(log_best, jnp.float32)))
             p = np.exp(log_best)
             largest = -np.sort(-np.partition(p, -min(TOPS[-1], p.shape[-1]), axis=-1)[..., -TOPS[-1] :], axis=-1)
@@ -281,9 +280,8 @@ def training_bits(about: About, predictor: ModelPredictor, count: int) -> float:
     In batches of the size that `evaluate` takes for as many test windows, so one compiled program serves both.
     """
     windows = about.spread(about.split.training, count)
-    size, bits = _at_once(about, count), []
-    for first in range(0, len(windows), size):
-        own = windows[first : first + size]
-        padded = own[np.minimum(np.arange(size), len(own) - 1)]
-        bits.append(predictor.heads(padded)[0][: len(own), :, 0])
+    bits = [
+        predictor.heads(windows[places])[0][:own, :, 0]
+        for places, own in in_batches(len(windows), _at_once(about, count))
+    ]
     return float(np.concatenate(bits).mean())

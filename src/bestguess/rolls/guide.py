@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
+from bestguess.config import flag
 from bestguess.rolls.config import BY_EPOCHS, RollsConfig, gated_width
 from bestguess.rolls.values import rolls_of, split_of, split_of_file, windows_in
 
@@ -35,8 +36,7 @@ def _completed(config: RollsConfig, flags: Any, base: RollsConfig) -> RollsConfi
     if flags.nhead is not None:
         model = dataclasses.replace(model, heads=flags.nhead)
     if flags.dim_ff is not None:
-        if flags.dim_ff < 1:
-            raise UserError(f"--dim-ff {flags.dim_ff}: must be positive")
+        check_range("--dim-ff", flags.dim_ff, 1)
         gated = model.activation == "swiglu"
         model = dataclasses.replace(model, d_ff=gated_width(flags.dim_ff) if gated else flags.dim_ff)
     if flags.use_amp:
@@ -74,9 +74,7 @@ def _completed(config: RollsConfig, flags: Any, base: RollsConfig) -> RollsConfi
 def _batches(train, flags: Any, windows: int, *, large: bool):
     """Return the training config with the batch that --batch and --gradient-accumulation make."""
     for name in ("batch", "gradient_accumulation"):
-        value = getattr(flags, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+        check_range(flag(name), getattr(flags, name), 1)
     micro = train.batch_size // train.accumulate if flags.batch is None else flags.batch
     times = flags.gradient_accumulation
     if times is None:

@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 
 from bestguess import files
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
 from bestguess.report.bar import Bar
 from bestguess.rolls.flags import MakeFlags
 from bestguess.rolls.sources import source_of
@@ -74,10 +74,8 @@ def make(flags: MakeFlags, console: Console) -> dict[str, Any]:
 
 
 def _check(flags: MakeFlags, source: Source) -> None:
-    if flags.n < 1:
-        raise UserError(f"--n {flags.n}: must be 1 or more")
-    if flags.processes < 1:
-        raise UserError(f"--processes {flags.processes}: must be 1 or more")
+    check_range("--n", flags.n, 1)
+    check_range("--processes", flags.processes, 1)
     if flags.device == "gpu":
         if not isinstance(source, DiceHmac):
             raise UserError(f"--device gpu: {source.name} is made on the CPU alone; drop the flag")

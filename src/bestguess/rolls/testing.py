@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
 from bestguess.report.bar import Bar
 from bestguess.rolls.counter import SAMPLE, words
 from bestguess.rolls.evidence import pipeline
@@ -68,12 +68,9 @@ def _check(flags: FileTestFlags) -> None:
         raise UserError(f"--level {flags.level}: not between 0 and 1; use 0.01, for example")
     if flags.seconds is not None and not (math.isfinite(flags.seconds) and flags.seconds > 0):
         raise UserError(f"--seconds {flags.seconds}: must be a positive number of seconds")
-    if flags.processes not in (1, 2):
-        raise UserError(f"--processes {flags.processes}: must be 1 or 2")
-    if flags.seed < 0:
-        raise UserError(f"--seed {flags.seed}: must be 0 or more")
-    if flags.alphabet is not None and not 1 <= flags.alphabet <= VALUES:
-        raise UserError(f"--alphabet {flags.alphabet}: must be 1 to {VALUES}")
+    check_range("--processes", flags.processes, 1, 2)
+    check_range("--seed", flags.seed, 0)
+    check_range("--alphabet", flags.alphabet, 1, VALUES)
 
 
 def _check_alphabet(flags: FileTestFlags, summary: Summary) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bestguess.command import UserError, nearest
+from bestguess.command import UserError, check_range, nearest
 from bestguess.files import check_writable, plain
 from bestguess.report.bar import Bar
 from bestguess.report.progress import results_table
@@ -123,10 +123,8 @@ def make(flags: MakeFlags, console: Console) -> dict[str, Any]:
 def sheet(flags: SheetFlags, console: Console) -> dict[str, Any]:
     """Write the blind sheet of two runs; return where it is, how many documents it has, and how many were left out."""
     settings = _settings(flags)
-    if flags.documents < 1:
-        raise UserError(f"--documents {flags.documents}: must be positive")
-    if flags.seed < 0:
-        raise UserError(f"--seed {flags.seed}: must be 0 or more")
+    check_range("--documents", flags.documents, 1)
+    check_range("--seed", flags.seed, 0)
     if not flags.question.strip():
         raise UserError("--question: is empty; say what people are to compare")
     check_writable(flags.out)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from bestguess.command import UserError
-from bestguess.config import added, flag
+from bestguess.command import UserError, check_range
+from bestguess.config import MOST, added, flag
 from bestguess.text.corpora.options import WINDOWS
 from bestguess.text.generation import GenerationConfig
 from bestguess.text.model_config import TextModelConfig
@@ -100,16 +100,12 @@ with --context less --stride tokens before it or more. 0: --context, as many win
         if not self.corpus:
             raise UserError(f"--corpus: is empty; name a file or a folder, or leave it out for {ERRANDS}")
         for name in ("max_source", "max_target", "cut_at", "cut_to", "context"):
-            if not 1 <= getattr(self, name) <= _TOKENS:
-                raise UserError(f"{flag(name)} {getattr(self, name)}: must be from 1 to {_TOKENS:,}")
+            check_range(flag(name), getattr(self, name), 1, _TOKENS)
         if self.context < 2:
             raise UserError(f"--context {self.context}: a text has a token on either side of its cut; give 2 or more")
-        if self.training_documents is not None and self.training_documents < 1:
-            raise UserError(f"--training-documents {self.training_documents}: must be positive")
-        if not 8 <= self.vocab_size <= 1 << 20:
-            raise UserError(f"--vocab-size {self.vocab_size}: must be from 8 to {1 << 20:,}")
-        if not 0 <= self.corpus_seed < 1 << 31:
-            raise UserError(f"--corpus-seed {self.corpus_seed}: must be from 0 to 2^31 − 1")
+        check_range("--training-documents", self.training_documents, 1)
+        check_range("--vocab-size", self.vocab_size, 8, 1 << 20)
+        check_range("--corpus-seed", self.corpus_seed, 0, MOST)
         if self.windows and self.corpus == ERRANDS:
             raise UserError(
                 f"--corpus {ERRANDS}: has documents, and --documents {WINDOWS} reads one long text; give --corpus FILE"
@@ -215,10 +211,8 @@ class TextConfig:
         """Raise a UserError that names the flag at fault, if a value or a combination is impossible."""
         if self.test_documents < 2:
             raise UserError(f"--test-documents {self.test_documents}: at least 2, for a standard error")
-        if self.generated < 0:
-            raise UserError(f"--generated {self.generated}: must not be negative")
-        if self.attention_documents < 0:
-            raise UserError(f"--attention-documents {self.attention_documents}: must not be negative")
+        check_range("--generated", self.generated, 0)
+        check_range("--attention-documents", self.attention_documents, 0)
         self.task.check()
         self.model.check()
         self.objective.check()

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
 from bestguess.config import runs, to_dict
 from bestguess.files import plain
 from bestguess.report.trackers import open_trackers
@@ -73,8 +73,7 @@ def _copied(inner: str) -> bool:
 
 def convert_command(flags: ConvertFlags, console: Console) -> dict[str, Any]:
     """Write the converted runs; return where, and how many parameters one has."""
-    if flags.seed < 0:
-        raise UserError(f"--seed {flags.seed}: must be 0 or more")
+    check_range("--seed", flags.seed, 0)
     found = convert(flags.run, flags.out, flags.encoder, flags.cross_output, flags.seed)
     console.print(f"encoder-decoder, {found['parameters']:,} parameters: {found['run']}", soft_wrap=True)
     return plain(found)

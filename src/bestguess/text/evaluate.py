@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
+from bestguess.batches import in_batches
 from bestguess.task import Categorical, expected_loss, regret
 from bestguess.text.errands.corpus import Errands
 from bestguess.text.model import TextModel
@@ -141,11 +142,9 @@ def _compared(prediction: Categorical, best: Categorical):
 
 def _batches(about: About, pairs: Pairs) -> Iterator[tuple[Pairs, int]]:
     """Yield batches of equal size, and how many of their documents count."""
-    size = max(1, min(256, _LARGEST // (about.target_width * about.vocab), len(pairs)))
-    for first in range(0, len(pairs), size):
-        own = np.arange(first, min(first + size, len(pairs)))
-        # The last batch is filled up with documents that are thrown away: one compiled program serves all.
-        yield pairs[own[np.minimum(np.arange(size), len(own) - 1)]], len(own)
+    size = max(1, min(256, _LARGEST // (about.target_width * about.vocab)))
+    for places, count in in_batches(len(pairs), size):
+        yield pairs[places], count
 
 
 def nats_of(about: About, predictor: Predictor, pairs: Pairs) -> Float[np.ndarray, "n U"]:

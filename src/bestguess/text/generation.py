@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from bestguess.command import UserError
-from bestguess.config import flag
+from bestguess.command import UserError, check_range
+from bestguess.config import MOST, flag
 
 Strategy = Literal["greedy", "sample", "beam"]
 
@@ -59,9 +59,6 @@ class GenerationConfig:
         if not 0 < self.top_p <= 1:
             raise UserError(f"--top-p {self.top_p}: must lie in (0, 1]; 1 draws from all tokens")
         for name, most in (("beams", 1024), ("max_tokens", 1 << 20)):
-            if not 1 <= getattr(self, name) <= most:
-                raise UserError(f"{flag(name)} {getattr(self, name)}: must be from 1 to {most:,}")
-        if not 0 <= self.length_penalty <= 5:  # beyond, the penalty of long texts is no float32
-            raise UserError(f"--length-penalty {self.length_penalty}: must be from 0 to 5")
-        if not 0 <= self.draw_seed < 2**31:
-            raise UserError(f"--draw-seed {self.draw_seed}: must lie in [0, 2^31)")
+            check_range(flag(name), getattr(self, name), 1, most)
+        check_range("--length-penalty", self.length_penalty, 0, 5)  # beyond, that of long texts is no float32
+        check_range("--draw-seed", self.draw_seed, 0, MOST)

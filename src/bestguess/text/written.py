@@ -11,6 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from bestguess.batches import in_batches
 from bestguess.text.decode import generate
 from bestguess.text.generation import GenerationConfig
 from bestguess.text.judged import JudgedStories, JudgedSummaries, judged
@@ -117,14 +118,11 @@ def write(about: About, model: TextModel, config: GenerationConfig, pairs: Pairs
     capped = dataclasses.replace(config, max_tokens=min(config.max_tokens, about.room(pairs.source.shape[1])))
     rows: list[list[np.ndarray]] = []
     most = max(1, _BEAMS // config.beams) if config.strategy == "beam" else _BATCH
-    size = min(_BATCH, most, len(pairs))
-    for first in range(0, len(pairs), size):
-        # The last batch is filled up with documents that are thrown away: one compiled program serves all.
-        places = np.minimum(np.arange(first, first + size), len(pairs) - 1)
+    for places, count in in_batches(len(pairs), min(_BATCH, most)):
         source, length = jnp.asarray(pairs.source[places], jnp.int32), jnp.asarray(pairs.source_length[places])
         start = eqx.Partial(model.start_batch, source, length, capped.max_tokens)
-        found = generate(start, model.step_batch, capped, np.arange(first, first + size))
-        rows.append([np.asarray(one)[: len(pairs) - first] for one in found])
+        found = generate(start, model.step_batch, capped, places)
+        rows.append([np.asarray(one)[:count] for one in found])
     tokens, lengths, stopped, log_p = (np.concatenate(parts) for parts in zip(*rows))
     tokens, verdict = tokens.astype(np.int32), None
     if about.known is not None and judge:

@@ -176,7 +176,7 @@ def test_a_prefix_that_nothing_fits_is_said_to_be_so(capsys):
         (("256",), "256"),
         (("1",) * 9, "9 terms"),
         (("1", "--length", "1"), "--length 1: must be from 2 to 16"),
-        (("1", "--top", "0"), "--top 0: must be positive"),
+        (("1", "--top", "0"), "--top 0: must be 1 or more"),
     ],
 )
 def test_bad_input_is_one_line(capsys, words, said):

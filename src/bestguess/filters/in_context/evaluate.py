@@ -15,11 +15,13 @@ from dataclasses import dataclass
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from bestguess.batches import in_batches
 from bestguess.filters.in_context.task import Bank, Known, MixtureTask, at_once
-from bestguess.sampled import in_batches
+from bestguess.sampled import BATCH
 from bestguess.task import Estimate, Gaussian, Prediction, Predictor, regret
 
 
@@ -97,10 +99,10 @@ def _compared(
     groups: int,
 ) -> Compared:
     found = []
-    for batch in in_batches(count):
-        known = draw(batch)
-        found.append([np.asarray(one, np.float64) for one in _distances(predictor(known.y), known)])
-    mixture, told, between, weight = (np.concatenate(parts)[:count] for parts in zip(*found))
+    for places, own in in_batches(count, BATCH):
+        known = draw(jnp.asarray(places))
+        found.append([np.asarray(one, np.float64)[:own] for one in _distances(predictor(known.y), known)])
+    mixture, told, between, weight = (np.concatenate(parts) for parts in zip(*found))
     S = task.predicted
     ceiling = float(np.asarray(bank.ceiling_by_step, np.float64)[S].mean())
     floor = np.asarray(bank.floor_by_step, np.float64)[S]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
 from bestguess.integers.config import CLASSES, IntegersConfig
 from bestguess.integers.family import FAMILY
 from bestguess.workflow.flags import Tracker
@@ -129,8 +129,7 @@ def check_count(count: int, length: int) -> None:
     """Raise UserError unless there are sequences, and a device has room for what the teachers say of them."""
     from bestguess.train.memory import Memory, device_memory, gigabytes
 
-    if count < 1:
-        raise UserError(f"--sequences {count}: must be positive")
+    check_range("--sequences", count, 1)
     memory = Memory(count * length * CLASSES * _FLOAT16, device_memory())
     if not memory.fits:
         raise UserError(

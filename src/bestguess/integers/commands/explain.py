@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from bestguess.command import UserError
+from bestguess.command import check_range
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,10 +40,8 @@ def explain(flags: ExplainFlags, console: Console) -> dict[str, Any]:
     from bestguess.integers.oracle.posterior import guesses, listed, no_fit, parse_terms, probability, said
     from bestguess.report.progress import results_table
 
-    if not 2 <= flags.length <= MAX_LENGTH:
-        raise UserError(f"--length {flags.length}: must be from 2 to {MAX_LENGTH}")
-    if flags.top < 1:
-        raise UserError(f"--top {flags.top}: must be positive")
+    check_range("--length", flags.length, 2, MAX_LENGTH)
+    check_range("--top", flags.top, 1)
     terms = parse_terms(flags.terms, flags.length)
     task = IntegerTaskConfig(length=flags.length, overflow=flags.overflow, prior=flags.prior)
     answer = fit(task, terms)

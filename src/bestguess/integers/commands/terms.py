@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
 
 MOST_DIGITS = 300
 """Of one term."""
@@ -14,8 +14,7 @@ MOST_DIGITS = 300
 def check_counts(flags: object, most: Mapping[str, int]) -> None:
     """Raise a UserError for a count among a command's flags that is below 1 or above its most."""
     for name, bound in most.items():
-        if not 1 <= (value := getattr(flags, name)) <= bound:
-            raise UserError(f"--{name} {value}: must be from 1 to {bound:,}")
+        check_range(f"--{name}", getattr(flags, name), 1, bound)
 
 
 def parse_integers(words: Sequence[str]) -> tuple[int, ...]:

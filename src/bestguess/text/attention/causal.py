@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bestguess.batches import in_batches
 from bestguess.text.attention.gold import FACTS, Gold, gold_of
 from bestguess.text.errands.documents import BRINGER, FIRST, SECOND
 from bestguess.text.errands.facts import ASKED, RIGHT, Judgement
@@ -173,13 +174,10 @@ def _wanted(one: Swap) -> int:
 def _probabilities(model: TextModel, changed: Pairs, swaps: list[Swap]) -> np.ndarray:
     """Return the probability of the value that is right now, at its place in the summary."""
     found, predict = [], ModelPredictor(model)
-    size = min(_BATCH, len(swaps))
-    for first in range(0, len(swaps), size):
-        # The last batch is filled up with documents that are thrown away: one compiled program serves all.
-        rows = np.minimum(np.arange(first, first + size), len(swaps) - 1)
-        log_p = np.asarray(predict(changed[rows]).logits)
-        own = swaps[first : first + size]
-        found += [float(np.exp(log_p[k, one.place, _wanted(one)])) for k, one in enumerate(own)]
+    for places, count in in_batches(len(swaps), _BATCH):
+        log_p = np.asarray(predict(changed[places]).logits)
+        for k, i in enumerate(places[:count]):
+            found.append(float(np.exp(log_p[k, swaps[i].place, _wanted(swaps[i])])))
     return np.array(found)
 
 

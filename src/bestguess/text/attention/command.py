@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bestguess.command import UserError
+from bestguess.command import UserError, check_range
 from bestguess.files import check_writable, plain
 from bestguess.report.progress import results_table
 from bestguess.report.render import save_png
@@ -33,8 +33,7 @@ MEASURED = 256
 
 def attention(flags: AttentionFlags, console: Console) -> dict[str, Any]:
     """Write the page and the heat maps; return where they are, and the figures of every head."""
-    if flags.shown < 1:
-        raise UserError(f"--shown {flags.shown}: must be positive")
+    check_range("--shown", flags.shown, 1)
     if flags.run2 is None and flags.number2 is not None:
         raise UserError(f"--number2 {flags.number2}: is about a second folder; give RUN2")
     sides = [side(flags.run, "--number", flags.number)]

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int
 
+from bestguess.batches import in_batches
 from bestguess.text.model import TextModel
 from bestguess.text.pairs import Pairs
 
@@ -37,13 +38,11 @@ class Blocks(NamedTuple):
 
 def blocks_of(model: TextModel, pairs: Pairs) -> Iterator[Blocks]:
     """Yield the blocks of each document, in order; memory is bounded whatever their number and length."""
-    size = max(1, min(32, len(pairs), _MOST // _weights_of(model, pairs)))
-    for first in range(0, len(pairs), size):
-        # The last batch is filled up with documents that are thrown away: one compiled program serves all.
-        batch = pairs[np.minimum(np.arange(first, first + size), len(pairs) - 1)]
+    for places, count in in_batches(len(pairs), max(1, min(32, _MOST // _weights_of(model, pairs)))):
+        batch = pairs[places]
         parts = [jnp.asarray(one, jnp.int32) for one in (batch.source, batch.source_length, batch.target)]
         found = {name: np.asarray(one, np.float32) for name, one in _attention(model, *parts).items()}
-        for row in range(min(size, len(pairs) - first)):
+        for row in range(count):
             own = {name: one[row] for name, one in found.items()}
             yield _cut(own, int(batch.source_length[row]), int(batch.target_length[row]))
 
