@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import os
+import shlex
 import subprocess
 import sys
 import typing
@@ -164,20 +165,22 @@ class TestMadeUp:
             (["lonly"], "did you mean lonely?"),
             (["fake", "on"], "unknown command 'fake on'; did you mean fake one?"),
             (["fak", "one"], "unknown command 'fak one'; did you mean fake one?"),
-            (["fake", "--bogus"], "unknown command 'fake'; did you mean fake one?"),
+            (["fake", "--bogus"], "fake: name one of its commands: one"),
+            (["one", "--width", "3"], "unknown command 'one'; did you mean fake one?"),
+            (["--verison"], "unknown command '--verison'; did you mean --version?"),
             (["--bogus"], "--bogus"),
             ([""], "unknown command ''"),
             (["--json"], "--json"),
-            (["fake", "one", "--widht", "3"], "--widht, 3; did you mean --width?"),
+            (["fake", "one", "--widht", "3"], "unknown flag --widht; did you mean --width? (bestguess fake one --help"),
             (["fake", "one", "--zzzzzz"], "--zzzzzz"),
             (["fake", "one", "--width", "three"], "--width three: not an integer (bestguess"),
             (["fake", "one", "--width=3.5"], "--width 3.5: not an integer"),
-            (["fake", "one", "--width"], "--width"),
             (["fake", "one", "--rates", "fast"], "--rates fast: not "),
-            (["fake", "one", "--kind", "blue"], "blue"),
+            (["fake", "one", "--width"], "--width: give a value"),
+            (["fake", "one", "--kind", "gren"], "--kind gren: unknown; did you mean green? (choose from "),
             (["fake", "one", "--lambda", "x"], "--lambda x: not a number"),
             (["fake", "one", "--lambda_", "0.5"], "--lambda"),
-            (["fake", "one", "surplus"], "surplus"),
+            (["fake", "one", "surplus"], "unexpected argument surplus"),
             (["lonely", "surplus"], "surplus"),
             (["fake", "one", "--preset", "wid"], "--preset wid: unknown; did you mean wide? (choose from"),
             (["fake", "one", "--preset=zzz"], "--preset zzz: unknown (choose from default, wide)"),
@@ -204,7 +207,11 @@ class TestMadeUp:
         assert (code, err) == (0, "")
         assert "fake one" in out
         assert "lonely" not in out
-        assert run("fake")[1] == out
+        assert run("fake")[1] == run("help", "fake")[1] == out
+        assert "Examples:" not in out
+        code, out, err = run("help", "fake", "one")
+        assert (code, err) == (0, "")
+        assert "--width" in out
 
 
 # ------------------------------------------------------------------------------------ the real commands
@@ -228,6 +235,14 @@ def flags_of(cls: type) -> dict[str, tuple[Any, Any]]:
 def is_positional(one: dataclasses.Field) -> bool:
     required = one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
     return required or "Positional[" in str(one.type)
+
+
+def test_the_overview_s_examples_are_commands():
+    for example in cli.EXAMPLES:
+        program, *words = shlex.split(example)
+        name = " ".join(words[:2]) if " ".join(words[:2]) in commands() else words[0]
+        assert program == "bestguess"
+        cli.parse(name, words[len(name.split()) :])
 
 
 def load(name: str) -> type:
@@ -423,7 +438,7 @@ def test_a_terminal_without_greek_letters_gets_help_and_one_line_errors():
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.isascii()
     for mistake, said in (
-        (["--lamda", "3"], "Unrecognized options: --lamda, 3; did you mean --lambda?"),
+        (["--lamda", "3"], "unknown flag --lamda; did you mean --lambda?"),
         (["--steps", "x"], "--steps x: not an integer"),
     ):
         code = f"from bestguess.cli import main; main({['filters', 'train', *mistake]})"

@@ -6,10 +6,8 @@ import contextlib
 import dataclasses
 import functools
 import io
-import itertools
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -18,6 +16,7 @@ from bestguess import __version__, files
 from bestguess.command import Command, Failure, Terminated, UserError, make_console, nearest, shown, terminable
 from bestguess.config import check_bounds
 from bestguess.family import families, unloadable
+from bestguess.mistakes import in_one_line, unknown_command
 
 _SCRATCH = "bestguess.scratch.flags:", "bestguess.scratch.commands."
 _EXPERIMENT = "bestguess.experiment.config:", "bestguess.experiment.commands:"
@@ -80,6 +79,16 @@ OWN: dict[str, Command] = {
         _SCRATCH[1] + "studies:run_causes",
     ),
 }
+
+EXAMPLES = (
+    "bestguess quickstart",
+    "bestguess filters train --preset small --lambda 0.9 0.97 --seeds 2",
+    "bestguess integers predict 2 4 8 16",
+    "bestguess rolls test FILE",
+    "bestguess text train --corpus FILE",
+)
+"""Commands that stand for a family each, as they are typed."""
+_ASKED = "--help", "--version"
 
 TITLES: dict[str, str] = {
     "sweep": "Sweeps over many runs:",
@@ -159,6 +168,8 @@ def _mute() -> None:
 
 
 def _dispatch(argv: list[str]) -> int:
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -174,9 +185,8 @@ def _dispatch(argv: list[str]) -> int:
             return 0
         if family in unloadable():
             raise UserError(f"{family}: this family's package cannot be loaded ({unloadable()[family]})")
-        known = [n for n in commands() if n.startswith(family + " ")] or [*commands(), *titles()]
-        asked = " ".join(words) or argv[0]
-        raise UserError(f"unknown command {asked!r}{nearest(asked, known)} (bestguess --help lists them)")
+        told = unknown_command(words or argv[:1], [*commands(), *_ASKED], titles())
+        raise UserError(f"{told} (bestguess --help lists the commands)")
     flags, as_json = parse(name, argv[len(name.split()) :])
     try:
         result = commands()[name].call(flags, make_console(as_json))
@@ -213,7 +223,7 @@ def parse(name: str, args: list[str]) -> tuple[Any, bool]:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(f"{_one_line(said.getvalue(), args)} ({prog} --help lists the flags)") from None
+        raise UserError(f"{in_one_line(said.getvalue(), args)} ({prog} --help lists the flags)") from None
     values = _fields(given)
     as_json, flags = values.pop("json"), cls(**values)
     check_bounds(flags)
@@ -267,43 +277,6 @@ def _chosen(choices: dict[str, tuple[str, ...]], args: list[str], supposed: Mapp
     return found
 
 
-def _one_line(box: str, args: list[str]) -> str:
-    """Return the first paragraph of tyro's boxed message, and the flag that it suggests, as one line.
-
-    What it says of a value that has no such type is said anew: which types it has tried is of no use to anybody.
-    """
-    lines = [re.sub(r"[│╭╮╰╯]", "", line).strip() for line in box.splitlines()]
-    body = [line for line in lines if line and not re.match(r"─+ .* ─+$", line)]
-    if "╭" not in box:  # where the terminal has no frames, the title is a paragraph of its own
-        body = body[2:]
-    rule = re.compile(r"[─-]+$")
-    first = list(itertools.takewhile(lambda line: not rule.match(line), body))
-    message = " ".join(first).rstrip(".") or "bad flags"
-    if off := re.match(r"Error parsing (--[\w-]+): (.*)", message):
-        return _not_of_its_type(off[1], off[2], args)
-    if any(line.startswith("Perhaps you meant") for line in body):
-        rest = body[next(i for i, line in enumerate(body) if line.startswith("Perhaps")) :]
-        hints = list(dict.fromkeys(line.split(" ")[0].rstrip(",") for line in rest if re.match("--[a-z]", line)))
-        message += f"; did you mean {' or '.join(hints[:3])}?" if hints else ""
-    return message
-
-
-def _not_of_its_type(flag: str, reason: str, args: list[str]) -> str:
-    same = lambda arg: arg.partition("=")[0].replace("_", "-") == flag  # noqa: E731
-    place = next((i for i, arg in enumerate(args) if same(arg)), None)
-    if place is None:
-        return f"{flag}: {reason}"
-    inline = args[place].partition("=")[2:] if "=" in args[place] else ()
-    values = [*inline, *itertools.takewhile(lambda arg: not arg.startswith("--"), args[place + 1 :])]
-    kinds = {"an integer": r"\bINT\b|int\(\)", "a number": r"\bFLOAT\b|float:", "True or False": r"\{True,False\}"}
-    wanted = [kind for kind, sign in kinds.items() if re.search(sign, reason)]
-    if wanted:
-        told = f"not {' or '.join(wanted)}"
-    else:
-        told = "not a value that it takes" if "valid parse" in reason else reason
-    return f"{flag} {' '.join(values)}: {told}"
-
-
 def _overview(family: str | None = None) -> str:
     shown = {n: c for n, c in commands().items() if family is None or n.split()[0] == family}
     width = max((len(n) for n in shown), default=0)
@@ -317,6 +290,7 @@ def _overview(family: str | None = None) -> str:
         last = room
         lines.append(f"  {name:<{width}}  {command.summary}")
     lines += [f"\n{name}: cannot be loaded ({reason})" for name, reason in unloadable().items()]
+    lines += [] if family else ["\nExamples:", *(f"  {example}" for example in EXAMPLES)]
     lines += [
         "",
         "bestguess COMMAND --help describes a command and its flags. Every command takes --json.",
