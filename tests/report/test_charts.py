@@ -196,6 +196,16 @@ def test_log_ticks_are_round_and_few(low, high, inside, labels):
     assert places[-1] > high
 
 
+def test_factors_of_a_power_have_room_beside_each_other():
+    chart = Chart("t", "x", "y", [Line([4e13, 1.2e15], [4e13, 1.2e15])], log_x=True, log_y=True)
+    kept = {
+        letter: [text for place, text in zip(*log_ticks([chart], letter, "10^{}")) if 4e13 <= place <= 1.2e15]
+        for letter in ("x", "y")
+    }
+    assert kept["x"] == ["10^14", "3×10^14", "10^15"]
+    assert kept["y"] == ["5×10^13", "10^14", "2×10^14", "5×10^14", "10^15"]
+
+
 @given(low=st.floats(1e-12, 1e9), ratio=st.floats(1.0001, 9.99), letter=st.sampled_from(["x", "y"]))
 def test_under_a_decade_log_axes_have_even_ticks_that_enclose_the_data(low, ratio, letter):
     high = low * ratio
