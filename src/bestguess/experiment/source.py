@@ -191,16 +191,21 @@ def _value(text: str) -> Any:
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Figures by dotted column as they were recorded: a dot between digits, as in 0.99, is no end of a name."""
+    """Figures by dotted column as they were recorded: a dot between digits, as in 0.99, is no end of a name.
+
+    An empty cell says nothing where a run has figures of another form: a room that is none, or one of its figures.
+    """
+    parts = {name: re.split(r"(?<!\d)\.|\.(?!\d)", name) for name in flat}
+    around = {name: [".".join(rooms[:i]) for i in range(1, len(rooms))] for name, rooms in parts.items()}
+    filled = {outer for name, outers in around.items() if flat[name] is not None for outer in outers}
     nested: dict[str, Any] = {}
-    # An empty cell says nothing where a run has figures of another form: a room that is none, or one of its figures.
-    for name, value in sorted(flat.items(), key=lambda one: (one[1] is None, one[0].count("."))):
-        *rooms, last = re.split(r"(?<!\d)\.|\.(?!\d)", name)
-        inside: Any = nested
-        for room in rooms:
-            inside = inside.setdefault(room, {}) if isinstance(inside, dict) else None
-        if isinstance(inside, dict) and (value is not None or last not in inside):
-            inside[last] = value
-        elif value is not None:
+    for name, value in flat.items():
+        if value is None and (name in filled or any(outer in flat for outer in around[name])):
+            continue
+        if any(flat.get(outer) is not None for outer in around[name]):
             raise UserError(f"--from: {name}: stands inside of another figure")
+        inside = nested
+        for room in parts[name][:-1]:
+            inside = inside.setdefault(room, {})
+        inside[parts[name][-1]] = value
     return nested
