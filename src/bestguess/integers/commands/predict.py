@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bestguess.integers.model.portable import PortableModel
     from bestguess.integers.oracle.fitting import Answer
-    from bestguess.integers.oracle.outside import OutsideRule
+    from bestguess.integers.outside.evidence import OutsideRule
 
 NEVER = "never trained on anything like this"
 MOST_STEPS = 100
@@ -105,7 +105,7 @@ def predict(flags: PredictFlags, console: Console) -> dict[str, Any]:
 
 def ask(model: PortableModel, terms: tuple[int, ...], steps: int) -> _Question:
     from bestguess.integers.oracle.fitting import fit
-    from bestguess.integers.oracle.outside import outside_rules
+    from bestguess.integers.outside.rules import named_rules, outside_rules
 
     task = model.config.task
     window = terms[-task.length :]
@@ -116,9 +116,7 @@ def ask(model: PortableModel, terms: tuple[int, ...], steps: int) -> _Question:
         following = p if i == 0 else model.probabilities([*seen, *path][-task.length :])
         path.append(int(following.argmax()))
     answer = fit(task, window, steps)
-    rules = outside_rules(terms, steps)
-    if answer.fits:
-        rules = [one for one in rules if one.named]
+    rules = named_rules(terms, steps) if answer.fits else outside_rules(terms, steps)
     return _Question(terms, window, p, tuple(path), answer, rules)
 
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, count, islice, takewhile
 
+from bestguess.integers.outside.evidence import LARGEST
+
 LONGEST_START = 12
-"""How far into a growing sequence its beginning may lie (terms)."""
+"""How far into a sequence the first of the terms may lie."""
 
 
 @dataclass(frozen=True)
@@ -18,24 +20,28 @@ class Known:
 
     name: str
     terms: Callable[[], Iterator[int]]
-    anywhere: bool = True
-    """Whether a part from within is recognised too: of one that grows steadily, and not of one such as 1, 1, 2, 1, …"""
+    grows: bool = True
+    """Whether it grows steadily: then four terms are enough to tell it, of one such as 1, 1, 2, 1, … six."""
 
 
-def continuation(known: Known, terms: Sequence[int], steps: int) -> tuple[int, ...] | None:
-    """Return what follows `terms` in a known sequence, `steps` terms, or None where they are no part of it."""
+def continuation(known: Known, terms: Sequence[int], steps: int) -> tuple[int, tuple[int, ...]] | None:
+    """Return how many terms of a known sequence lie before `terms`, and the up to `steps` terms behind them.
+
+    None where they are no part of its beginning, or too few, or nothing is known to follow.
+    """
     n = len(terms)
-    starts = LONGEST_START + 1 if known.anywhere else 2
-    found = _first(known, starts + n + steps)
-    for start in range(starts):
+    if n < (4 if known.grows else 6):
+        return None
+    found = _first(known, LONGEST_START + 1 + n + steps)
+    for start in range(LONGEST_START + 1):
         if found[start : start + n] == tuple(terms):
-            return found[start + n : start + n + steps]
+            return (start, found[start + n : start + n + steps]) if len(found) > start + n else None
     return None
 
 
 @functools.lru_cache(maxsize=256)
 def _first(known: Known, count_: int) -> tuple[int, ...]:
-    return tuple(islice(known.terms(), count_))
+    return tuple(islice(takewhile(lambda term: abs(term) <= LARGEST, known.terms()), count_))
 
 
 def polynomial(of: Callable[[int], int], first: int = 0) -> Callable[[], Iterator[int]]:
@@ -56,19 +62,29 @@ def linear(first: Sequence[int], weights: Sequence[int]) -> Callable[[], Iterato
     return terms
 
 
+_WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
+
+
 def is_prime(n: int) -> bool:
-    """Return whether n is a prime, by trial division."""
-    return n > 1 and all(n % d for d in takewhile(lambda d: d * d <= n, count(2)))
+    """Return whether n < 3·10²⁴ is a prime, by Miller and Rabin's test with the first twelve primes as witnesses.
+
+    They suffice that far (Sorenson & Webster, 2017).
+    """
+    if n < 2 or any(n % p == 0 for p in _WITNESSES):
+        return n in _WITNESSES
+    odd = n - 1
+    twos = (odd & -odd).bit_length() - 1
+    odd >>= twos
+    for witness in _WITNESSES:
+        power = pow(witness, odd, n)
+        if power not in (1, n - 1) and all(pow(witness, odd << i, n) != n - 1 for i in range(1, twos)):
+            return False
+    return True
 
 
 def numbers_where(condition: Callable[[int], bool], first: int = 1) -> Callable[[], Iterator[int]]:
     """Return the numbers from `first` on of which a condition holds."""
     return lambda: filter(condition, count(first))
-
-
-def divisors(n: int) -> list[int]:
-    """Return the divisors of n."""
-    return [d for d in range(1, n + 1) if n % d == 0]
 
 
 def _factorials() -> Iterator[int]:
@@ -131,6 +147,90 @@ def _sylvester() -> Iterator[int]:
         value = value * (value - 1) + 1
 
 
+def _recaman() -> Iterator[int]:
+    value, met = 0, {0}
+    for n in count(1):
+        yield value
+        value = value - n if value > n and value - n not in met else value + n
+        met.add(value)
+
+
+def _kolakowski() -> Iterator[int]:
+    """1, 2, 2, …: the lengths of its own runs."""
+    terms = [1, 2, 2]
+    yield from terms
+    for place in count(2):
+        run = [3 - terms[-1]] * terms[place]
+        terms += run
+        yield from run
+
+
+def _golomb() -> Iterator[int]:
+    """a(n) is how often n occurs: a(n) = 1 + a(n − a(a(n − 1)))."""
+    terms = [0, 1]
+    while True:
+        yield terms[-1]
+        terms.append(1 + terms[len(terms) - terms[terms[-1]]])
+
+
+def _hofstadter() -> Iterator[int]:
+    """Q(n) = Q(n − Q(n − 1)) + Q(n − Q(n − 2))."""
+    terms = [1, 1]
+    yield from terms
+    while True:
+        terms.append(terms[-terms[-1]] + terms[-terms[-2]])
+        yield terms[-1]
+
+
+def _ulam() -> Iterator[int]:
+    """1, 2, then each least number that is in one way the sum of two different terms before."""
+    terms = [1, 2]
+    yield from terms
+    while True:
+        ways: dict[int, int] = {}
+        for i, a in enumerate(terms):
+            for b in terms[i + 1 :]:
+                ways[a + b] = ways.get(a + b, 0) + 1
+        terms.append(min(one for one, many in ways.items() if many == 1 and one > terms[-1]))
+        yield terms[-1]
+
+
+def _perfect() -> Iterator[int]:
+    """The even ones, by Euclid and Euler: 2^(p−1)·(2^p − 1) with a prime 2^p − 1."""
+    return (2 ** (p - 1) * (2**p - 1) for p in range(2, 70) if is_prime(2**p - 1))
+
+
+def _digits(value: Callable[[int], int], whole: int) -> Callable[[], Iterator[int]]:
+    """The digits of a constant, `whole` of them before the point; value(one) is constant · one, or a little below."""
+    return lambda: map(int, str(value(10 ** (_DIGITS + 10)))[: whole + _DIGITS])
+
+
+_DIGITS = 200
+
+
+def _pi(one: int) -> int:
+    """π = 16 arctan(1/5) − 4 arctan(1/239) (Machin)."""
+
+    def arctan(inverse: int) -> int:
+        term, total, n = one // inverse, 0, 1
+        while term:
+            total += (-1) ** (n // 2) * (term // n)
+            term //= inverse**2
+            n += 2
+        return total
+
+    return 16 * arctan(5) - 4 * arctan(239)
+
+
+def _e(one: int) -> int:
+    term, total, n = one, 0, 1
+    while term:
+        total += term
+        term //= n
+        n += 1
+    return total
+
+
 def _products(of: Callable[[], Iterator[int]]) -> Callable[[], Iterator[int]]:
     return lambda: accumulate(of(), lambda a, b: a * b)
 
@@ -168,18 +268,18 @@ KNOWN: tuple[Known, ...] = (
     Known("Bell numbers", _bell),
     Known("derangements", _derangements),
     Known("partitions of n", _partitions),
-    Known("composite numbers", numbers_where(lambda n: not is_prime(n), 4)),
-    Known("squarefree numbers", numbers_where(lambda n: all(n % d**2 for d in range(2, math.isqrt(n) + 1)))),
-    Known("prime powers", numbers_where(lambda n: sum(map(is_prime, divisors(n))) == 1, 2)),
     Known("nⁿ", polynomial(lambda n: n**n, 1)),
     Known("Sylvester's sequence", _sylvester),
     Known("look and say", _look_and_say),
-    Known("number of divisors of n", polynomial(lambda n: len(divisors(n)), 1), False),
-    Known("sum of divisors of n", polynomial(lambda n: sum(divisors(n)), 1), False),
-    Known("Euler's totient of n", polynomial(lambda n: sum(math.gcd(k, n) == 1 for k in range(1, n + 1)), 1), False),
-    Known("ones in n in binary", polynomial(int.bit_count), False),
-    Known("Thue–Morse sequence", polynomial(lambda n: n.bit_count() % 2), False),
-    Known("powers of 2 that divide n", polynomial(lambda n: n & -n, 1), False),
-    Known("exponent of 2 in n", polynomial(lambda n: (n & -n).bit_length() - 1, 1), False),
+    Known("perfect numbers", _perfect),
+    Known("Ulam numbers", _ulam),
+    Known("Recamán's sequence", _recaman, False),
+    Known("Kolakowski sequence", _kolakowski, False),
+    Known("Golomb's sequence", _golomb, False),
+    Known("Hofstadter's Q", _hofstadter, False),
+    Known("digits of π", _digits(_pi, 1), False),
+    Known("digits of e", _digits(_e, 1), False),
+    Known("digits of √2", _digits(lambda one: math.isqrt(2 * one**2), 1), False),
+    Known("digits of the golden ratio", _digits(lambda one: (one + math.isqrt(5 * one**2)) // 2, 1), False),
 )
 """Simplest first."""

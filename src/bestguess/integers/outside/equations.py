@@ -1,0 +1,51 @@
+"""Linear equations over the fractions, and formulas of their solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+
+
+def solved(rows: Sequence[Sequence[int]], right: Sequence[int]) -> list[Fraction] | None:
+    """Return the one solution of a system with at least as many rows as unknowns, exactly; None if none or several."""
+    unknowns = len(rows[0]) if rows else 0
+    if len(rows) < max(unknowns, 1):
+        return None
+    matrix = [[Fraction(one) for one in row] + [Fraction(value)] for row, value in zip(rows, right)]
+    for column in range(unknowns):
+        pivot = next((i for i in range(column, len(matrix)) if matrix[i][column]), None)
+        if pivot is None:
+            return None
+        matrix[column], matrix[pivot] = matrix[pivot], matrix[column]
+        lead = matrix[column]
+        for i, row in enumerate(matrix):
+            if i != column and row[column]:
+                factor = row[column] / lead[column]
+                matrix[i] = [a - factor * b for a, b in zip(row, lead)]
+    if any(row[-1] for row in matrix[unknowns:]):
+        return None
+    return [matrix[i][-1] / matrix[i][i] for i in range(unknowns)]
+
+
+def number(value: int | Fraction) -> str:
+    """Return a number with a true minus sign."""
+    return f"{value}".replace("-", "−")
+
+
+def said(terms: Sequence[int]) -> str:
+    """Return terms as a list with commas."""
+    return ", ".join(map(number, terms))
+
+
+def summed(parts: Sequence[tuple[int | Fraction, str]]) -> str:
+    """Return Σ weight · name as a formula; a name of "" is a constant."""
+    out = ""
+    for weight, name in parts:
+        if not weight:
+            continue
+        size = weight if weight > 0 else -weight
+        told = name if name and size == 1 else f"{number(size)}·{name}" if name else number(size)
+        out += (" − " if weight < 0 else " + ") + told if out else ("−" if weight < 0 else "") + told
+    return out or "0"
