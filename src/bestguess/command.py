@@ -142,6 +142,11 @@ def with_extra(extra: str, package: str) -> str:
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a count and what it counts: `1 run`, `2 runs`; many: its plural where that is not by an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def shown(text: str, keep: str = "") -> str:
     """Return `text` with every character that would act on a terminal, but those of `keep`, written out: `\\x1b`."""
     return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)

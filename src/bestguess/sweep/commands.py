@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bestguess import __version__
-from bestguess.command import Failure, UserError, labelled, told_of
+from bestguess.command import Failure, UserError, counted, labelled, told_of
 from bestguess.files import read_text
 from bestguess.report.progress import over_one, results_table
 from bestguess.sweep.cells import ANEW, best_of_cells
@@ -65,7 +65,8 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
 
         tally = work(ledger, console, only=only, max_failures=flags.max_failures, track=flags.track)
         if flags.worker:
-            told = f"took {tally.units} ensembles: {tally.done} runs done, {tally.failed} failed"
+            taken = counted(tally.units, "batch", "batches")
+            told = f"took {taken}: {counted(tally.done, 'run')} done, {tally.failed} failed"
             console.print(told)
             result = about | dataclasses.asdict(tally)
             if tally.failed:
@@ -192,7 +193,8 @@ def _print_plan(ledger: Ledger, console: Console) -> None:
     shapes = len({run.shape for run in runs.values()})
     drawn = "" if len(runs) == ledger.planned else f" ({len(runs)} proposed so far)"
     console.print(
-        f"{ledger.planned} runs{drawn} in {len(units)} ensembles of {shapes} shape{'s' * (shapes > 1)}; "
+        f"{counted(ledger.planned, 'run')}{drawn} in {counted(len(units), 'batch', 'batches')} of "
+        f"{counted(shapes, 'shape')}; "
         f"ledger: {ledger.folder}",
         soft_wrap=True,
     )
@@ -221,7 +223,7 @@ def _estimate(ledger: Ledger, only: list[str] | None, jobs: int, console: Consol
     # What bayes has not proposed yet costs what the first proposals cost.
     unborn = len(todo) / max(1, sum(one.runs for one in found))
     workers = {n: spread(seconds, n) * unborn for n in sorted({1, 2, 4, 8, jobs})}
-    console.print(results_table(["shape", "runs", "ensembles", "memory", "time"], rows, f"On {device()}"))
+    console.print(results_table(["shape", "runs", "batches", "memory", "time"], rows, f"On {device()}"))
     console.print("; ".join(f"{n} such machine{'s' * (n > 1)}: {time_:,.0f} s" for n, time_ in workers.items()))
     return {
         "runs": len(todo),

@@ -51,8 +51,8 @@ def test_the_posterior_is_the_tables(both, data):
         ((1, 3, 9, 27), "each term is 3 times the one before", 81),
         ((5, 3, 1, -1), "each term is 2 less than the one before", -3),
         ((10**30, 10**30 + 2, 10**30 + 4, 10**30 + 6), "each term is 2 more than the one before", 10**30 + 8),
-        ((-200, 300, -200, 300), "in turn −200 and 300", -200),
-        ((64, 128, 256, 512), "each term is 2 times the one before", 1024),
+        ((-200, 300, -200, 300), "−200 and 300 in turn", -200),
+        ((64, 128, 256, 512), "each term is twice the one before", 1024),
         ((257, 258, 515, 773), "each term is the sum of the two before", 1288),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from bestguess.integers.commands.terms import check_counts, number, parse_integers, said
+from bestguess.integers.commands.terms import check_counts, parse_integers
+from bestguess.integers.words import number, said
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from bestguess.integers.outside.evidence import OutsideRule
 
 NEVER = "never trained on anything like this"
-MOST_STEPS = 100
+MOST_STEPS, MOST_SHOWN = 100, 20
+"""Terms to go on with, and those of them in the table."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class _Question:
 
     @property
     def fits(self) -> bool:
-        """Whether any recurrence of the generator fits."""
-        return bool(self.answer.fits)
+        """Whether any recurrence of the generator fits; modulo 256 alone, only where no rule outside it is exact."""
+        return bool(self.answer.fits) and (self.answer.exact or not self.rules)
 
     @property
     def wrapped(self) -> bool:
@@ -87,6 +90,8 @@ class _Question:
 
 def predict(flags: PredictFlags, console: Console) -> dict[str, Any]:
     """Print one sentence, then the model's guesses beside the oracle's, then the recurrences; return all of it."""
+    # So small a model's products take longer on several threads of BLAS; to be said before NumPy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from bestguess.integers.model.portable import SHIPPED, load_portable
 
     check_counts(flags, {"top": 10**6, "steps": MOST_STEPS})
@@ -116,7 +121,9 @@ def ask(model: PortableModel, terms: tuple[int, ...], steps: int) -> _Question:
         following = p if i == 0 else model.probabilities([*seen, *path][-task.length :])
         path.append(int(following.argmax()))
     answer = fit(task, window, steps)
-    rules = named_rules(terms, steps) if answer.fits else outside_rules(terms, steps)
+    # What the model cannot see of a long input, or sees modulo 256 alone, may follow another rule.
+    inside = answer.fits and answer.exact and len(window) == len(terms)
+    rules = named_rules(terms, steps) if inside else outside_rules(terms, steps)
     return _Question(terms, window, p, tuple(path), answer, rules)
 
 
@@ -128,23 +135,21 @@ def sentence_of(asked: _Question, steps: int) -> str:
         if asked.rules:
             first = asked.rules[0]
             return f"{said(first.following)}: {first.rule}, a rule outside the prior; the model was {NEVER}"
-        guess = int(asked.p.argmax())
-        told = f"{number(asked.true(guess))} ({probability(float(asked.p[guess]))})"
-        return f"No rule fits; the model guesses {told}, but was {NEVER}"
+        guess = number(asked.true(int(asked.p.argmax())))
+        return f"No rule was found that fits; the model guesses {guess}, but was {NEVER}"
     likeliest, chance = next(iter(asked.answer.next.items()), (None, 0.0))
     if likeliest is None:
         return f"Nothing: {asked.answer.fits[0].words}, and the sequence ends here"
     best = next(one for one in asked.answer.fits if one.following[:1] == (likeliest,))
     modulo = "" if asked.answer.exact else " modulo 256"
-    sentence = f"{said(best.following[:steps])}{modulo}: {best.words}, {probability(chance)}"
+    window = f" (by the last {len(asked.window)} terms)" if len(asked.window) < len(asked.terms) else ""
+    sentence = f"{said(best.following[:steps])}{modulo}: {best.words}, {probability(chance)}{window}"
     for other, chance in list(asked.answer.next.items())[1:2]:
         if chance >= 0.1:
             why = next(one for one in asked.answer.fits if one.following[:1] == (other,))
             sentence += f"; or {number(other)}: {why.words}, {probability(chance)}"
-    for rule in asked.rules:
-        sentence += (
-            f"; {rule.rule}" if rule.next == likeliest else f"; {rule.rule} would go on with {number(rule.next)}"
-        )
+    for rule in [one for one in asked.rules if one.named or one.next != likeliest][:2]:
+        sentence += f"; {rule.rule}" if rule.next == likeliest else f"; {rule.rule}: {number(rule.next)}"
     return sentence
 
 
@@ -165,7 +170,7 @@ def _print_guesses(asked: _Question, top: int, console: Console) -> None:
         row.append(probability(float(asked.p[residue])))
         row.append("–" if best is None else probability(float(np.asarray(best)[residue])))
         rows.append(row)
-    columns = ["next", *(["modulo 256"] if asked.wrapped else []), "model", "oracle"]
+    columns = ["next", *(["residue"] if asked.wrapped else []), "model", "oracle"]
     console.print(results_table(columns, rows, f"After {said(asked.window)}"))
 
 
@@ -175,12 +180,12 @@ def _remarks(asked: _Question) -> list[str]:
 
     lines = []
     if asked.answer.residues is not None:
-        lines.append(comparison(asked.p, asked.answer.residues))
-    else:
+        lines.append(comparison(asked.p, asked.answer.residues, lambda residue: number(asked.true(residue))))
+    if not asked.fits:
         lines.append(f"{_reason(asked)}: the model was {NEVER}, so its probabilities mean little")
     if len(asked.window) < len(asked.terms):
         count = len(asked.window)
-        lines.append(f"the last {count} of {len(asked.terms)} terms are used; rules outside the prior see all of them")
+        lines.append(f"model and oracle see the last {count} of {len(asked.terms)} terms; rules outside the prior, all")
     if asked.wrapped:
         outside = [term for term in asked.window if not 0 <= term < 256]
         shown = ", ".join(f"{number(term)} is {term % 256}" for term in dict.fromkeys(outside[:4]))
@@ -197,11 +202,14 @@ def _print_steps(asked: _Question, console: Console) -> None:
     from bestguess.report.progress import results_table
 
     rows = []
-    for i, residue in enumerate(asked.path):
+    for i, residue in enumerate(asked.path[:MOST_SHOWN]):
         due = number(asked.expected[i]) if i < len(asked.expected) else "–"
         rows.append([f"{len(asked.terms) + i + 1}", number(asked.true(residue, i)), due])
-    source = "best recurrence" if asked.fits else "rule outside the prior"
-    console.print(results_table(["place", "model", source], rows, "Going on"))
+    source = "recurrence" if asked.fits else "rule"
+    columns = ["place", "model", *([source] if asked.expected else [])]
+    console.print(results_table(columns, [row[: len(columns)] for row in rows], "The next terms"))
+    if len(asked.path) > MOST_SHOWN:
+        console.print(f"and {len(asked.path) - MOST_SHOWN} more; --json has all", style="dim")
 
 
 def _print_rules(asked: _Question, top: int, console: Console) -> None:
@@ -224,7 +232,7 @@ def _print_rules(asked: _Question, top: int, console: Console) -> None:
             console.print(f"and {len(fits) - top} more, together {probability(rest)}; --top shows more", style="dim")
     elif asked.rules:
         rows = [[one.rule, said(one.following[:3])] for one in asked.rules[:top]]
-        console.print(results_table(["rule outside the prior", "next"], rows, "Exact rules, no part of the generator"))
+        console.print(results_table(["rule", "next"], rows, "Exact rules outside the prior"))
 
 
 def _reason(asked: _Question) -> str:

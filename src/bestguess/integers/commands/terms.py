@@ -40,13 +40,3 @@ def _integer(piece: str) -> int:
     if len(digits) > MOST_DIGITS:
         raise UserError(f"term {digits[:20]}…: {len(digits)} characters; at most {MOST_DIGITS}")
     return int(digits)
-
-
-def said(terms: Sequence[int]) -> str:
-    """Return terms as a list with commas and true minus signs."""
-    return ", ".join(number(term) for term in terms)
-
-
-def number(value: int) -> str:
-    """Return an integer with a true minus sign."""
-    return f"{value}".replace("-", "−")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,14 +116,18 @@ def probability(value: float) -> str:
     return "100 %" if value > 0.9995 else f"{100 * value:.1f} %"
 
 
-def comparison(p: np.ndarray, best: np.ndarray) -> str:
-    """Return where a model's prediction differs from the oracle's, in one sentence; both [256]."""
+def comparison(p: np.ndarray, best: np.ndarray, named: Callable[[int], str] = str) -> str:
+    """Return where a model's prediction differs from the oracle's, in one sentence; both [256].
+
+    named: how a residue is written.
+    """
     choice, right = int(p.argmax()), int(best.argmax())
     with np.errstate(divide="ignore"):
         regret = float(np.sum(np.where(best > 0, best * (np.log(np.where(best > 0, best, 1)) - np.log(p)), 0)))
     # A tie at the top is no difference: any of the most probable is a best guess.
     same = best[choice] > best[right] - 1e-9
-    verdict = f"both expect {choice}" if same else f"they differ: the model expects {choice}, the oracle {right}"
+    told = f"they differ: the model expects {named(choice)}, the oracle {named(right)}"
+    verdict = f"both expect {named(choice)}" if same else told
     return f"{verdict}; the model's regret here is {regret:.2g} nats"
 
 

@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
-from bestguess.integers.outside.equations import solved, summed
+from bestguess.integers.outside.equations import solved
 from bestguess.integers.outside.evidence import FORM, OutsideRule, Terms, bits, plain, total
+from bestguess.integers.words import summed
 
 Weights = list[tuple[Fraction, str]]
 
@@ -60,10 +61,11 @@ def by_half(terms: Terms, steps: int) -> Iterator[OutsideRule]:
             places = [i for i in range(start, first + len(terms)) if i % 2 == odd]
             rows = [[features(terms, i // 2)[name] for name in own] for i in places]
             found = _fewest(rows, [at(terms, i) for i in places], own)
-            if found is None or len(places) < 2 + (len(found) > 2):
+            if found is None or len(places) < 2:
                 break
             cases.append(found)
-        if len(cases) < 2:
+        # Places 2, 3, … are explained: two more of them than there are weights.
+        if len(cases) < 2 or first + len(terms) - start < 2 + sum(map(len, cases)):
             continue
         past = list(terms)
         for i in range(first + len(terms), first + len(terms) + steps):

@@ -6,8 +6,8 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 
-from bestguess.integers.outside.equations import said
 from bestguess.integers.outside.evidence import COMPOSED, OutsideRule, Terms, bits
+from bestguess.integers.words import said
 
 Inner = Callable[[Terms, int], OutsideRule | None]
 """The shortest rule of some terms, and how it goes on."""

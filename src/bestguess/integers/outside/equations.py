@@ -1,11 +1,9 @@
-"""Linear equations over the fractions, and formulas of their solutions."""
+"""Linear equations over the fractions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-
-SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 
 
 def solved(rows: Sequence[Sequence[int]], right: Sequence[int]) -> list[Fraction] | None:
@@ -27,25 +25,3 @@ def solved(rows: Sequence[Sequence[int]], right: Sequence[int]) -> list[Fraction
     if any(row[-1] for row in matrix[unknowns:]):
         return None
     return [matrix[i][-1] / matrix[i][i] for i in range(unknowns)]
-
-
-def number(value: int | Fraction) -> str:
-    """Return a number with a true minus sign."""
-    return f"{value}".replace("-", "−")
-
-
-def said(terms: Sequence[int]) -> str:
-    """Return terms as a list with commas."""
-    return ", ".join(map(number, terms))
-
-
-def summed(parts: Sequence[tuple[int | Fraction, str]]) -> str:
-    """Return Σ weight · name as a formula; a name of "" is a constant."""
-    out = ""
-    for weight, name in parts:
-        if not weight:
-            continue
-        size = weight if weight > 0 else -weight
-        told = name if name and size == 1 else f"{number(size)}·{name}" if name else number(size)
-        out += (" − " if weight < 0 else " + ") + told if out else ("−" if weight < 0 else "") + told
-    return out or "0"

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from bestguess.integers.outside.equations import SUPERSCRIPT, said, solved, summed
+from bestguess.integers.outside.equations import solved
 from bestguess.integers.outside.evidence import FORM, LARGEST, OutsideRule, Terms, bits, plain, total
+from bestguess.integers.words import SUPERSCRIPT, said, summed
 
 PLAINEST = 2.0
 """Bits for the forms that come to mind first, instead of `FORM`."""

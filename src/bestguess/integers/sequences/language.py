@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from bestguess.integers.words import number, spoken, summed, times
+
 Grid = np.ndarray
 """int64 [G]: one value for each choice of parameters; Python's integers (dtype object) where int64 is too small."""
 
@@ -220,20 +222,44 @@ def positive_part(value: Expression) -> Expression:
 
 
 class Number(int):
-    """An integer as formulas write it: with a true minus, and in three formats besides.
+    """An integer as formulas write it: with a true minus, and in nine formats besides.
 
-    `±` is a summand ("+ 2", "− 3"), `·` a factor that is left out if it is 1 ("2·"), `more` a
-    comparison ("2 more", "3 less").
+    `±` is a summand ("+ 2", "− 3"), `+` one that is left out if it is 0 (" + 2"), `+n` the same times n, `·` a factor
+    that is left out if it is 1 ("2·"), `more` a comparison ("2 more", "3 less"), `times` how often ("twice",
+    "3 times"), `th` which ("second"), `sizes` what their steps are, `n` the index and it ("n", "(n + 2)").
     """
 
     def __format__(self, spec: str) -> str:
-        if spec == "±":
-            return f"{'−' if self < 0 else '+'} {abs(self)}"
-        if spec == "more":
-            return f"{abs(self)} {'less' if self < 0 else 'more'}"
-        if spec == "·":
-            return "" if self == 1 else f"{self}·"
-        return f"{'−' if self < 0 else ''}{abs(self)}"
+        match spec:
+            case "±":
+                return f"{'−' if self < 0 else '+'} {abs(self)}"
+            case "+":
+                return f" {self:±}" if self else ""
+            case "+n":
+                return f" {'−' if self < 0 else '+'} {Number(abs(self)):·}n" if self else ""
+            case "more":
+                return f"{number(abs(self))} {'less' if self < 0 else 'more'}"
+            case "·":
+                return "" if self == 1 else f"{self}·"
+            case "times":
+                return times(int(self))
+            case "th":
+                return {2: "second", 3: "third"}.get(int(self), f"{self}th")
+            case "sizes":
+                return f"sizes with steps of {self}" if self else "equal sizes"
+            case "n":
+                return f"(n {self:±})" if self else "n"
+        return number(int(self))
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A weighted sum as formulas write it ("2·a(n−1) − 1"), or with the format `words` in words."""
+
+    parts: list[tuple[int, str]]
+
+    def __format__(self, spec: str) -> str:
+        return spoken(self.parts) if spec == "words" else summed(self.parts)
 
 
 Axis = tuple[str | tuple[str, ...], tuple | range]
@@ -253,6 +279,8 @@ class Family:
     formula: str
     """With the parameters in braces; `{d:±}` writes d as a summand."""
     words: str
+    sums: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    """Sums by name, of parameters and what each weighs ("" is 1), for formula and words: see `Sum`."""
     where: Callable[..., Any] | None = None
     """Which choices of parameters belong to the family: parameters [G] by name → bool [G]; all by default."""
 
@@ -275,4 +303,5 @@ class Family:
     def describe(self, parameters: Mapping[str, int]) -> tuple[str, str]:
         """Return the formula and the words of one choice of parameters."""
         numbers = {name: Number(value) for name, value in parameters.items()}
-        return self.formula.format(**numbers), self.words.format(**numbers)
+        sums = {name: Sum([(parameters[one], what) for one, what in weighed]) for name, weighed in self.sums}
+        return self.formula.format(**numbers, **sums), self.words.format(**numbers, **sums)

@@ -68,7 +68,7 @@ FAMILIES: tuple[Family, ...] = (
         "alternation", 1, 1.0, (("x", range(128)), ("y", range(128))),
         Sequence((x, y), before_last),
         "a(n) = a(n−2), a(1) = {x}, a(2) = {y}",
-        "in turn {x} and {y}",
+        "{x} and {y} in turn",
         where=lambda x, y: x != y,
     ),
     Family(
@@ -89,21 +89,22 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "growing steps", 2, 1.0, (("s", range(256)), ("d", range(9)), ("e", range(1, 7))),
         cumulative(s, arithmetic(d, e)),
-        "a(n) = a(n−1) + {d} + {e:·}(n−2), a(1) = {s}",
-        "steps that begin at {d} and grow by {e}",
+        "a(n) = a(n−1) + {step}, a(1) = {s}",
+        "steps begin at {d} and grow by {e}",
+        (("step", (("d", ""), ("e", "(n−2)"))),),
     ),
     Family(
         "shrinking steps", 2, 1.0, (("s", range(256)), ("d", range(3, 17)), ("e", range(1, 5))),
         cumulative(s, explicit(positive_part(d - e * (n - 1)))),
         "a(n) = a(n−1) + max(0, {d} − {e:·}(n−2)), a(1) = {s}",
-        "steps that begin at {d} and shrink by {e} until they are 0",
+        "steps begin at {d} and shrink by {e} down to 0",
         where=lambda s, d, e: d > e,
     ),
     Family(
         "geometric", 2, 0.5, (("s", range(1, 256)), ("f", range(2, 8))),
         Sequence((s,), f * last),
         "a(n) = {f}·a(n−1), a(1) = {s}",
-        "each term is {f} times the one before",
+        "each term is {f:times} the one before",
     ),
     Family(
         "alternating factors", 2, 0.5, (("s", range(1, 256)), ("f", range(1, 5)), ("g", range(1, 5))),
@@ -122,13 +123,13 @@ FAMILIES: tuple[Family, ...] = (
         "periods", 2, 1.0, (("s", range(256)), ("d", _STEPS), ("k", range(2, 5))),
         explicit(Of(arithmetic(s, d), (n + k - 1) // k)),
         "a(n) = {s} {d:±}·⌊(n−1)/{k}⌋",
-        "after every {k} terms {d:more}",
+        "each value {k:times}, then {d:more}",
     ),
     Family(
         "mixed periods", 2, 1.0, (("s", range(256)), ("d", _STEPS), (("u", "v"), ((1, 2), (2, 1), (1, 3), (3, 1)))),
         explicit(Of(arithmetic(s, d), ((n - 1) // (u + v)) * 2 + ((n - 1) % (u + v) >= u) + 1)),
         "a(n) = a(n−1), or a(n−1) {d:±} after {u}, {v}, {u}, {v}, … terms, a(1) = {s}",
-        "after {u} and {v} terms in turn {d:more}",
+        "each value {d:more} than the one before, given {u:times} and {v:times} in turn",
     ),
     # Phase 3: compositions, transformations, conditionals.
     Family(
@@ -143,7 +144,7 @@ FAMILIES: tuple[Family, ...] = (
         (("s", range(256)), ("d", range(1, 9)), ("k", range(2, 5)), ("f", range(2, 4))),
         explicit(If((n % k).equals(0), f * Of(arithmetic(s, d)), Of(arithmetic(s, d)))),
         "a(n) = {s} {d:±}·(n−1), times {f} where {k} divides n",
-        "an arithmetic sequence with a step of {d}, times {f} at multiples of {k}",
+        "steps of {d}, and every {k:th} term times {f}",
     ),
     Family(
         "floor of geometric", 3, 0.5, (("s", range(1, 256)), (("p", "q"), _FRACTIONS)),
@@ -162,20 +163,21 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "alternating signs", 3, 0.5, (("s", range(1, 128)), ("d", range(16))),
         explicit(Of(arithmetic(s, d)) * (Constant(1) - (n + 1) % 2 * 2)),
-        "a(n) = (−1)^(n−1)·({s} {d:±}·(n−1))",
-        "an arithmetic sequence with a step of {d}, its signs alternating",
+        "a(n) = (−1)^(n−1)·({size})",
+        "signs in turn, and {d:sizes}",
+        (("size", (("s", ""), ("d", "(n−1)"))),),
     ),
     Family(
         "by parity", 3, 1.0, (("s", range(256)), ("d", range(1, 9)), ("f", range(2, 4))),
         Sequence((s,), If(even(last), last + d, f * last)),
         "a(n) = a(n−1) {d:±} if a(n−1) is even, else {f}·a(n−1), a(1) = {s}",
-        "after an even term {d:more}, after an odd one {f} times as much",
+        "after an even term {d:more}, after an odd one {f:times} as much",
     ),
     Family(
         "by the last two", 3, 1.0,
         (("s", range(256)), ("e", range(1, 5)), ("d", range(1, 7)), ("f", range(2, 4))),
         Sequence((s, s + e), If(even(last + before_last), last + d, f * last)),
         "a(n) = a(n−1) {d:±} if a(n−2) + a(n−1) is even, else {f}·a(n−1), a(1) = {s}, a(2) = a(1) {e:±}",
-        "after two even or two odd terms {d:more}, else {f} times as much",
+        "after two even or two odd terms {d:more}, else {f:times} as much",
     ),
 )  # fmt: skip
