@@ -138,3 +138,7 @@ def test_anybody_s_predictor_is_judged():
 
     with pytest.raises(UserError, match="sees the future"):
         bestguess.judge(task, sees_the_future)
+
+    few = lambda sequences: np.zeros((*sequences.shape, known.vocab - 1), np.float32)  # noqa: E731
+    with pytest.raises(UserError, match=rf"every element of each, \[n, T, {known.vocab}\]$"):
+        bestguess.judge(task, few)

@@ -39,7 +39,7 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     adopt(ledger, given, console)
     tested = _declared(ledger)
     if lacks := [one for one in ledger.about["lacks"] if tested.tuned or UNTUNED not in one]:
-        raise UserError(f"{flags.experiment}: no verdict can come of this sweep: {'; '.join(lacks)}")
+        raise UserError(f"{flags.experiment}: this sweep can give no verdict: {'; '.join(lacks)}")
     from bestguess.experiment.analysis import analyse, check
 
     runs = list(ledger.runs().values())

@@ -41,8 +41,8 @@ that λ is attained; or all of them uniform on it, so that λ is only a bound.""
     system_seed: int | None = added(None, arrays=True)
     """Seed of the system, if it is not to be each run's own: several seeds then train on one system."""
     systems: int | None = added(None)
-    """Number K of systems, unknown in context: each sequence comes of one of them, which is not told, and the oracle \
-is the Bayes mixture of their K Kalman filters. The default is one system, and its filter. There are no rollouts."""
+    """Number K of systems, unknown in context: each sequence comes from one of them, the model is not told which, and \
+the oracle is the Bayes mixture of their K Kalman filters. The default is one system. No rollouts."""
     held_out: int = added(256)
     """Number of systems that are held out, on which the runs are judged too (with --systems)."""
     latent_dim: int = 64

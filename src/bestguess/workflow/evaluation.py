@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
+import jax
 import numpy as np
 
 from bestguess.command import Failure, UserError
 from bestguess.family import C, E, Measured, P, T, Workings
+from bestguess.task import Gaussian, OracleTask
 
 TOLERANCE = 1e-6
 """By how much the oracle may miss a regret of 0 (of the figure's unit)."""
@@ -42,7 +44,7 @@ class Evaluator(Generic[C, T, P, E]):
     def outside(self, predict: Callable[[np.ndarray], np.ndarray]) -> E:
         """Return the figures of anybody's callable, first part alone; UserError where it sees the future."""
         works = self.workings
-        check_causal(predict, works.sequences(self.config, self.task, 8))
+        check_causal(predict, works.sequences(self.config, self.task, 8), _size(self.task))
         return self(works.outside(self.config, self.task, predict), works.parts[:1])
 
     def measured(self, found: E) -> list[Measured]:
@@ -85,18 +87,31 @@ def _refused(what: str, tolerance: float) -> str:
     )
 
 
-def check_causal(predict: Callable[[np.ndarray], np.ndarray], sequences: np.ndarray) -> None:
+def _size(task: Any) -> tuple[int, ...]:
+    """The shape of the prediction of one element: dimensions of its mean, or classes; () where that is not known."""
+    if not isinstance(task, OracleTask):
+        return ()
+    best = jax.eval_shape(lambda task: task.constant(), task)
+    return (best.mean if isinstance(best, Gaussian) else best.logits).shape[1:]
+
+
+def check_causal(
+    predict: Callable[[np.ndarray], np.ndarray], sequences: np.ndarray, size: tuple[int, ...] = ()
+) -> None:
     """Raise a UserError where a prediction changes with the elements it is of, or with later ones.
+
+    Also where it is of another shape than [n, T, *size]; size: () for any.
 
     Sequences [n, T, …] are changed from several t on; predictions of the elements up to t, the t-th included, must be
     the very same. Asked twice first: a predictor that draws random numbers cannot be tested so, nor judged.
     """
     asked = lambda given: np.asarray(predict(given))  # noqa: E731
     before = asked(sequences)
-    if before.shape[:2] != sequences.shape[:2]:
+    if before.shape[:2] != sequences.shape[:2] or (size and before.shape[2:] != size):
+        wanted = ", ".join(map(str, ("n", "T", *(size or "…"))))
         raise UserError(
             f"predict: returned an array of shape {list(before.shape)} for sequences of shape "
-            f"{list(sequences.shape)}; it must predict every element of each, [n, T, …]"
+            f"{list(sequences.shape)}; it must predict every element of each, [{wanted}]"
         )
     if not np.isfinite(before).any() or np.isnan(before).any():
         raise UserError("predict: returned NaN")

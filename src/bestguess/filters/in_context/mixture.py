@@ -1,6 +1,6 @@
 """The best possible prediction when the system is unknown: the Bayes mixture of K Kalman filters. float64, no JAX.
 
-A sequence comes of one of K systems (A_k, C_k), each with probability 1/K, and which one is not told. Given the past,
+A sequence comes from one of K systems (A_k, C_k), each with probability 1/K, and which one is not told. Given the past,
 the prediction is every filter's own, weighed by the posterior of its system:
 
     E[y_t | y_{1:t−1}] = Σ_k w_k(t) ŷ_{k,t},   w_k(t) ∝ p(y_{1:t−1} | k) = Π_{s<t} N(y_s − ŷ_{k,s}; 0, S_{k,s})

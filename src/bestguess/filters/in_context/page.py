@@ -44,7 +44,7 @@ def story(training: Trained, results: Mapping[str, Any]) -> Story:
         self_test_stat(evaluation["self_test"]),
     ]
     lead = (
-        f"{_runs(runs)} learnt to predict sequences of unknown linear systems: each comes of one of {K:,}, and the "
+        f"{_runs(runs)} learnt to predict sequences of unknown linear systems: each comes from one of {K:,}, and the "
         f"model must find out in context which ({config.task.length} steps, {config.task.observed_dim} observed "
         f"dimensions, latent dimension {config.task.latent_dim}). The best possible predictor is the Bayes mixture of "
         f"their {K:,} Kalman filters. {config.task.held_out:,} other systems of the same law were held out."

@@ -1,4 +1,4 @@
-"""Sequences of unknown systems as a task: each comes of one of K, the oracle is the Bayes mixture of K Kalman filters.
+"""Sequences of unknown systems as a task: each comes from one of K, the oracle is a Bayes mixture of K Kalman filters.
 
 Float32, on a device; `mixture` computes the same in float64, with the equations. Shapes in names: K systems, n latent
 and m observed dimensions, T steps, N patches of P steps.
@@ -153,7 +153,7 @@ def make_bank(systems: Systems, T: int, patch: int) -> Bank:
 
 
 class MixtureTask(OracleTask):
-    """Sequences that each come of one of K systems, all as likely; which one is not told.
+    """Sequences that each come from one of K systems, all as likely; which one is not told.
 
     A second list of systems, of the same law, is held out: no sequence is trained on them.
     """
