@@ -225,6 +225,12 @@ def test_a_run_on_windows_is_evaluated_and_writes(trained, capsys):
     page = (trained / "report.html").read_text(encoding="utf-8")
     assert "one text of" in page
     assert "A document is a window" in page
+    assert "nats per token" in page
+    assert "training windows" in page
+    for of_documents in ("nats per document", "generated ends", "token of the target"):
+        assert of_documents not in page
+    constant = found["runs"][0]["constant_per_document"] / 4  # tokens of a window
+    assert f"<td>best constant</td><td class=\"number\">{constant:.4f}</td>" in page
     assert run(capsys, "text", "attention", trained)[0] == 2
 
 

@@ -91,6 +91,9 @@ def record(losses: Evaluation, told: Written | None, about: About) -> dict[str, 
             "ceiling_per_document": float(ceiling.mean()),
             "skill": None if math.isnan(gained) else gained,
         }
+    else:
+        constant = about.log_constant.astype(np.float64)[losses.pairs.target[losses.there]]
+        kept["constant_per_document"] = -float(constant.sum()) / count
     kept["kinds"] = kinds(losses, about)
     kept["generated"] = None if told is None else told.shares()
     kept["facts"] = None if told is None else told.facts()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,30 +24,51 @@ _SHOWN = {"copied": "copied facts", "label_of_oracle": "occasion", "statements":
 def table(training: Trained, evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]:
     """Return what the console shows of an evaluation: a row for each run, the floor and the best constant."""
     runs, first = training.runs, evaluation["runs"][0]
-    known = first["floor_per_document"] is not None
+    shown = evaluation["runs"][evaluation["shown"]]
+    known, windows = first["floor_per_document"] is not None, runs[0].config.task.windows
+    each = _each(shown, windows)
     rows: list[list[Any]] = []
     for run, one in zip(runs, evaluation["runs"]):
-        row = [run.label(runs), with_error(one["nats_per_document"], one["standard_error"])]
+        row = [run.label(runs), with_error(each * one["nats_per_document"], _times(each, one["standard_error"]))]
         row += [with_error(one["regret_per_document"], one["regret_error"])] if known else []
         row += [f"{one['perplexity']:.4f}", f"{one['bits_per_byte']:.4f}", f"{100 * one['top1']:.2f} %"]
-        rows.append([*row, *_written(one)])
+        rows.append([*row, *_written(one, windows)])
     names = [[], ["regret"]][known]
-    columns = ["predictor", "nats per document", *names, "perplexity", "bits per byte", "top-1"]
+    columns = ["predictor", f"nats per {_unit(windows)}", *names, "perplexity", "bits per byte", "top-1"]
     if first["generated"] is not None:
-        columns += ["stops", *(_SHOWN[key] for key in _SHOWN if key in (first["facts"] or ()))]
+        columns += ([] if windows else ["stops"]) + [_SHOWN[key] for key in _SHOWN if key in (first["facts"] or ())]
+    blanks: list[Any] = [""] * (len(columns) - 3)
     if known:
-        shown = evaluation["runs"][evaluation["shown"]]
-        blanks: list[Any] = [""] * (len(columns) - 3)
         rows.append(["the grammar itself", f"{shown['floor_per_document']:.4f}", "0", *blanks])
         ceiling = shown["ceiling_per_document"]
         rows.append(["best constant", f"{ceiling:.4f}", f"{ceiling - shown['floor_per_document']:.4f}", *blanks])
-    return columns, rows, f"{first['documents']:,} test documents, {first['tokens']:,} tokens of their targets"
+    elif "constant_per_document" in shown:  # results of before lack it
+        constant = shown["constant_per_document"]
+        row = [f"{math.exp(constant * shown['documents'] / shown['tokens']):.4f}"]
+        row += [f"{shown['bits_per_byte'] * constant / shown['nats_per_document']:.4f}"]
+        rows.append(["best constant", f"{each * constant:.4f}", *row, *blanks[1:]])
+    what = "windows, {tokens:,} tokens" if windows else "documents, {tokens:,} tokens of their targets"
+    return columns, rows, f"{first['documents']:,} test {what.format(tokens=first['tokens'])}"
 
 
-def _written(one: Mapping[str, Any]) -> list[str]:
+def _unit(windows: bool) -> str:
+    """What a loss is told for: of one long text a token, since windows have no length of their own."""
+    return "token" if windows else "document"
+
+
+def _each(one: Mapping[str, Any], windows: bool) -> float:
+    """What makes a loss of a document one of that unit."""
+    return one["documents"] / one["tokens"] if windows else 1.0
+
+
+def _times(factor: float, error: float | None) -> float | None:
+    return None if error is None else factor * error
+
+
+def _written(one: Mapping[str, Any], windows: bool) -> list[str]:
     if one["generated"] is None:
         return []
-    row = [f"{100 * one['generated']['stops']:.1f} %"]
+    row = [] if windows else [f"{100 * one['generated']['stops']:.1f} %"]
     return row + [_share(one["facts"][key]) for key in _SHOWN if key in (one["facts"] or ())]
 
 
@@ -96,11 +118,13 @@ def rouge_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], s
 def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:
     """Return the page from a training's results."""
     one = evaluation["runs"][evaluation["shown"]]
-    known = one["floor_per_document"] is not None
+    known, windows = one["floor_per_document"] is not None, training.runs[0].config.task.windows
     sections = [
         Section("", [Rows(*table(training, evaluation))]),
-        Section("Learning", [Drawn("learning", _learning(training, evaluation))]),
-        Section("Where in the target", [Drawn("by_position", _by_position(one))]),
+        Section("Learning", [Drawn("learning", _learning(training, evaluation, windows))]),
+        Section(
+            f"Where in the {'window' if windows else 'target'}", [Drawn("by_position", _by_position(one, windows))]
+        ),
     ]
     if one["kinds"]:
         sections.append(Section("Kinds of tokens", [Drawn("kinds", _kinds(one)), Rows(*_kind_rows(one))]))
@@ -124,15 +148,22 @@ def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:
             f"in windows of {about.window}."
         )
     title = "Text compared with the best possible prediction" if known else "Text, whose best prediction is not known"
-    return Story(title, lead, _stats(one, evaluation), sections)
+    return Story(title, lead, _stats(one, evaluation, windows), sections)
 
 
-def _stats(one: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[Stat]:
+def _stats(one: Mapping[str, Any], evaluation: Mapping[str, Any], windows: bool) -> list[Stat]:
     if one["floor_per_document"] is not None:
         value, error = one["regret_per_document"], one["regret_error"]
         first = Stat(with_error(value, error), "nats per document over the optimum", _floor(one))
     else:
         first = Stat(f"{one['bits_per_byte']:.4f}", "bits per byte", "the floor is not known")
+    if windows:
+        loss = _each(one, True) * one["nats_per_document"]
+        return [
+            Stat(f"{loss:.4f}", "nats per token", "the floor is not known"),
+            first,
+            self_test_stat(evaluation["self_test"]),
+        ]
     stats = [first, Stat(f"{one['perplexity']:.3f}", "perplexity per token of the target", "")]
     if one["facts"] and "copied" in one["facts"]:
         stats.append(Stat(_share(one["facts"]["copied"]), "of copied facts right", one["generated"]["strategy"]))
@@ -147,16 +178,16 @@ def _floor(one: Mapping[str, Any]) -> str:
     return f"floor {one['floor_per_document']:.3f}, best constant {one['ceiling_per_document']:.2f}"
 
 
-def _learning(training: Trained, evaluation: Mapping[str, Any]) -> Chart:
+def _learning(training: Trained, evaluation: Mapping[str, Any], windows: bool) -> Chart:
     one, shown = evaluation["runs"][evaluation["shown"]], training.drawn()
-    lines = training.curve_lines("loss_per_document", shown)
+    lines = training.curve_lines("loss" if windows else "loss_per_document", shown)
     levels = []
     if one["floor_per_document"] is not None:
         levels = [HLine(one["floor_per_document"], "floor of the test documents")]
     return Chart(
         "Validation loss while learning",
-        "training documents",
-        "nats per document",
+        f"training {'windows' if windows else 'documents'}",
+        f"nats per {_unit(windows)}",
         lines,
         log_x=True,
         log_y=True,
@@ -164,15 +195,16 @@ def _learning(training: Trained, evaluation: Mapping[str, Any]) -> Chart:
     )
 
 
-def _by_position(one: Mapping[str, Any]) -> Chart:
-    loss, told = np.asarray(one["nats_by_position"], float), "nats per document"
+def _by_position(one: Mapping[str, Any], windows: bool) -> Chart:
+    loss, told = np.asarray(one["nats_by_position"], float), f"nats per {_unit(windows)}"
     place, series = np.arange(1, 1 + len(loss)), []
     if one["floor_per_document"] is not None:
         # What the model may expect to lose, not what it happened to lose.
         floor = np.asarray(one["floor_by_position"], float)
         loss, told = floor + np.asarray(one["regret_by_position"], float), "expected nats per document"
         series.append(Line(place, floor, name="the grammar itself", role="oracle"))
-    return Chart("Loss by place", "token of the target", told, [Line(place, loss, name="model", role="model"), *series])
+    at = "token of the window" if windows else "token of the target"
+    return Chart("Loss by place", at, told, [Line(place, loss, name="model", role="model"), *series])
 
 
 def _kinds(one: Mapping[str, Any]) -> Chart:
@@ -203,6 +235,9 @@ def _how(known: bool, task: TextTaskConfig) -> str:
         "- Scored are the tokens of the target, its end once, whatever the model was trained on.",
     ]
     if task.windows:
+        said[0] = (
+            "- **Selection**: the validation part chooses weights and learning rates; figures are of the test part."
+        )
         said[1] = "- A document is a window: each token of the test part but its first is scored once, side by side."
     if task.windows and not task.test_fraction:
         said[0] = (
