@@ -15,7 +15,7 @@ import pytest
 from bestguess.command import UserError
 from bestguess.experiment.analysis import analyse, check, long_lists, rows
 from bestguess.experiment.pictures import effects, figure
-from bestguess.experiment.results import more
+from bestguess.experiment.results import more, verdict_table
 from bestguess.experiment.source import LISTS, RUNS, SWEEP, of_table, write_lists
 from bestguess.report.story import Drawn, Rows
 from bestguess.sweep.plan import UNTUNED as ONE_RATE
@@ -140,8 +140,9 @@ def figures(nats: float = 0.5, **more):
         "constant_nats_per_token": 3.0, "bits_per_byte": 2 * nats, "documents": len(TOKENS), "tokens": sum(TOKENS),
         "document_tokens": TOKENS, "document_nats": [nats * one * (1 + 0.01 * one) for one in TOKENS],
         "utilisation": 0.51, "seconds_per_document": 1e-5, "peak_bytes": 2e8, "flops_per_document": 2e9,
-        "processed_per_document": 66.5, "source": {"shuffled": 0.3, "empty": 0.4}, "facts": {"statements": 0.9},
-        "generated": {"repeated_4": 0.1}, "curve": {"documents": [128, 256], "nats_per_token": [1.0, nats]}, **more,
+        "floor_per_document": 7.0, "processed_per_document": 66.5, "source": {"shuffled": 0.3, "empty": 0.4},
+        "facts": {"statements": 0.9}, "generated": {"repeated_4": 0.1},
+        "curve": {"documents": [128, 256], "nats_per_token": [1.0, nats]}, **more,
     }  # fmt: skip
 
 
@@ -240,6 +241,13 @@ def test_figures_and_the_sections_of_the_page():
     found = judged(the_brief)
     for picture in (figure(found, None), effects(found, None)):
         assert picture.panels
+    floors = [one for one in figure(found, None).panels[0].series if one.name == "the grammar itself"]
+    assert floors[0].x == pytest.approx(math.exp(7 * len(TOKENS) / sum(TOKENS)))
+    assert {len(one.findings) for one in found.verdicts} == {1}
+    columns, table = verdict_table(found)
+    ratios = {row[0]: row[columns.index("ratio")] for row in table}
+    assert float(ratios["H1b"].split()[0]) == pytest.approx(2.5, rel=0.1)
+    assert ratios["H4"] == ""  # a share is no ratio
     curves, over = more(found)
     (drawn,) = curves.parts
     assert isinstance(drawn, Drawn)

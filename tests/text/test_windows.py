@@ -230,7 +230,7 @@ def test_a_run_on_windows_is_evaluated_and_writes(trained, capsys):
     for of_documents in ("nats per document", "generated ends", "token of the target"):
         assert of_documents not in page
     constant = found["runs"][0]["constant_per_document"] / 4  # tokens of a window
-    assert f"<td>best constant</td><td class=\"number\">{constant:.4f}</td>" in page
+    assert f'<td>best constant</td><td class="number">{constant:.4f}</td>' in page
     assert run(capsys, "text", "attention", trained)[0] == 2
 
 

@@ -137,7 +137,7 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     x_factor, *others = table.factors
     x_levels, *other_levels = table.levels
     if x_factor.listed:
-        return _by_level(table, measure)
+        return _by_level(table, measure, references(analysis, measure))
     assert x_factor.position is not None
     x = np.array([x_factor.position(level) for level in x_levels])
     series = []
@@ -170,8 +170,11 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     return Chart(title, x_factor.name, measure.axis, series, log_y=measure.log, x_ticks=ticks)
 
 
-def _by_level(table: MeasureTable, measure: Measure) -> Chart:
-    """A row for each level with a value of a first factor that has no order, the lowest mean at the top."""
+def _by_level(table: MeasureTable, measure: Measure, beside: Mapping[str, np.ndarray]) -> Chart:
+    """A row for each level with a value of a first factor that has no order, the lowest mean at the top.
+
+    beside: what stands beside the measure, by name: means over seeds.
+    """
     factor, *others = table.factors
     _, *other_levels = table.levels
     places = list(itertools.product(*(range(len(one)) for one in other_levels)))
@@ -197,6 +200,10 @@ def _by_level(table: MeasureTable, measure: Measure) -> Chart:
             )
         )
         series.append(Points(mean, rows, name=", ".join([*names, "mean"]), colour=i))
+    for name, found in beside.items():
+        values = found.reshape(len(found), -1)[order]
+        x = measure.show(_mean(values))
+        series.append(Points(x[np.isfinite(x)], rows[np.isfinite(x)], name=name, role="baseline"))
     return Chart(
         _capital(measure.axis),
         measure.axis,

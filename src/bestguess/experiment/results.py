@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any
     page = Page(analysis.experiment.title, _lead(analysis, found, told))
     page.stats([Stat(one["verdict"], one["hypothesis"], one["claim"]) for one in found["verdicts"]])
     page.heading("Verdicts")
-    page.table(*_verdict_table(analysis), "Effect of the main measure, with its 95 % interval over seeds")
+    page.table(*verdict_table(analysis), "Effect of the main measure, with its 95 % interval over seeds")
     for verdict in analysis.verdicts:
         if verdict.notes:
             page.text(f"- **{verdict.hypothesis}**: {'; '.join(verdict.notes)}.")
@@ -232,9 +233,11 @@ def _three(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _verdict_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
+def verdict_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
+    """Return columns and rows of the verdicts, each with its main measure's effect; of logarithms as a ratio, too."""
     labels = {measure.name: measure.label for measure in analysis.experiment.measures}
     several = any(verdict.scales for verdict in analysis.verdicts)
+    ratios = any(verdict.main.unit == "ln" for verdict in analysis.verdicts)
     table = []
     for verdict in analysis.verdicts:
         main = verdict.main
@@ -247,12 +250,21 @@ def _verdict_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
                 effect,
                 _interval(main),
                 main.unit,
+                *([_ratio(main)] if ratios else []),
                 labels[main.measure],
                 *(["; ".join(_on_scale(one, labels) for one in verdict.scales)] if several else []),
             ]
         )
-    columns = ["", "hypothesis", "verdict", "effect", "95 % interval", "unit", "measure"]
+    columns = ["", "hypothesis", "verdict", "effect", "95 % interval", "unit", *["ratio"][:ratios], "measure"]
     return [*columns, *(["on the other scale"] if several else [])], table
+
+
+def _ratio(one: Finding) -> str:
+    """A difference of logarithms as the ratio that it is, with its interval; "" of any other effect."""
+    if one.estimate is None or one.unit != "ln":
+        return ""
+    ratio, low, high = (_three(math.exp(x)) for x in (one.estimate.effect, *one.estimate.interval))
+    return f"{format_cell(ratio)} ({format_cell(low)} … {format_cell(high)})"
 
 
 def _on_scale(one: Finding, labels: dict[str, str]) -> str:
@@ -364,7 +376,7 @@ def _markdown_table(columns: Sequence[str], table: Sequence[Sequence[Any]]) -> s
 
 
 def _readme(analysis: Analysis, found: dict[str, Any], told: str | None, sections: Sequence[Section]) -> str:
-    columns, table = _verdict_table(analysis)
+    columns, table = verdict_table(analysis)
     notes = [f"{v.hypothesis}: {note}." for v in analysis.verdicts for note in v.notes]
     parts = [
         f"# {analysis.experiment.title}",

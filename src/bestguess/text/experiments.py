@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from bestguess.experiment.declare import At, Contrast, Difference, Experiment, Factor, Hypothesis, Measure, Reading
+from bestguess.experiment.declare import (
+    At,
+    Contrast,
+    Difference,
+    Experiment,
+    Factor,
+    Hypothesis,
+    Measure,
+    Reading,
+    Reference,
+)
 from bestguess.text.attention.declared import ATTENTION
 from bestguess.text.comparable import same_tokens
 from bestguess.text.config import ERRANDS, TextConfig
@@ -153,7 +164,24 @@ def _megabytes(value: Any) -> Any:
 def _perplexity(corpus: str) -> Measure:
     read = _of(lambda figures: figures["nats_per_token"], corpus)
     axis = f"{corpus}: perplexity per token of the target"
-    return Measure(f"perplexity_{corpus}", f"perplexity, {corpus}", "ln", read, corpus, axis, np.exp, log=True)
+    name, label, floor = (
+        f"perplexity_{corpus}",
+        f"perplexity, {corpus}",
+        Reference("the grammar itself", _floor(corpus)),
+    )
+    return Measure(name, label, "ln", read, corpus, axis, np.exp, log=True, references=(floor,))
+
+
+def _floor(corpus: str) -> Callable[[TextConfig, Mapping[str, Any]], float]:
+    """What reads the best possible loss per token; NaN where it is not known."""
+
+    def read(config: TextConfig, figures: Mapping[str, Any]) -> float:
+        floor = figures["floor_per_document"]
+        if floor is None or corpus_of(config) != corpus:
+            return math.nan
+        return floor * figures["documents"] / figures["tokens"]
+
+    return read
 
 
 def _source(name: str, label: str) -> Measure:
@@ -288,7 +316,7 @@ def _at(corpus: str) -> Contrast:
     return {"change": At(level(corpus, "encoder-decoder"))}
 
 
-HYPOTHESES = (
+_CLAIMS = (
     *_ratio("H1", "Perplexity", 2.0, 3.0, "perplexity"),
     *_ratio("H2", "An epoch", 1.5, 2.0, "time"),
     *_ratio("H3", "Memory", 1.3, 1.5, "memory"),
@@ -344,6 +372,9 @@ HYPOTHESES = (
         for i, corpus in enumerate(("stories", "docstrings"))
     ),
 )
+
+HYPOTHESES = tuple(dataclasses.replace(one, shown=one.decides) for one in _CLAIMS)
+"""Each is about one measure alone: what the others come to, another hypothesis says."""
 
 EXPERIMENTS = {
     "text_attention": ATTENTION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from bestguess.experiment.declare import (
     Hypothesis,
     Measure,
     Reading,
+    Reference,
     Slope,
 )
 from bestguess.text.comparable import same_tokens
@@ -132,8 +134,14 @@ def _percent(value: Any) -> Any:
 
 
 def _rouge(name: str) -> Measure:
+    def baseline(config: TextConfig, figures: Mapping[str, Any]) -> float:
+        return figures["rouge"]["baseline"][name] if corpus_of(config) == "files" else math.nan
+
     read = _on("files", lambda figures: figures["rouge"][name])
-    return Measure(name, f"{name} F, files", "of 1", read, "rouge", f"files: {name}, F (%)", _percent)
+    beside = (Reference("the most frequent summary", baseline),)
+    return Measure(
+        name, f"{name} F, files", "of 1", read, "rouge", f"files: {name}, F (%)", _percent, references=beside
+    )
 
 
 def _over_baseline(figures: Mapping[str, Any]) -> float:
@@ -215,7 +223,7 @@ def _step(task: str, larger: str, smaller: str) -> Contrast:
 
 
 _NAMES = tuple(CLAIMED)
-HYPOTHESES = (
+_CLAIMS = (
     *(
         Hypothesis(
             f"H1{'abcd'[i]}",
@@ -265,6 +273,13 @@ HYPOTHESES = (
         for i, name in enumerate(_NAMES)
     ),
 )
+
+_BESIDE = {"rougeL": ("rouge1", "rouge2", "rougeLsum")}
+HYPOTHESES = tuple(
+    dataclasses.replace(one, shown=(*one.decides, *(other for name in one.decides for other in _BESIDE.get(name, ()))))
+    for one in _CLAIMS
+)
+"""Each with its own measure; of ROUGE-L the others of its kind stand beside it."""
 
 SCALING = Experiment(
     title="Size of an encoder-decoder, on dialogues with summaries",

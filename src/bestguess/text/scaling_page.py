@@ -129,7 +129,11 @@ def fitted(shapes: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list
                 ]
             )
     columns = ["corpus", "x", "level", "exponent", "returns diminish at", "range of x"]
-    return columns, rows, "Fitted y = level + scale · x^(−exponent), 95 % intervals in brackets."
+    return (
+        columns,
+        rows,
+        "Fitted y = level + scale · x^(−exponent), 95 % intervals in brackets; beyond the range of x, extrapolated.",
+    )
 
 
 def _tokens(shapes: Mapping[tuple[str, str], Runs]) -> float:

@@ -161,6 +161,7 @@ def _claims(name: str, claim: str, arm: str, other: str) -> list[Hypothesis]:
             "",
             ("loss" if task == "files" else "regret",),
             direction=-1,
+            shown=("loss", "rougeL") if task == "files" else ("regret", "copied"),
         )
         for i, task in enumerate(there)
     ]
