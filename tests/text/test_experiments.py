@@ -141,7 +141,7 @@ def figures(nats: float = 0.5, **more):
         "document_tokens": TOKENS, "document_nats": [nats * one * (1 + 0.01 * one) for one in TOKENS],
         "utilisation": 0.51, "seconds_per_document": 1e-5, "peak_bytes": 2e8, "flops_per_document": 2e9,
         "floor_per_document": 7.0, "processed_per_document": 66.5, "source": {"shuffled": 0.3, "empty": 0.4},
-        "facts": {"statements": 0.9}, "generated": {"repeated_4": 0.1},
+        "facts": {"statements": 0.9}, "generated": {"repeated_4": 0.1}, "parameters": 5,
         "curve": {"documents": [128, 256], "nats_per_token": [1.0, nats]}, **more,
     }  # fmt: skip
 
@@ -238,7 +238,8 @@ def test_other_scored_tokens_are_refused():
 
 
 def test_figures_and_the_sections_of_the_page():
-    found = judged(the_brief)
+    texts = {"samples": {"source": ["a"], "reference": ["b"], "written": ["⟦c⟧"]}}
+    found = judged(lambda config: the_brief(config) | texts)
     for picture in (figure(found, None), effects(found, None)):
         assert picture.panels
     floors = [one for one in figure(found, None).panels[0].series if one.name == "the grammar itself"]
@@ -248,7 +249,12 @@ def test_figures_and_the_sections_of_the_page():
     ratios = {row[0]: row[columns.index("ratio")] for row in table}
     assert float(ratios["H1b"].split()[0]) == pytest.approx(2.5, rel=0.1)
     assert ratios["H4"] == ""  # a share is no ratio
-    curves, over = more(found)
+    costs, written, curves, over = more(found)
+    assert len(costs.parts[1].rows) == len(LEVELS)
+    assert len(written.parts[0].rows) == len(LEVELS) + len(CORPORA)  # and the documents' own targets
+    assert len({len(row) for row in written.parts[0].rows} | {len(written.parts[0].columns)}) == 1
+    side = written.parts[2]
+    assert side.rows[0][1:] == ["a", "b", "⟦c⟧", "⟦c⟧", "⟦c⟧"]
     (drawn,) = curves.parts
     assert isinstance(drawn, Drawn)
     assert len(drawn.picture.panels) == 3 * len(CORPORA)

@@ -224,7 +224,7 @@ def long_lists(analysis: Analysis) -> dict[str, dict[str, list[Any]]]:
 
 
 def _is_long(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > _LONG
+    return isinstance(value, list) and (len(value) > _LONG or any(isinstance(one, str) for one in value))
 
 
 _LONG = 8

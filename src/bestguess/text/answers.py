@@ -21,6 +21,7 @@ from bestguess.train.folder import read_timing
 
 SAMPLES = 6
 """Documents that are shown with what was generated for them."""
+_KEPT = {"source": "source", "reference": "reference", "written": "marked"}
 FACTS = {
     "names": "both names",
     "place": "place",
@@ -99,6 +100,12 @@ def record(losses: Evaluation, told: Written | None, about: About) -> dict[str, 
     kept["facts"] = None if told is None else told.facts()
     kept["rouge"] = None if told is None else told.rouge()
     return kept
+
+
+def samples_of(told: Written) -> dict[str, list[str]]:
+    """Return what is written for the first documents, beside sources and references, as an experiment keeps it."""
+    samples = told.samples(SAMPLES)
+    return {key: [one[name] for one in samples] for key, name in _KEPT.items()}
 
 
 def _error(each: np.ndarray) -> float | None:

@@ -1,7 +1,8 @@
-"""What the page of the experiment on raw text has beside verdicts: learning curves, and bootstraps over documents."""
+"""What the page of the experiment on raw text has beside verdicts: costs, what is written, curves, bootstraps."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,9 +25,14 @@ FIRST = "encoder-decoder"
 
 
 def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """Return the learning curves of every arm, and each arm's perplexity beside the encoder-decoder's, of a ledger."""
+    """Return costs and texts of every arm, learning curves, perplexities beside the encoder-decoder's, of a ledger."""
     arms = by_arm(records)
+    texts: list[Any] = [Rows(*writing(arms))]
+    if samples := side_by_side(arms):
+        texts += [Words(_SAMPLES), Rows(*samples)]
     return [
+        Section("Costs", [Words(_COSTS), Rows(*costs(arms))]),
+        Section("What is written", texts),
         Section("Learning curves", [Drawn("curves", curves(arms))]),
         Section("Over documents", [Words(_ABOUT), Rows(*compared(arms))]),
     ]
@@ -36,6 +42,92 @@ _ABOUT = (
     "The verdicts rest on seeds. Here documents are drawn with replacement instead, each with its loss by both models, "
     "in the mean over seeds: how much the ratio depends on the test documents, not on the training."
 )
+
+
+_COSTS = (
+    "Means over seeds. The floor is the perplexity of the grammar itself. Memory is that of one run, the corpus left "
+    "out; kept from step to step are weights, the optimiser's means and the best weights. FLOPs are of loss and "
+    "gradient by XLA's count. Seconds are of training alone."
+)
+_SAMPLES = (
+    "The first test documents of each corpus, as the arms of equal parameters continue them (first seed, greedily). "
+    "Nothing is selected. On Errands what is wrong stands between ⟦ and ⟧."
+)
+_SHOWN = 3
+"""Documents of a corpus that are shown with what was written for them."""
+
+
+def costs(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[Any]], str]:
+    """Return the parameters, perplexity, speed, memory and operations of every arm."""
+    rows = []
+    for (corpus, arm), runs in arms.items():
+        floor = _mean(runs, "floor_per_document")
+        if floor is not None:
+            floor = math.exp(floor * runs[0]["documents"] / runs[0]["tokens"])
+        loss, speed, seconds = (
+            _mean(runs, key) for key in ("nats_per_token", "tokens_per_second", "seconds_per_document")
+        )
+        memory = [_scaled(_mean(runs, key), 1e-6) for key in ("peak_bytes", "state_bytes", "working_bytes")]
+        flops = _scaled(_mean(runs, "flops_per_document"), 1e-9)
+        row = [corpus, arm, f"{runs[0]['parameters']:,}", None if loss is None else math.exp(loss), floor]
+        row += [None if speed is None else f"{speed:,.0f}", _scaled(seconds, 1e3), *memory, flops]
+        rows.append([*row, _percent(_mean(runs, "utilisation"))])
+    columns = ["corpus", "arm", "parameters", "perplexity", "floor", "training tokens/s", "ms a document", "peak MB"]
+    return [*columns, "kept MB", "working MB", "GFLOPs a document", "tokens learnt from"], rows, ""
+
+
+def writing(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[Any]], str]:
+    """Return how varied, how long and how true what each arm writes is, and the same of the documents' own targets."""
+    rows = []
+    for corpus in CORPORA:
+        own = {arm: runs for (one, arm), runs in arms.items() if one == corpus and runs[0]["generated"]}
+        for arm, runs in own.items():
+            told = [one["generated"] for one in runs]
+            facts = [one["facts"] or {} for one in runs]
+            true = _mean(facts, "copied" if corpus == "dialogues" else "statements")
+            ends, length = _percent(_mean(told, "stops")), _mean(told, "mean_tokens")
+            rows.append([corpus, arm, ends, length, *_variety(told), _percent(true)])
+        if own:
+            reference = [one["generated"].get("reference", {}) for runs in own.values() for one in runs]
+            rows.append([corpus, "the documents themselves", None, None, *_variety(reference), None])
+    columns = ["corpus", "arm", "ends", "tokens", "distinct 1-grams", "distinct 2-grams", "repeated 4-grams", "true"]
+    caption = (
+        "Greedy, means over seeds. Distinct n-grams are shares of all; repeated is the share of a text's 4-grams that "
+        "occur before in it; true are the copied facts of a summary, or the statements of a story."
+    )
+    return columns, rows, caption
+
+
+def side_by_side(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[Any]], str] | None:
+    """Return what the arms write for the same documents, if their records have it."""
+    others = ["full loss, equal parameters", "prefix LM, equal parameters"]
+    rows = []
+    for corpus in CORPORA:
+        told = {arm: arms[corpus, arm][0].get("samples") for arm in (FIRST, *others) if (corpus, arm) in arms}
+        if (first := told.get(FIRST)) is None:
+            continue
+        for i in range(min(_SHOWN, len(first["source"]))):
+            texts = [own["written"][i] if own else None for own in (told.get(arm) for arm in (FIRST, *others))]
+            rows.append([corpus, first["source"][i], first["reference"][i], *texts])
+    return (["corpus", "source", "reference", FIRST, *others], rows, "") if rows else None
+
+
+def _variety(told: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    return [_percent(_mean(told, key)) for key in ("distinct_1", "distinct_2", "repeated_4")]
+
+
+def _mean(runs: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """The mean over seeds of a figure; None where one of them has none."""
+    values = [one.get(key) for one in runs]
+    return None if any(value is None for value in values) else float(np.mean(np.array(values, float)))
+
+
+def _scaled(value: float | None, by: float) -> float | None:
+    return None if value is None else value * by
+
+
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{100 * value:.1f} %"
 
 
 def by_arm(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Runs]:

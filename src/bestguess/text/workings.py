@@ -191,8 +191,9 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         return answers.figures(found.losses, found.written, found.task.about)
 
     def record(self, found: TextEvaluation) -> dict[str, Any]:
-        """Return losses, regret and floor, facts."""
-        return answers.record(found.losses, found.written, found.task.about)
+        """Return losses, regret and floor, facts, and some of what is written."""
+        told = answers.record(found.losses, found.written, found.task.about)
+        return told if found.written is None else told | {"samples": answers.samples_of(found.written)}
 
     def trained_record(
         self, training: Trained, i: int, curve: Sequence[Mapping[str, Any]], found: TextEvaluation
