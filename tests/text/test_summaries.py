@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
+from bestguess.text.answers import samples_of
 from bestguess.text.config import TextTaskConfig
 from bestguess.text.corpus import about_of
 from bestguess.text.generation import GenerationConfig
@@ -62,6 +63,10 @@ def test_of_files_references_are_whole_and_the_most_frequent_summary_is_that_of_
     tokens = np.full((3, 3), EOS, np.int32)
     tokens[:, 0] = about.encode("None.")[0]
     two = np.full(3, 2)
-    found = Written(about, about.test, GenerationConfig(), tokens, two, two > 0, np.zeros(3), None).rouge()
+    told = Written(about, about.test, GenerationConfig(), tokens, two, two > 0, np.zeros(3), None)
+    kept = samples_of(told)
+    assert kept["written"] == [told.text(i) for i in range(3)]
+    assert kept.keys() == {"source", "reference", "written"}
+    found = told.rouge()
     assert found == rouge_by_length(about.references, ["None"] * 3, "None.")
     assert found["rouge1"] == pytest.approx(1 / 3)
