@@ -254,6 +254,17 @@ def test_the_labels_of_stacked_panels_do_not_meet(columns):
     assert layout.yaxis.title.text.replace("<br>", " ") == label
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_a_panel_s_title_is_not_cut_off(columns):
+    long = "Shortfall of the skill from 1 (% of the headroom), and what it is beside"
+    panels = [Chart(long, "λ", "y", [Line([1, 2], [1, 2])]) for _ in range(columns)]
+    drawn = to_matplotlib(Grid("figure", panels, columns=columns))
+    drawn.draw_without_rendering()
+    ends = [axes._left_title.get_window_extent() for axes in drawn.axes]
+    assert all(one.x1 <= two.x0 for one, two in itertools.pairwise(ends))
+    assert ends[-1].x1 <= drawn.bbox.x1
+
+
 def test_ticks_under_a_decade_do_not_overlap():
     """Even steps lie closest at the upper end of a log axis."""
     chart = Chart("t", "x", "y", [Points([1.35, 5.6], [1, 2])], log_x=True)

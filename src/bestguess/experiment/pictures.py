@@ -152,7 +152,7 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
                 measure.show(mean),
                 measure.show(mean - error),
                 measure.show(mean + error),
-                name=", ".join(names),
+                name=", ".join(names) or ("model" if measure.references else ""),
                 **_look(others, table, place),
             )
         )

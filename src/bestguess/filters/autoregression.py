@@ -17,56 +17,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float
 
 from bestguess.filters import kalman
 
 ORDERS = (1, 2, 4, 8, 16, 32, 64)
 """The orders k that tables list."""
-LONGEST, WIDEST, WORK = 128, 512, 2**27
-"""Largest order that is looked at, largest number of values k·m in it, and largest k·T²·m², seconds of a recursion."""
+LONGEST, WIDEST, WORK = 128, 512, 2**38
+"""Largest order that is looked at, largest number of values k·m in it, and largest k·T²·m³, seconds of products."""
 
 
 def longest_memory(T: int, m: int, patch: int) -> int:
     """Return the largest order that is looked at for sequences of T steps of m dimensions; 1 at least."""
-    return max(1, min(LONGEST, WIDEST // m, WORK // (T * m) ** 2, T - patch))
+    return max(1, min(LONGEST, WIDEST // m, WORK // (T**2 * m**3), T - patch))
 
 
-def bounded_regret(L: Float[np.ndarray, "Tm Tm"], m: int, patch: int, orders: int) -> Float[np.ndarray, "k S"]:
+def bounded_regret(
+    L: Float[np.ndarray, "Tm Tm"], covariance: Float[np.ndarray, "Tm Tm"], m: int, patch: int, orders: int
+) -> Float[np.ndarray, "k S"]:
     """Return E‖ŷ_t − ŷ*_t‖² of the time-varying AR(k), k = 0 … `orders`, at the steps t = P+1 … T (squared unit of y).
 
-    The residuals of y_t on the k steps before it, forwards, and of y_{t−k} on the k steps after it, backwards, are
-    kept as coefficients of the innovations z of y = L z, and each order follows from the last one (the lattice of
-    Levinson and Durbin, for a process that is not stationary):
+    covariance: Cov(y) = L Lᵀ. The Cholesky factor R of the steps before a patch, the latest first, splits what they
+    say of it into what each step further back adds, R⁻¹ Cov(y_{t−1}, y_{t−2}, …; y_t). AR(k) lacks what is added beyond
+    k steps, and what all `orders` steps together leave of the innovations z of y = L z from before the patch:
 
-        f_{t,k+1} = f_{t,k} − Cov(f_{t,k}, b_{t−1,k}) Cov(b_{t−1,k})⁻¹ b_{t−1,k}
-        b_{t,k+1} = b_{t−1,k} − Cov(b_{t−1,k}, f_{t,k}) Cov(f_{t,k})⁻¹ f_{t,k}
+        regret_k = ‖L[t, :s] − W L[s−orders:s, :s]‖² + Σ_{j>k} ‖(R⁻¹ Cov)_j‖²,   W = Covᵀ R⁻ᵀ R⁻¹
 
-    The regret is what a residual holds of innovations before its patch: a sum of squares, in which nothing cancels.
-    Raises ValueError where L does not hold patches of `patch` steps. Brockwell & Davis, "Time Series" (1991), §5.2.
+    A sum of squares, in which nothing cancels. Raises ValueError where L does not hold patches of `patch` steps.
+    Brockwell & Davis, "Time Series" (1991), §5.2.
     """
-    size = L.shape[0]
-    starts = np.arange(patch, kalman.patch_floors(L, m, patch).shape[0], patch)
-    forward = L.reshape(-1, m, size).copy()
-    backward = forward.copy()
-    target = L.reshape(-1, patch * m, size)[1:].copy()
-    before = np.arange(size)[None] < m * starts[:, None]
+    T = kalman.patch_floors(L, m, patch).shape[0]
     found = []
-    for order in range(orders + 1):
-        past = np.where(before[:, None], target, 0.0)
-        found.append((past**2).sum(2).reshape(-1, patch, m).sum(2).reshape(-1))
-        if order == orders:
-            break
-        # b[t] is 0 where the sequence holds no y_{t−k}: it then adds nothing to what is known.
-        inverse = np.linalg.inv(_gram(backward) + np.eye(m) * (np.arange(len(backward)) < order)[:, None, None])
-        seen = backward[starts - 1]
-        target -= (target @ seen.transpose(0, 2, 1)) @ inverse[starts - 1] @ seen
-        earlier, now = backward[:-1], forward[1:]
-        shared = now @ earlier.transpose(0, 2, 1)
-        stepped = earlier - shared.transpose(0, 2, 1) @ np.linalg.inv(_gram(now)) @ now
-        forward = np.concatenate([forward[:1], now - shared @ inverse[:-1] @ earlier])
-        backward = np.concatenate([np.zeros_like(backward[:1]), stepped])
-    return np.stack(found)
+    for start in range(patch, T, patch):
+        seen = min(orders, start)
+        first, here, end = (start - seen) * m, start * m, (start + patch) * m
+        known = np.arange(first, here).reshape(seen, m)[::-1].reshape(-1)
+        root = np.linalg.cholesky(covariance[np.ix_(known, known)])
+        added = scipy.linalg.solve_triangular(root, covariance[known, here:end], lower=True)
+        W = scipy.linalg.solve_triangular(root, added, lower=True, trans="T")
+        W = W.reshape(seen, m, -1)[::-1].reshape(seen * m, -1)
+        left = L[here:end, :here] - W.T @ L[first:here, :here]
+        own = (added**2).reshape(seen, m, patch, m).sum((1, 3))
+        beyond = np.zeros((orders + 1, patch))
+        beyond[:seen] = np.cumsum(own[::-1], axis=0)[::-1]
+        found.append(beyond + (left**2).sum(1).reshape(patch, m).sum(1))
+    return np.concatenate(found, axis=1)
 
 
 def horizon_regret(
@@ -169,7 +165,3 @@ def rollout_excess(
     at = context - 1 + np.asarray(horizons)
     off = ((ahead[at] - L[:, :seen].reshape(-1, m, seen)[at]) ** 2).sum((1, 2))
     return off / kalman.horizon_floors(L, m, context, horizons)
-
-
-def _gram(rows: Float[np.ndarray, "T m n"]) -> Float[np.ndarray, "T m m"]:
-    return rows @ rows.transpose(0, 2, 1)

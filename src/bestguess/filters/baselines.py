@@ -74,8 +74,9 @@ def bounded_memory(config: FilterTaskConfig, seed: int, patch: int) -> BoundedMe
     L, m = _factor(config, seed), config.observed_dim
     floors = kalman.patch_floors(L, m, patch)[patch:]
     longest = longest_memory(config.length, m, patch)
-    regret = bounded_regret(L, m, patch, longest)
-    windows = window_moments(L @ L.T, m, patch, longest)
+    covariance = _covariance(config, seed)
+    regret = bounded_regret(L, covariance, m, patch, longest)
+    windows = window_moments(covariance, m, patch, longest)
     return BoundedMemory(
         regret.mean(1) / floors.mean(), invariant_excess(windows, floors.sum(), m, patch), regret / floors
     )
@@ -86,7 +87,7 @@ def exact_ar(config: FilterTaskConfig, seed: int, patch: int) -> dict[int, float
     """Return the exact excess of the best time-invariant AR(k) by k; the time-varying one would take longer."""
     L, m = _factor(config, seed), config.observed_dim
     orders = [k for k in ORDERS if k <= config.length - patch and k * m <= WIDEST] or [1]
-    windows = window_moments(L @ L.T, m, patch, orders[-1])
+    windows = window_moments(_covariance(config, seed), m, patch, orders[-1])
     found = invariant_excess(windows, kalman.patch_floors(L, m, patch)[patch:].sum(), m, patch)
     return {k: float(found[k]) for k in orders}
 
@@ -127,7 +128,7 @@ def _fitted(config: FiltersConfig, steps: int, judged: FilterTaskConfig) -> Fitt
     chosen = min(orders, key=lambda k: squared_error(validation, fits[k]))
     L = _factor(judged, train.first_seed)
     floor = kalman.patch_floors(L, m, patch)[patch:].sum()
-    exact = window_moments(L @ L.T, m, patch, orders[-1])
+    exact = window_moments(_covariance(judged, train.first_seed), m, patch, orders[-1])
     excess = {k: squared_error(exact, W) / floor - 1 for k, W in fits.items()}
     return FittedAR(steps * train.batch_size, excess, chosen, fits[chosen])
 
@@ -142,6 +143,11 @@ def rolled_out(config: FiltersConfig, fitted: FittedAR, rollout: RolloutConfig) 
 @functools.lru_cache(maxsize=4)
 def _factor(config: FilterTaskConfig, seed: int) -> Float[np.ndarray, "n n"]:
     return kalman.cholesky_factor(system_of(config, seed), config.length)
+
+
+@functools.lru_cache(maxsize=4)
+def _covariance(config: FilterTaskConfig, seed: int) -> Float[np.ndarray, "n n"]:
+    return kalman.observation_covariance(system_of(config, seed), config.length)
 
 
 def _second_moments(

@@ -48,6 +48,7 @@ WIDTH = 7.0  # inches
 HEIGHT = 3.9
 PANEL_HEIGHT = 2.1
 ROW_HEIGHT = 0.2  # of a line of labels on the y-axis
+TITLE_LETTERS = 13  # of a panel's title in an inch of the figure's width
 LETTERS = 11  # of a label beside an inch of a panel's height, of which its title and the ticks take a part
 _TITLE = 11
 _POINT = 0.75  # points in a CSS pixel
@@ -142,7 +143,7 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
         for chart, look, axes in zip(panels, styles(panels), spots):
             _panel(chart, sharing(picture, chart), look, axes, heat)
             if isinstance(picture, Grid):
-                axes.set_title(chart.title, loc="left")
+                axes.set_title(fold(chart.title, round(WIDTH / columns * TITLE_LETTERS)), loc="left")
         if isinstance(picture, Grid):
             _share_labels(list(spots), len(panels), columns, share_x, share_y)
         if rows > 1:
