@@ -10,10 +10,13 @@ import pytest
 
 from bestguess.experiment.declare import Slope, decides
 from bestguess.filters.config import PRESETS
-from bestguess.filters.experiments import EXPERIMENTS, operations
+from bestguess.filters.experiments import EXPERIMENTS as ONE_SYSTEM
+from bestguess.filters.experiments import operations
 from bestguess.filters.family import FAMILY
+from bestguess.filters.normalisation import NORMALISATION
 
 ROOT = Path(__file__).parents[2]
+EXPERIMENTS = {**ONE_SYSTEM, "normalisation": NORMALISATION}
 CONFIG = FAMILY.single({"preset": "default", "train": {"steps": 3000, "validate_every": 25}})
 FIGURES = {
     "normalised_loss": 1.002,

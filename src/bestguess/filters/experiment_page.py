@@ -13,11 +13,12 @@ from bestguess.filters.autoregression import longest_memory
 from bestguess.filters.baselines import exact_ar, memory_of
 from bestguess.filters.config import FiltersConfig
 from bestguess.filters.experiments import LAMBDA, OBSERVED, PATCH, SHOWN_ORDERS, STRUCTURE
+from bestguess.filters.normalisation import ARM
 from bestguess.report.charts import Chart, Dash, Line
 from bestguess.report.progress import over_one
 from bestguess.report.story import Drawn, Rows, Section, Words
 
-_FACTORS = (OBSERVED, PATCH, LAMBDA, STRUCTURE)
+_FACTORS = (OBSERVED, PATCH, LAMBDA, STRUCTURE, ARM)
 _DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
 _HOW = (
     "AR(k) is the best linear predictor of the last k steps whose coefficients do not change, its excess an "
@@ -41,7 +42,7 @@ def bounded_memory(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     columns = [*(one.name for one in factors), "transformer", "memory", *(f"AR({k})" for k in SHOWN_ORDERS), "seeds"]
     rows = [
         [
-            *map(str, own),
+            *(factor.label(level) if factor.position is None else str(level) for factor, level in zip(factors, own)),
             over_one(float(np.mean([figures["normalised_loss"] for _, figures in cells[own]]))),
             _told(*memories[own]),
             *(_ar(cells[own], order) for order in SHOWN_ORDERS),

@@ -235,7 +235,7 @@ OBSERVED = Factor("task.observed_dim", "m", math.log2)
 BESIDE = "bestguess.filters.experiment_page:bounded_memory"
 _PER_LAMBDA = "per unit of ln 1/(1−λ)"
 _BY_LAMBDA: Contrast = {"task.lambda": Slope()}
-_SMALL = (
+SMALL = (
     "preset=small",
     "model.dtype=float32",
     "model.d_model=32",
@@ -281,7 +281,7 @@ EXPERIMENTS = {
             ),
         ),
         grading=Grading("task.lambda", "sequences_0.99"),
-        small=(*_SMALL, "train.steps=150", "task.lambda=0.68,0.92,0.98"),
+        small=(*SMALL, "train.steps=150", "task.lambda=0.68,0.92,0.98"),
         operations=operations,
         more=BESIDE,
     ),
@@ -316,7 +316,7 @@ EXPERIMENTS = {
             _structures("rotated"),
             margins={"excess": 0.15, "gap": 0.4},
         ),
-        small=(*_SMALL, "train.steps=150", "task.lambda=0.84,0.98"),
+        small=(*SMALL, "train.steps=150", "task.lambda=0.84,0.98"),
         operations=operations,
         more=BESIDE,
     ),
@@ -346,7 +346,7 @@ EXPERIMENTS = {
                 turned_by={"model.patch": Slope(), "task.lambda": Mean(), "task.structure": Mean()},
             ),
         ),
-        small=(*_SMALL, "train.steps=100", "task.lambda=0.84,0.98", "model.patch=1,4,16"),
+        small=(*SMALL, "train.steps=100", "task.lambda=0.84,0.98", "model.patch=1,4,16"),
         operations=operations,
         more=BESIDE,
     ),
@@ -378,7 +378,7 @@ EXPERIMENTS = {
                 turned_by={"task.observed_dim": Mean(), "model.patch": Slope()},
             ),
         ),
-        small=(*_SMALL, "train.steps=100", "task.observed_dim=1,2,4", "model.patch=1,8"),
+        small=(*SMALL, "train.steps=100", "task.observed_dim=1,2,4", "model.patch=1,8"),
         operations=operations,
         more=BESIDE,
     ),
