@@ -268,7 +268,10 @@ def _ratio(one: Finding) -> str:
 
 
 def _on_scale(one: Finding, labels: dict[str, str]) -> str:
-    effect = "not recorded" if one.estimate is None else f"{_three(one.estimate.effect):g} ({_interval(one)})"
+    if one.estimate is not None:
+        effect = f"{_three(one.estimate.effect):g} ({_interval(one)})"
+    else:
+        effect = one.notes[-1].partition(":")[0] if one.notes else "not recorded"
     return f"{labels[one.measure]}: {effect}"
 
 

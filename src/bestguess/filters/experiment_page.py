@@ -36,8 +36,8 @@ def bounded_memory(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     for record in records:
         own = tuple(record["config"][factor.key] for factor in factors)
         cells.setdefault(own, []).append((record["made"], record["metrics"]))
-    place = lambda own: tuple(f.position(v) if f.position else str(v) for f, v in zip(factors, own))  # noqa: E731
-    ordered = sorted(cells, key=place)
+    levels = [_levels(factor, [record["config"][factor.key] for record in records]) for factor in factors]
+    ordered = sorted(cells, key=lambda own: [among.index(level) for among, level in zip(levels, own)])
     memories = {own: _memory(cells[own]) for own in ordered}
     columns = [*(one.name for one in factors), "transformer", "memory", *(f"AR({k})" for k in SHOWN_ORDERS), "seeds"]
     rows = [
@@ -51,7 +51,7 @@ def bounded_memory(records: Sequence[Mapping[str, Any]]) -> list[Section]:
         for own in ordered
     ]
     table = Rows(columns, rows, "Normalised loss (1 is the filter), one step or patch ahead, and equivalent memory")
-    return [Section("Bounded memory", [table, Drawn("memory", _by_factor(factors, memories)), Words(_HOW)])]
+    return [Section("Bounded memory", [table, Drawn("memory", _by_factor(factors, levels, memories)), Words(_HOW)])]
 
 
 def _memory(cell: Sequence[tuple[FiltersConfig, Mapping[str, Any]]]) -> tuple[float, bool]:
@@ -77,9 +77,16 @@ def _told(steps: float, more: bool) -> str:
     return f"> {steps:.1f}" if more else f"{steps:.1f}"
 
 
-def _by_factor(factors: Sequence[Factor], memories: Mapping[tuple, tuple[float, bool]]) -> Chart:
+def _levels(factor: Factor, values: Sequence[Any]) -> list[Any]:
+    """A factor's levels in the order of the other figures: by position, or as the sweep lists them."""
+    found = list(dict.fromkeys(values))
+    return found if factor.position is None else sorted(found, key=factor.position)
+
+
+def _by_factor(
+    factors: Sequence[Factor], levels: Sequence[list[Any]], memories: Mapping[tuple, tuple[float, bool]]
+) -> Chart:
     first, *others = factors
-    levels = [sorted({own[i] for own in memories}, key=factor.position or str) for i, factor in enumerate(factors)]
     at = [first.position(level) if first.position else i for i, level in enumerate(levels[0])]
     series = []
     ordered = next((i for i, one in enumerate(others) if one.position), None)
