@@ -94,15 +94,11 @@ def test_a_file_that_may_not_be_read(path):
 def test_a_file_that_changes_is_told(path):
     np.arange(9, dtype="<u2").tofile(path)
     with RollsFile(path) as file:
-        digest = file.summary().sha256
-        file.check_same(digest, "it was made")
         path.write_bytes(b"1234")
         with pytest.raises(UserError, match="was written to while it was read"):
             file.check_untouched()
         with pytest.raises(UserError, match="became shorter"):
             file.read(5, 9)
-    with RollsFile(path) as file, pytest.raises(UserError, match="changed since it was made"):
-        file.check_same(digest, "it was made")
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")

@@ -5,7 +5,7 @@ Shapes in names: N patches (tokens), P steps to a patch, m observed dimensions, 
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -91,18 +91,6 @@ class Normaliser(eqx.Module):
         spread = s.square - 2 * mean * s.total + count * mean**2
         deviation = jnp.sqrt((self.prior + spread) / (count + self.prior))
         return mean[:, None], deviation[:, None]
-
-
-class Core(Protocol):
-    """What stands between the two halves of the normalisation: a transformer, or the exact filter."""
-
-    def __call__(self, token_Nk: Float[Array, "N i"], cache: Any = None) -> tuple[Float[Array, "N k"], Any]:
-        """Return, for each patch, the prediction of the one after it; with a cache, also the longer cache."""
-        ...
-
-    def empty_cache(self, tokens: int) -> Any:
-        """Return a cache for that many tokens that holds none."""
-        ...
 
 
 class TransformerCore(eqx.Module):

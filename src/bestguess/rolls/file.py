@@ -122,11 +122,3 @@ class RollsFile:
     def check_untouched(self) -> None:
         """Raise UserError if the file was written to after it was opened."""
         self._file.check_unchanged()
-
-    def check_same(self, sha256: str, since: str) -> None:
-        """Raise UserError if the file's SHA-256 is not `sha256`. since: when it was, such as "it was made"."""
-        now = self.summary().sha256
-        if now != sha256:
-            raise UserError(
-                f"{self._name}: changed since {since} (SHA-256 {now[:12]}…, then {sha256[:12]}…); use the original"
-            )

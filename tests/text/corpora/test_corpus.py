@@ -7,7 +7,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bestguess.command import UserError
@@ -106,8 +105,6 @@ def test_what_is_shared_is_counted_by_part_and_by_file_and_can_be_left_out():
         ("test", "validation", "two", 2, {"verbatim": 1, "nearly": 1}, {"verbatim": 0, "nearly": 0}),
     ]
     assert found.repeated("test").tolist() == [True, False, True, False, False]
-    alone = found.without_duplicates("test")
-    assert (alone.source, alone.target, alone.origin) == (["x", "v", "y"], ["2", "1", "9"], ["one", "two", "two"])
 
 
 BASE = {"train": ["ab", "c"], "validation": ["d"], "test": ["e"]}
@@ -221,7 +218,6 @@ def test_the_parts_of_mts_dialog_and_what_they_share():
     counted = [shared["validation", ""], first, second]
     assert [one.source["verbatim"] for one in counted] == [1, 1, 0]
     assert [one.target and one.target["verbatim"] for one in counted] == [15, 29, 22]
-    assert len(found.without_duplicates("test")) == 400 - np.count_nonzero(found.repeated("test"))
     assert shared["test", ""].source["nearly"] == 3
 
 

@@ -40,10 +40,6 @@ def _digits(n: int) -> list[int]:
     return [int(one) for one in str(n)]
 
 
-def _is_sum_of_squares(n: int) -> bool:
-    return any(math.isqrt(n - a * a) ** 2 == n - a * a for a in range(math.isqrt(n) + 1))
-
-
 def _is_happy(n: int) -> bool:
     while n > 4:
         n = sum(digit**2 for digit in _digits(n))

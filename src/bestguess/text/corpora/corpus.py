@@ -78,10 +78,6 @@ class Corpus:
         """Return which documents of a part have a source that, normalised, stands in the training part too."""
         return overlap(self.parts[part].source_prints, self.parts["train"].source_prints).nearly
 
-    def without_duplicates(self, part: str = "test") -> Documents:
-        """Return a part's documents whose source does not stand in the training part."""
-        return self.parts[part].select(np.flatnonzero(~self.repeated(part)).tolist())
-
     def overlaps(self) -> list[Shared]:
         """Return what the parts share: by part and, of given parts of a few files, by file."""
         found = []
