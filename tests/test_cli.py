@@ -222,8 +222,6 @@ def flags_of(cls: type) -> dict[str, tuple[Any, Any]]:
     found: dict[str, tuple[Any, Any]] = {}
     hints = typing.get_type_hints(cls)
     for one in dataclasses.fields(cls):
-        if "Suppress" in str(one.type):
-            continue  # no flag
         if dataclasses.is_dataclass(hints[one.name]):
             found |= flags_of(hints[one.name])
         else:

@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sampled": {"batches", "command", "config", "family", "task", "train", "report"},
     "judging": {"command", "config", "family", "report", "task", "workflow"},
     "mistakes": {"command"},
+    "completion": {"cli", "command", "config"},
     "cli": {"command", "config", "family", "files", "mistakes"},
     "__main__": {"cli"},
     "nn": {"task", "command", "config", "files"},

@@ -78,6 +78,11 @@ OWN: dict[str, Command] = {
         _SCRATCH[0] + "CausesFlags",
         _SCRATCH[1] + "studies:run_causes",
     ),
+    "completion": Command(
+        "print a script with which bash or zsh completes commands and flags",
+        "bestguess.completion:CompletionFlags",
+        "bestguess.completion:completion",
+    ),
 }
 
 EXAMPLES = (
@@ -91,6 +96,7 @@ EXAMPLES = (
 _ASKED = "--help", "--version"
 
 TITLES: dict[str, str] = {
+    "completion": "Tab completion:",
     "sweep": "Sweeps over many runs:",
     "experiment": "Experiments with hypotheses and verdicts:",
     "scratch": "An autograd engine and a GPT in NumPy alone:",
