@@ -20,19 +20,16 @@ from bestguess.experiment.declare import (
     Reading,
     Reference,
 )
+from bestguess.text.arms import ARMS, LAYERS, PAIRINGS, SAID
 from bestguess.text.attention.declared import ATTENTION
 from bestguess.text.comparable import same_tokens
 from bestguess.text.config import ERRANDS, TextConfig
 from bestguess.text.counting import Pairing, paired
+from bestguess.text.natural import NATURAL
 from bestguess.text.scaling import SCALING
 from bestguess.text.transfer import TRANSFER
 
 # ------------------------------------------------------------------------------------------ arms
-
-LAYERS = 6
-"""Of either side of the encoder-decoder: the pairings are then exact, 14, 7 and 6 layers."""
-PAIRINGS: tuple[Pairing, ...] = ("parameters", "flops", "depth")
-_SAID = {"parameters": "equal parameters", "flops": "equal FLOPs", "depth": "equal depth"}
 
 CORPORA = {
     "stories": "task.task=story",
@@ -42,13 +39,6 @@ CORPORA = {
     "docstrings": "task.corpus=docstrings train.steps=1500",
 }
 """What sets a corpus apart. The midpoint is the brief's own arm: its cut, its design, 10 epochs of 38,400 documents."""
-ARMS = {
-    "encoder-decoder": "model.architecture=encoder-decoder objective.loss=target",
-    "full loss": "model.architecture=decoder-only objective.loss=full",
-    "target loss": "model.architecture=decoder-only objective.loss=target",
-    "prefix LM": "model.architecture=prefix-lm objective.loss=target",
-}
-"""What sets an arm apart, beside its layers. Of a decoder-only model, what it is trained on; scored is the target."""
 FROZEN = "frozen encoder"
 
 # What text_raw_tuning selected on validation data; text_raw.yaml repeats it.
@@ -96,7 +86,7 @@ def _levels() -> dict[str, tuple[str, str]]:
         "docstrings": [("encoder-decoder", None), *full, *some],
     }
     return {
-        level(corpus, arm, pairing): (corpus, arm if pairing is None else f"{arm}, {_SAID[pairing]}")
+        level(corpus, arm, pairing): (corpus, arm if pairing is None else f"{arm}, {SAID[pairing]}")
         for corpus, arms in chosen.items()
         for arm, pairing in arms
     }
@@ -279,7 +269,7 @@ _WHERE: tuple[tuple[str, Pairing], ...] = (("midpoint", "depth"), *(("stories", 
 
 
 def _told(corpus: str, pairing: Pairing) -> str:
-    return "the brief's own arm" if corpus == "midpoint" else f"{corpus}, {_SAID[pairing]}"
+    return "the brief's own arm" if corpus == "midpoint" else f"{corpus}, {SAID[pairing]}"
 
 
 def _ratio(name: str, what: str, low: float, high: float, measure: str) -> list[Hypothesis]:
@@ -348,7 +338,7 @@ _CLAIMS = (
     *(
         Hypothesis(
             f"H9{'abc'[i]}",
-            f"Not worse in summaries: {_SAID[pairing]}.",
+            f"Not worse in summaries: {SAID[pairing]}.",
             _against("dialogues", pairing),
             "",
             ("perplexity_dialogues",),
@@ -395,6 +385,7 @@ EXPERIMENTS = {
         comparable=same_tokens({value: corpus for value, (corpus, _) in LEVELS.items()}),
         more="bestguess.text.raw:sections",
     ),
+    "text_natural": NATURAL,
     "text_scaling": SCALING,
     "text_transfer": TRANSFER,
 }

@@ -10,8 +10,12 @@ import numpy as np
 
 from bestguess.report.charts import Chart, Grid, Line
 from bestguess.report.story import Drawn, Rows, Section, Words
-from bestguess.text.experiments import CORPORA, FROZEN, LEVELS
+from bestguess.text import experiments, natural
+from bestguess.text.experiments import FROZEN
 from bestguess.text.metrics import perplexity_ratio
+
+LEVELS = experiments.LEVELS | natural.LEVELS
+"""Corpus and arm of every level of the experiments that have this page."""
 
 Runs = list[Mapping[str, Any]]
 """The figures of each seed."""
@@ -79,7 +83,7 @@ def costs(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[An
 def writing(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[Any]], str]:
     """Return how varied, how long and how true what each arm writes is, and the same of the documents' own targets."""
     rows = []
-    for corpus in CORPORA:
+    for corpus in _corpora(arms):
         own = {arm: runs for (one, arm), runs in arms.items() if one == corpus and runs[0]["generated"]}
         for arm, runs in own.items():
             told = [one["generated"] for one in runs]
@@ -102,7 +106,7 @@ def side_by_side(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[
     """Return what the arms write for the same documents, if their records have it."""
     others = ["full loss, equal parameters", "prefix LM, equal parameters"]
     rows = []
-    for corpus in CORPORA:
+    for corpus in _corpora(arms):
         told = {arm: arms[corpus, arm][0].get("samples") for arm in (FIRST, *others) if (corpus, arm) in arms}
         if (first := told.get(FIRST)) is None:
             continue
@@ -139,11 +143,15 @@ def by_arm(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Runs]:
     return {place: runs for place, runs in found.items() if runs}
 
 
+def _corpora(arms: Mapping[tuple[str, str], Runs]) -> list[str]:
+    return list(dict.fromkeys(corpus for corpus, _ in arms))
+
+
 def curves(arms: Mapping[tuple[str, str], Runs]) -> Grid:
     """Return the validation loss over tokens, FLOPs and seconds: a row for each corpus, a line for each arm."""
     names = [name for name in dict.fromkeys(arm for _, arm in arms) if _drawn(name)]
     panels = []
-    for corpus in CORPORA:
+    for corpus in _corpora(arms):
         own = {arm: runs for (one, arm), runs in arms.items() if one == corpus and arm in names}
         for axis, cost in _AXES:
             lines = [_curve(runs, cost, arm, names.index(arm)) for arm, runs in own.items()]

@@ -1,0 +1,17 @@
+"""The arms of the experiments that compare architectures, and how their sizes are paired. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from bestguess.text.counting import Pairing
+
+LAYERS = 6
+"""Of either side of the encoder-decoder: the pairings are then exact, 14, 7 and 6 layers."""
+PAIRINGS: tuple[Pairing, ...] = ("parameters", "flops", "depth")
+SAID: dict[Pairing, str] = {"parameters": "equal parameters", "flops": "equal FLOPs", "depth": "equal depth"}
+ARMS = {
+    "encoder-decoder": "model.architecture=encoder-decoder objective.loss=target",
+    "full loss": "model.architecture=decoder-only objective.loss=full",
+    "target loss": "model.architecture=decoder-only objective.loss=target",
+    "prefix LM": "model.architecture=prefix-lm objective.loss=target",
+}
+"""What sets an arm apart, beside its layers. Of a decoder-only model, what it is trained on; scored is the target."""
