@@ -263,8 +263,8 @@ def _ratio(one: Finding) -> str:
     """A difference of logarithms as the ratio that it is, with its interval; "" of any other effect."""
     if one.estimate is None or one.unit != "ln":
         return ""
-    ratio, low, high = (_three(math.exp(x)) for x in (one.estimate.effect, *one.estimate.interval))
-    return f"{format_cell(ratio)} ({format_cell(low)} … {format_cell(high)})"
+    ratio, low, high = (f"{math.exp(x):.4g}" for x in (one.estimate.effect, *one.estimate.interval))
+    return f"{ratio} ({low} … {high})"
 
 
 def _on_scale(one: Finding, labels: dict[str, str]) -> str:
