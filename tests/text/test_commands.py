@@ -40,7 +40,7 @@ def trained(tmp_path_factory) -> Path:
 
 KEYS = {
     *("corpus", "regret_per_document", "floor_per_document", "bits_per_byte", "perplexity", "facts", "stops"),
-    *("parameters", "tokens_per_second", "peak_bytes", "report"),
+    *("parameters", "tokens_per_second", "peak_bytes", "seconds", "report"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,12 +43,13 @@ def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
 
 def evaluate(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     """Evaluate a folder's runs, after the self-test; write the page; return the figures."""
+    began = time.perf_counter()
     config = commands.overridden(read_training_config(FAMILY, flags.run), flags)
     training = load_training(FAMILY, flags.run, config)
     results = commands.evaluate_training(training, console)
     commands.print_results(training, results, console)
     report = write_report(training, results)
-    found = plain(training.works.answer(results) | {"report": report})
+    found = plain(training.works.answer(results) | {"report": report, "seconds": time.perf_counter() - began})
     _say(found, console)
     console.print(f"page: {report}", soft_wrap=True)
     return found
