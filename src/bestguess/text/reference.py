@@ -8,7 +8,7 @@ Shapes in names: B sequences, T tokens of one, V tokens of the vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -22,9 +22,10 @@ from bestguess.text.sequences import shift
 from bestguess.text.tokens import PAD, SEP
 
 
-class ReferenceTransformer(eqx.Module):
-    """An encoder-decoder over sequences `source [SEP] target`, with PAD behind the end."""
+class _Reference(eqx.Module):
+    """What both models are made of."""
 
+    ARCHITECTURE: ClassVar[Architecture]
     model: TextModel
 
     def __init__(
@@ -38,8 +39,14 @@ class ReferenceTransformer(eqx.Module):
         *,
         key: Key[Array, ""],
     ):
-        config = reference_config("encoder-decoder", d_model, n_layers, n_heads, d_ff, dropout)
+        config = reference_config(self.ARCHITECTURE, d_model, n_layers, n_heads, d_ff, dropout)
         self.model = TextModel(config, vocab_size, key=key)
+
+
+class ReferenceTransformer(_Reference):
+    """An encoder-decoder over sequences `source [SEP] target`, with PAD behind the end."""
+
+    ARCHITECTURE = "encoder-decoder"
 
     def __call__(
         self,
@@ -64,24 +71,10 @@ class ReferenceTransformer(eqx.Module):
         )
 
 
-class ReferenceDecoderOnly(eqx.Module):
+class ReferenceDecoderOnly(_Reference):
     """A decoder-only model over any sequences, with PAD behind the end."""
 
-    model: TextModel
-
-    def __init__(
-        self,
-        vocab_size: int,
-        d_model: int,
-        n_layers: int,
-        n_heads: int,
-        d_ff: int,
-        dropout: float,
-        *,
-        key: Key[Array, ""],
-    ):
-        config = reference_config("decoder-only", d_model, n_layers, n_heads, d_ff, dropout)
-        self.model = TextModel(config, vocab_size, key=key)
+    ARCHITECTURE = "decoder-only"
 
     def __call__(
         self,
