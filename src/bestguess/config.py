@@ -8,6 +8,7 @@ runs share, and the columns of tables follow from the declaration.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -22,6 +23,7 @@ from bestguess import files
 from bestguess.command import UserError, nearest
 
 C = TypeVar("C")
+_hints = functools.cache(typing.get_type_hints)  # a sweep plans ten thousand configs
 
 SEED, RATE = "seed", "learning_rate"
 """The axes of every config with a room `train`: what a setting is repeated over, and what is tuned for it."""
@@ -354,7 +356,7 @@ def from_dict(cls: type[C], data: Any, where: str = "", complete: bool = False) 
     """
     if not isinstance(data, dict):
         raise UserError(f"{where.rstrip('.: ') or cls.__name__}: expected a mapping of keys, found {data!r}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     fields = {key_of(f.name): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields and not (complete and key in getattr(cls, "DROPPED", ())):
@@ -362,9 +364,8 @@ def from_dict(cls: type[C], data: Any, where: str = "", complete: bool = False) 
     if complete and (missing := [k for k, f in fields.items() if k not in data and "before" not in f.metadata]):
         raise UserError(f"{where}{missing[0]}: this key is missing; the file was cut or is of another version")
     values = {f.name: _value(hints[f.name], data[k], where + k, complete) for k, f in fields.items() if k in data}
-    if complete:
-        values = {f.name: f.metadata["before"] for k, f in fields.items() if k not in data} | values
-    made = cls(**values)
+    older = {f.name: f.metadata["before"] for k, f in fields.items() if k not in data} if complete else {}
+    made = cls(**older | values)
     check_bounds(made, lambda name: where + key_of(name))
     return made
 
