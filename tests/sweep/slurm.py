@@ -46,6 +46,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         for name in ("n1", "n2")
     )
     conf = folder / "slurm.conf"
+    # Jobs that nothing starts at once (requeued, waiting for others) are looked at every minute unless told otherwise.
     conf.write_text(f"""ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={_free_port()}
@@ -65,6 +66,7 @@ TaskPlugin=task/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
+SchedulerParameters=sched_interval=1,bf_interval=1
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=30
