@@ -7,21 +7,41 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 import tempfile
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 os.environ["MPLBACKEND"] = "agg"
 os.environ.pop("BESTGUESS_MEMORY", None)
 # What programs cache is no business of the user's own cache.
 os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"bestguess-tests-{os.getuid()}")
+if sys.dont_write_bytecode:
+    # Whoever wants no bytecode beside the sources gets none there; without any, every process that a test starts
+    # would compile all that it imports.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = os.path.join(os.environ["XDG_CACHE_HOME"], "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# One program is compiled once in a run of the tests, by whichever worker of xdist meets it first: the folder is the
+# run's own, and goes with it. Processes that tests start compile for themselves (`pytest_collection`).
+RUN = "BESTGUESS_TESTS_RUN"
+STARTED = RUN not in os.environ
+if STARTED:
+    os.environ[RUN] = tempfile.mkdtemp(prefix="bestguess-compiled-")
+SHARED = {
+    "JAX_ENABLE_COMPILATION_CACHE": "true",
+    "JAX_COMPILATION_CACHE_DIR": os.environ[RUN],
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+os.environ |= SHARED
 # Tests compile much and compute little: without these the suite takes twice as long. An XLA that does not know one of
 # them says so and stops: the second is gone from jaxlib 0.11.
 FASTER_TO_COMPILE = "--xla_backend_optimization_level=0"
@@ -35,6 +55,44 @@ for name in ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_T
 # No test asserts a time: on a busy machine an example may take as long as it likes.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Import everything without looking for garbage, a fifth of the time of it, and never look through it again.
+
+    Then JAX has read its settings, and processes that tests start get others.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+        for name in SHARED:
+            del os.environ[name]
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+
+
+def pytest_unconfigure() -> None:
+    """Whoever made the folder of compiled programs removes it."""
+    if STARTED:
+        shutil.rmtree(os.environ.pop(RUN), ignore_errors=True)
+
+
+@pytest.fixture
+def compiled_alone():
+    """The test compiles every program itself, as often as it makes one: none is another's."""
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    kept = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    reset_cache()
+    yield
+    jax.config.update("jax_enable_compilation_cache", kept)
+    reset_cache()
+
 
 MAPPINGS = 20_000
 """Mappings of memory after which what was compiled is forgotten. A compiled program takes about 16, and Linux grants a

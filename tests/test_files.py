@@ -930,7 +930,7 @@ def test_any_claim_is_held_or_free(tmp_path, data):
 
 
 @pytest.mark.parametrize("name", ["done", "failures", "work", "claims", "logs"])
-def test_a_ledgers_folder_that_leads_out_is_refused(ledger, elsewhere, tmp_path, monkeypatch, name):
+def test_a_ledgers_folder_that_leads_out_is_refused(ledger, elsewhere, tmp_path, monkeypatch, request, name):
     from bestguess.sweep.launch import launch
     from bestguess.sweep.worker import work
 
@@ -941,8 +941,9 @@ def test_a_ledgers_folder_that_leads_out_is_refused(ledger, elsewhere, tmp_path,
     console.quiet = True
     import jax
 
-    if jax.config.jax_compilation_cache_dir is not None:  # an earlier worker of this process has set it
-        jax.config.update("jax_compilation_cache_dir", None)
+    kept = jax.config.jax_compilation_cache_dir  # of the tests, or of an earlier worker of this process
+    jax.config.update("jax_compilation_cache_dir", None)
+    request.addfinalizer(lambda: jax.config.update("jax_compilation_cache_dir", kept))
     act = {"logs": lambda: launch(ledger, 0, [], console), "failures": lambda: ledger.fail("0000", "a", "error", "a")}
     with pytest.raises(UserError, match=f"{path}: is a link that leads out") as error:
         act.get(name, lambda: work(ledger, console, max_failures=1))()

@@ -223,7 +223,7 @@ def test_a_signal_checkpoints_and_ends_and_the_rest_is_bit_identical(tmp_path, u
 
 @pytest.mark.slow
 @pytest.mark.parametrize("average", [0.0, 0.95])
-def test_killed_at_random_moments_then_resumed_is_bit_identical(tmp_path, average):
+def test_killed_at_random_moments_then_resumed_is_bit_identical(tmp_path, average, compiled_alone):
     """kill -9, again and again, at moments that no one chose, until the training is done."""
     whole = train(tmp_path / "whole", average)
     draw = random.Random()
