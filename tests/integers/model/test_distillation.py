@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import equinox as eqx
@@ -34,6 +35,7 @@ def student(steps: int = 60) -> IntegersConfig:
     return student_config(CONFIG, flags, 0.1)
 
 
+@functools.cache
 def teacher(seed: int) -> IntegerModel:
     """A model with an opinion: every weight away from where it starts."""
     model = IntegerModel(CONFIG.model, CONFIG.task.length, key=jax.random.key(seed))
@@ -42,12 +44,13 @@ def teacher(seed: int) -> IntegerModel:
     return jax.tree.unflatten(tree, [leaf + 0.5 * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys)])
 
 
-TEACHERS = [teacher(seed) for seed in range(3)]
+def teachers() -> list[IntegerModel]:
+    return [teacher(seed) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")
 def lesson() -> Lesson:
-    return make_lesson(make_problem(student()), TEACHERS, 1, 500)
+    return make_lesson(make_problem(student()), teachers(), 1, 500)
 
 
 def always(value: int) -> IntegerModel:
@@ -83,7 +86,7 @@ def test_what_is_held_out_of_training_is_no_lesson(lesson):
 def test_a_lesson_of_nothing_but_held_out_contexts_is_refused():
     config = dataclasses.replace(student(), task=dataclasses.replace(CONFIG.task, held_out=0.5, validation=0.4999))
     with pytest.raises(UserError, match="--sequences 1: all of them are held out"):
-        make_lesson(make_problem(config), TEACHERS, 0, 1)
+        make_lesson(make_problem(config), teachers(), 0, 1)
 
 
 def test_a_lesson_that_does_not_fit_is_refused(monkeypatch):
@@ -95,62 +98,66 @@ def test_a_lesson_that_does_not_fit_is_refused(monkeypatch):
 
 
 def test_a_lesson_is_a_function_of_its_seed(lesson):
-    again = make_lesson(make_problem(student()), TEACHERS, 1, 500)
+    again = make_lesson(make_problem(student()), teachers(), 1, 500)
     np.testing.assert_array_equal(again.terms_NT, lesson.terms_NT)
     np.testing.assert_array_equal(again.p_NTV, lesson.p_NTV)
     config = dataclasses.replace(student(), train=dataclasses.replace(student().train, first_seed=5))
-    other = make_lesson(make_problem(config), TEACHERS, 1, 500)
+    other = make_lesson(make_problem(config), teachers(), 1, 500)
     assert len(other.terms_NT) != len(lesson.terms_NT) or (other.terms_NT != lesson.terms_NT).any()
 
 
 def test_targets_are_the_mean_of_the_teachers(lesson):
     for place in (0, 7, len(lesson.terms_NT) - 1):
         terms = jnp.asarray(lesson.terms_NT[place], jnp.int32)
-        p = np.mean([np.asarray(jax.nn.softmax(one(terms)[0])) for one in TEACHERS], axis=0)
+        p = np.mean([np.asarray(jax.nn.softmax(one(terms)[0])) for one in teachers()], axis=0)
         np.testing.assert_allclose(lesson.p_NTV[place], p, atol=5e-4)
         np.testing.assert_allclose(np.asarray(lesson.p_NTV[place], np.float64).sum(axis=1), 1.0, atol=2e-3)
 
 
 def test_the_student_starts_as_the_teacher_asked_for_and_drops_nothing(lesson):
     began = lesson.init(SETTING, jax.random.key(3))
-    for a, b in zip(jax.tree.leaves(began), jax.tree.leaves(TEACHERS[1])):
+    for a, b in zip(jax.tree.leaves(began), jax.tree.leaves(teacher(1))):
         np.testing.assert_array_equal(a, b)
     terms = jnp.asarray([1, 2, 3, 4])
     with_key, _ = began(terms, key=jax.random.key(0))
     np.testing.assert_array_equal(with_key, began(terms)[0])
-    dropped, _ = TEACHERS[1](terms, key=jax.random.key(0))
+    dropped, _ = teacher(1)(terms, key=jax.random.key(0))
     assert not np.allclose(dropped, with_key)
 
 
 def test_the_loss_is_the_cross_entropy_and_least_where_student_and_teachers_agree(lesson):
     place = jnp.asarray(4)
-    loss, count = lesson.loss(TEACHERS[0], SETTING, place)
-    log_q = np.asarray(jax.nn.log_softmax(TEACHERS[0](jnp.asarray(lesson.terms_NT[4], jnp.int32))[0]), np.float64)
+    loss, count = lesson.loss(teacher(0), SETTING, place)
+    log_q = np.asarray(jax.nn.log_softmax(teacher(0)(jnp.asarray(lesson.terms_NT[4], jnp.int32))[0]), np.float64)
     assert float(loss) == pytest.approx(-(np.asarray(lesson.p_NTV[4], np.float64) * log_q).sum(), rel=1e-4)
     assert float(count) == CONFIG.task.length
-    alike = make_lesson(make_problem(student()), [TEACHERS[2]] * 2, 0, 50)
+    alike = make_lesson(make_problem(student()), [teacher(2)] * 2, 0, 50)
 
     def slope(of: Lesson, model: IntegerModel) -> float:
-        gradient = eqx.filter_grad(lambda m: of.loss(m, SETTING, place)[0])(model)
+        gradient = eqx.filter_jit(eqx.filter_grad(lambda m: of.loss(m, SETTING, place)[0]))(model)
         return float(jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient))))
 
-    assert slope(alike, TEACHERS[2]) < 0.01 * slope(alike, TEACHERS[0])
+    assert slope(alike, teacher(2)) < 0.01 * slope(alike, teacher(0))
 
 
 def test_a_student_comes_nearer_to_the_mean_than_any_teacher():
     config = student(steps=300)
-    lesson = make_lesson(make_problem(config), TEACHERS, 1, 500)
+    lesson = make_lesson(make_problem(config), teachers(), 1, 500)
     other = dataclasses.replace(config, train=dataclasses.replace(config.train, first_seed=9))
-    fresh = make_lesson(make_problem(other), TEACHERS, 1, 300)
+    fresh = make_lesson(make_problem(other), teachers(), 1, 300)
     training = make_training(FAMILY, Path(), runs(config), lesson)
     program = Program(training.problem, config.train, training.members)
     state, _ = program.chunk(program.start(), 0, 300)
     learnt = jax.tree.map(lambda leaf: leaf[0], state.model)
 
+    @eqx.filter_jit
+    def log_softmax(model: IntegerModel, terms_NT: jax.Array) -> jax.Array:
+        return jax.vmap(lambda terms_T: jax.nn.log_softmax(model(terms_T.astype(jnp.int32))[0]))(terms_NT)
+
     def apart(model: IntegerModel) -> float:
         """Mean KL(mean of the teachers ‖ model) after sequences that the student has not seen, nats."""
         p = np.asarray(fresh.p_NTV, np.float64)
-        log_q = jax.vmap(lambda terms: jax.nn.log_softmax(model(terms.astype(jnp.int32))[0]))(fresh.terms_NT)
+        log_q = log_softmax(model, fresh.terms_NT)
         return float(np.mean(np.sum(p * (np.log(np.maximum(p, 1e-9)) - np.asarray(log_q)), axis=-1)))
 
-    assert apart(learnt) < 0.7 * min(apart(one) for one in TEACHERS)
+    assert apart(learnt) < 0.7 * min(apart(one) for one in teachers())
