@@ -10,10 +10,12 @@ import pytest
 
 from bestguess.experiment.declare import Slope, decides
 from bestguess.filters.config import PRESETS
+from bestguess.filters.experiment_page import bounded_memory
 from bestguess.filters.experiments import EXPERIMENTS as ONE_SYSTEM
 from bestguess.filters.experiments import operations
 from bestguess.filters.family import FAMILY
 from bestguess.filters.normalisation import NORMALISATION
+from bestguess.report.story import Rows
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = {**ONE_SYSTEM, "normalisation": NORMALISATION}
@@ -135,6 +137,16 @@ def test_the_small_preset_is_a_whole_experiment(name):
     assert len(planned.runs) <= 48
     config = FAMILY.single({"preset": "small"})
     assert config.task.latent_dim == 8
+
+
+def test_beside_bounded_memory_arms_stand_in_the_order_of_the_sweep():
+    arms = ("dense", "rotated", "diagonal")
+    made = {arm: FAMILY.single({"preset": "small", "task": {"structure": arm, "lambda": 0.9}}) for arm in arms}
+    metrics = {"normalised_loss": 1.01, "equivalent_memory": 3.0}
+    records = [{"config": {"task.structure": arm}, "made": made[arm], "metrics": metrics} for arm in arms]
+    (section,) = bounded_memory(records)
+    (table,) = (part for part in section.parts if isinstance(part, Rows))
+    assert [row[:3] for row in table.rows] == [[arm, "1 + 1.00e-2", "3.0"] for arm in arms]
 
 
 def test_operations_are_those_that_the_benchmark_counts():
