@@ -192,6 +192,14 @@ class TestEffects:
         shifted = table(one.values + 100 * np.arange(7))
         assert effects_of(shifted, contrast).values == pytest.approx(effects_of(one, contrast).values, abs=1e-10)
 
+    def test_of_values_that_are_all_the_same_are_0_whatever_they_weigh(self):
+        """Levels that nobody reached: rounding is no spread."""
+        weights = np.random.default_rng(0).uniform(0.1, 1, size=(3, 2, 5, 7))
+        same = table(np.full((3, 2, 5, 7), math.log2(768_000)), weights=weights)
+        found = effects_of(same, {"x": Slope(), "arm": Mean(), "z": Mean()})
+        assert found.values.tolist() == [0.0] * 7
+        assert estimate_effect(found.values) is None
+
     def test_of_a_seed_that_lacks_a_run_are_left_out(self):
         one = random_table()
         done = np.ones(one.values.shape, bool)

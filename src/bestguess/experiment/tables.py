@@ -10,6 +10,9 @@ from jaxtyping import Bool, Float
 
 from bestguess.experiment.declare import Contrast, Factor
 
+_ROUNDING = 1e-12
+"""Effects below this fraction of the values that they come of are 0."""
+
 
 @dataclass(frozen=True, eq=False)
 class MeasureTable:
@@ -74,5 +77,7 @@ def effects_of(table: MeasureTable, contrast: Contrast) -> Effects | None:
     if not by_task:
         return None
     means = np.array([np.mean(own) for own in by_task.values()])
+    # Of equal values a weighted slope is what rounding leaves of 0, and no evidence for a side.
+    means[np.abs(means) < _ROUNDING * np.abs(np.where(counts, values, 0.0)).max()] = 0.0
     found = int(counts.sum())
     return Effects(means, tuple(by_task), found, counts.size - found, int(low.sum()), int(high.sum()))
