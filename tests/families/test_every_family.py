@@ -198,6 +198,22 @@ def test_a_finished_training_resumes_to_the_same_figures(family, copy, capsys):
 
 
 @every_family
+def test_what_lacks_nothing_says_so_without_its_task_being_made(family, copy, capsys, monkeypatch):
+    def make(*_):
+        raise AssertionError("a task was made")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "make_training", make)
+        status, result, err = run(capsys, family.name, "train", "--resume", copy, "--json")
+        assert status == 0
+        assert "step 6: already trained and evaluated" in err
+        assert result["report"] == str(copy / "report.html")
+        (copy / "report.html").unlink()
+        with pytest.raises(AssertionError, match="a task was made"):
+            main([family.name, "train", "--resume", str(copy)])
+
+
+@every_family
 def test_a_training_that_was_cut_off_resumes_to_the_bit(family, trained, tmp_path, capsys, monkeypatch):
     folder, log = tmp_path / "cut", Trackers.log
 

@@ -18,7 +18,8 @@ from bestguess.integers.model.decode import generate
 from bestguess.integers.model.losses import RANDOM
 from bestguess.integers.model.transformer import IntegerModel
 from bestguess.integers.oracle.exact import Oracle
-from bestguess.integers.oracle.posterior import guesses, probability, recurrences
+from bestguess.integers.oracle.fitting import fit
+from bestguess.integers.oracle.posterior import guesses, probability
 from bestguess.integers.sequences.curriculum import Curriculum, mixture
 from bestguess.report.charts import Chart, Grid, Heatmap, HLine, Line, Picture, Points
 from bestguess.report.story import Drawn, Rows, Section, Stat, Story, Words, self_test_stat, shade
@@ -167,12 +168,12 @@ def _table(
         "run",
         "rows",
         "accuracy",
-        "the oracle's",
-        "fraction of it",
+        "oracle's",
+        "fraction",
         "regret (nats)",
         "distance",
-        "mean regret (nats)",
-        "whole sequences (the oracle's)",
+        "mean regret",
+        "whole sequences",
     ]
     named, rows = labelled(runs, evaluation), []
     if lesson and lesson["together"]:
@@ -194,7 +195,8 @@ def _table(
     caption = (
         f"After {length} terms; mean regret: after 1 to {length}. A random guess is right "
         f"{100 * RANDOM.accuracy:.2f} % of the time, {RANDOM.mean_distance:.2f} away on average, and "
-        f"loses {RANDOM.loss:.3f} nats. A whole sequence: every term from the second on is the first choice."
+        f"loses {RANDOM.loss:.3f} nats. A whole sequence: every term from the second on is the first choice "
+        "(in brackets: the oracle's)."
     )
     if evaluation.get("together") or (lesson and lesson["together"]):
         caption += " Together: the mean of the runs' probabilities."
@@ -300,7 +302,7 @@ def _examples(config: IntegersConfig, model: IntegerModel, oracle: Oracle) -> tu
     for terms in EXAMPLES:
         if len(terms) > config.task.length:
             continue
-        found, best = recurrences(oracle, terms), oracle.predict(terms)
+        found, best = fit(config.task, terms).fits, oracle.predict(terms)
         p = generate(model, terms, 1, config.task.length).probabilities[0]
         told = lambda one: ", ".join(f"{g.value} ({probability(g.probability)})" for g in guesses(one, 2))  # noqa: E731
         why = f"{found[0].formula} ({probability(found[0].probability)})" if found else "no recurrence fits"

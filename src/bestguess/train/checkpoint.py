@@ -63,6 +63,16 @@ def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
     return tree, int(header["step"]), files.parse_json(header["about"], path)
 
 
+def about_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return what was noted about a checkpoint; None where it is not what was written."""
+    try:
+        arrays, header = files.read_safetensors(path)
+        whole = header.pop("sha256", None) == files.digest(header, arrays)
+        return files.parse_json(header["about"], path) if whole else None
+    except (files.Unreadable, KeyError):
+        return None
+
+
 def load_newest(folder: Path, like: T) -> tuple[tuple[T, int, dict[str, Any]] | None, list[str]]:
     """Return the newest sound checkpoint (None where there is none), and a line for each damaged one passed over.
 

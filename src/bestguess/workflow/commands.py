@@ -20,6 +20,7 @@ from bestguess.train.cores import use_cores
 from bestguess.train.fit import has_begun, refuse_oversized
 from bestguess.train.folder import (
     CHECKPOINTS,
+    PAGE,
     TRAINING,
     hash_of_config,
     new_folder,
@@ -33,6 +34,7 @@ from bestguess.workflow.training import (
     Training,
     changed_settings,
     evaluated_config,
+    finished_at,
     fit_runs,
     levels_of,
     load_training,
@@ -52,6 +54,8 @@ def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     if flags.resume is not None:
         family.works.check_resume(flags.resume)
         config = read_training_config(family, flags.resume)
+        if (done := _finished(family, flags.resume, config, console)) is not None:
+            return done
     else:
         config = flags.config()
         config.check()
@@ -61,6 +65,26 @@ def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     timing = read_timing(training.folder)
     about = {"training": timing, "run": training.folder, "report": page, "seconds": time.perf_counter() - began}
     return plain(training.works.answer(results) | about)
+
+
+def _finished(family: Family, folder: Path, config: Any, console: Console) -> dict[str, Any] | None:
+    """Return what --json prints of a folder that lacks nothing, and say so; None where there is something to do.
+
+    That is a step or a run, an evaluation or the page, or one of them is not sound: resuming it then tells.
+    """
+    works = family.works.of(config)
+    try:
+        timing, step = read_timing(folder), finished_at(folder, len(runs(config)))
+        results = {part: read_results(folder, part) for part in works.parts}
+    except UserError:
+        return None
+    if timing is None or step is None or None in results.values() or not (folder / PAGE).is_file():
+        return None
+    again = f"bestguess {family.name} evaluate {folder} measures it again"
+    console.print(f"step {step:,}: already trained and evaluated; {again}", soft_wrap=True)
+    console.print(f"page: {folder / PAGE}", soft_wrap=True)
+    about = {"training": timing, "run": folder, "report": folder / PAGE, "seconds": 0.0}
+    return plain(works.answer(results) | about)
 
 
 def train_config(

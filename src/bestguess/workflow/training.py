@@ -21,6 +21,7 @@ from bestguess.report.progress import PartsProgress
 from bestguess.report.story import MANY, Stat, self_test_stat, shade
 from bestguess.report.trackers import METRICS_FILE, Trackers, figures, read_metrics
 from bestguess.train import distributed
+from bestguess.train.checkpoint import about_checkpoint, checkpoints
 from bestguess.train.config import TrainConfig
 from bestguess.train.fit import fit, load_fitted, resumed_steps
 from bestguess.train.folder import CHECKPOINTS, CONFIG, hash_of_config, read_config
@@ -298,6 +299,25 @@ def fit_runs(
 def resumed_at(training: Training) -> list[int]:
     """Return the step that each run goes on from, by the checkpoints in the folder."""
     return resumed_steps(training.problem, training.config, training.members, training.folder / CHECKPOINTS)
+
+
+def finished_at(folder: Path, count: int) -> int | None:
+    """Return the last step of a training whose `count` runs are all done, by its checkpoints, without its task.
+
+    None where a run is not done, or has no sound newest checkpoint of this folder's config.
+    """
+    plan = read_json(folder / CHECKPOINTS / "parts.json")
+    width = plan.get("width") if isinstance(plan, dict) else None
+    if not isinstance(width, int) or width < 1:
+        return None
+    steps = []
+    for part in range(-(-count // width)):
+        newest = checkpoints(folder / CHECKPOINTS / f"part-{part}")[-1:]
+        about = about_checkpoint(newest[0]) if newest else None
+        if about is None or not about["done"] or about.get("config_sha256") != hash_of_config(folder):
+            return None
+        steps.append(int(newest[0].stem.rpartition("-")[2]))
+    return max(steps)
 
 
 def slice_of(stacked: Any, index: int) -> Any:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from bestguess.integers.config import IntegerTaskConfig
 from bestguess.integers.oracle.exact import Oracle, oracle_of
 from bestguess.integers.oracle.fitting import fit
-from bestguess.integers.oracle.posterior import recurrences
 from bestguess.integers.sequences.table import table_of
+from tests.integers.oracle.by_table import recurrences
 
 CONFIG = IntegerTaskConfig(prior="narrow")
 ENDING = IntegerTaskConfig(overflow="end", length=5, prior="narrow")

@@ -12,10 +12,12 @@ import pytest
 
 from bestguess.cli import main
 from bestguess.command import UserError
+from bestguess.integers.commands.terms import parse_residues
 from bestguess.integers.oracle.exact import Oracle
-from bestguess.integers.oracle.posterior import fits_in_part, guesses, parse_terms, recurrences
+from bestguess.integers.oracle.posterior import fits_in_part, guesses
 from bestguess.integers.sequences.language import Family, Parameter, Sequence, explicit, last
 from bestguess.integers.sequences.table import CLASSES, make_table
+from tests.integers.oracle.by_table import recurrences
 from tests.integers.sequences.test_table import SMALL
 
 MIXTURE = (0.2, 0.5, 0.3)
@@ -109,20 +111,20 @@ def test_the_parts_that_fit():
         ((), "no terms given"),
         (("2", "four"), "term 'four': not an integer"),
         (("2.5",), "term '2.5': not an integer"),
-        (("",), "term ''"),
+        (("",), "no terms given"),
         (("256",), "term 256: outside 0..255; sequences are shown modulo 256, so write 0"),
-        (("-1",), "term -1: outside 0..255; sequences are shown modulo 256, so write 255"),
+        (("-1",), "term −1: outside 0..255; sequences are shown modulo 256, so write 255"),
         (("1",) * 9, "9 terms: the context holds at most 8"),
     ],
 )
 def test_what_are_no_terms(words, said):
     with pytest.raises(UserError, match=said.replace("(", r"\(")):
-        parse_terms(words, 8)
+        parse_residues(words, 8)
 
 
 def test_terms_may_stand_with_commas():
-    assert parse_terms(("2,", "4,", "8"), 8) == (2, 4, 8)
-    assert parse_terms(("0", "255"), 2) == (0, 255)
+    assert parse_residues(("2,", "4,", "8"), 8) == (2, 4, 8)
+    assert parse_residues(("0", "255"), 2) == (0, 255)
 
 
 # ------------------------------------------------------------------------------------------- the command
@@ -143,6 +145,15 @@ def test_explain_says_why(capsys):
     code, out, _ = run(capsys, "1", "2", "--top", "2")
     assert "more, together" in out
     assert out.count("a(n) =") == 2
+
+
+def test_explain_takes_any_integers_any_number_of_them(capsys):
+    code, out, _ = run(capsys, "5, 3, 1, -1, …")
+    assert code == 0
+    assert "next: −3 (100 %)" in out
+    code, out, _ = run(capsys, *map(str, range(990, 1001)))
+    assert "the last 8 of 11 terms are used" in out
+    assert "next: 1001 (100 %)" in out
 
 
 def test_explain_as_json(capsys):
@@ -172,9 +183,7 @@ def test_a_prefix_that_nothing_fits_is_said_to_be_so(capsys):
     [
         ((), "no terms given"),
         (("x",), "'x'"),
-        (("-1",), "-1"),
-        (("256",), "256"),
-        (("1",) * 9, "9 terms"),
+        (("2.5",), "'2.5'"),
         (("1", "--length", "1"), "--length 1: must be from 2 to 16"),
         (("1", "--top", "0"), "--top 0: must be 1 or more"),
     ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from bestguess.command import UserError
-from bestguess.integers.commands.terms import check_counts
+from bestguess.integers.commands.terms import check_counts, parse_residues
 from bestguess.integers.family import FAMILY
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class GenerateFlags:
     run: tyro.conf.Positional[Path]
     """Folder written by `integers train`."""
     terms: tyro.conf.Positional[tuple[str, ...]]
-    """First terms of the sequence, integers from 0 to 255, such as 2 4 6 8."""
+    """First terms of the sequence, integers from 0 to 255, such as 2 4 6 8, or in one string: "2, 4, 6, 8"."""
     steps: int = 8
     """Number of terms to generate."""
     method: Literal["cached", "naive", "parallel"] = "cached"
@@ -55,7 +55,7 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
     from bestguess.integers.model.decode import beam_search
     from bestguess.integers.model.decode import generate as decode
     from bestguess.integers.oracle.exact import oracle_of
-    from bestguess.integers.oracle.posterior import as_json, parse_terms
+    from bestguess.integers.oracle.posterior import as_json
     from bestguess.report.progress import results_table
     from bestguess.workflow.training import load_training
 
@@ -63,7 +63,7 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
     training = load_training(FAMILY, flags.run)
     config = training.runs[0].config
     length = config.task.length
-    terms = parse_terms(flags.terms, length)
+    terms = parse_residues(flags.terms, length)
     model = training.model(run_to_use(training, flags.number))
     if flags.beams > 1:
         found = beam_search(model, terms, flags.steps, length, flags.beams, flags.method)

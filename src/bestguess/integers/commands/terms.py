@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from bestguess.command import UserError, check_range
+from bestguess.integers.config import CLASSES
+from bestguess.integers.words import number
 
 MOST_DIGITS = 300
 """Of one term."""
@@ -30,6 +32,22 @@ def parse_integers(words: Sequence[str]) -> tuple[int, ...]:
     if not pieces:
         raise UserError("no terms given; name the beginning of a sequence, such as 2 4 8 16")
     return tuple(_integer(piece) for piece in pieces)
+
+
+def parse_residues(words: Sequence[str], longest: int) -> tuple[int, ...]:
+    """Return terms as a model of `longest` terms sees them; UserError if one is outside 0..255, or there are more."""
+    terms = parse_integers(words)
+    for term in terms:
+        if not 0 <= term < CLASSES:
+            raise UserError(
+                f"term {number(term)}: outside 0..{CLASSES - 1}; sequences are shown modulo {CLASSES}, "
+                f"so write {term % CLASSES} if you mean that"
+            )
+    if len(terms) > longest:
+        raise UserError(
+            f"{len(terms)} terms: the context holds at most {longest}; give the last {longest}, or the first"
+        )
+    return terms
 
 
 def _integer(piece: str) -> int:

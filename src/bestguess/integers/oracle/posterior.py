@@ -1,4 +1,4 @@
-"""Which recurrences fit a prefix, with their posterior probabilities, and what follows from them. Imports no JAX."""
+"""What the oracle says of a prefix, in words: likely terms, probabilities, which part of it fits. Imports no JAX."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bestguess.command import UserError
 from bestguess.integers.config import CLASSES
 from bestguess.integers.oracle.exact import Oracle
-
-
-@dataclass(frozen=True)
-class Recurrence:
-    """A recurrence that fits a prefix."""
-
-    formula: str
-    words: str
-    family: str
-    probability: float
-    """P(recurrence | prefix)."""
-    next: int | None
-    """The term that it puts next; None where its sequence ends."""
+from bestguess.integers.words import said
 
 
 @dataclass(frozen=True)
@@ -34,62 +21,6 @@ class Guess:
     probability: float
 
 
-def parse_terms(words: Sequence[str], longest: int) -> tuple[int, ...]:
-    """Return terms as typed; UserError in one line if there are none, too many, or one is no integer 0..255."""
-    if not words:
-        raise UserError("no terms given; name the beginning of a sequence, such as 2 4 8 16")
-    terms = []
-    for word in words:
-        try:
-            term = int(word.rstrip(",") if len(words) > 1 else word)
-        except ValueError:
-            raise UserError(f"term {word!r}: not an integer; terms are integers from 0 to {CLASSES - 1}") from None
-        if not 0 <= term < CLASSES:
-            raise UserError(
-                f"term {term}: outside 0..{CLASSES - 1}; sequences are shown modulo {CLASSES}, "
-                f"so write {term % CLASSES} if you mean that"
-            )
-        terms.append(term)
-    if len(terms) > longest:
-        raise UserError(
-            f"{len(terms)} terms: the context holds at most {longest}; give the last {longest}, or the first"
-        )
-    return tuple(terms)
-
-
-def recurrences(oracle: Oracle, terms: Sequence[int]) -> list[Recurrence]:
-    """Return the recurrences that begin with `terms`, most probable first, those with one formula as one.
-
-    Empty where none fits. Probabilities sum to 1.
-    """
-    table = oracle.table
-    rows = table.starting_with(terms)
-    if not len(rows):
-        return []
-    sources = np.arange(table.first_source[rows[0]], table.first_source[rows[-1] + 1])
-    # Shorter rows of overflow="end" may stand between those that fit.
-    row = np.searchsorted(table.first_source, sources, "right") - 1
-    kept = np.isin(row, rows)
-    sources, row = sources[kept], row[kept]
-    family = table.source_family[sources]
-    phase = np.array([one.phase for one in table.families]) - 1
-    weight = oracle.mixture[phase[family]] * table.source_prior[sources]
-    if not weight.sum() > 0:
-        return []
-    weight /= weight.sum()
-    grids = {number: table.families[number].parameters() for number in np.unique(family)}
-    found: dict[str, Recurrence] = {}
-    for i in np.argsort(-weight, kind="stable"):
-        one, grid = table.families[family[i]], grids[family[i]]
-        choice = table.source_choice[sources[i]]
-        formula, words = one.describe({name: int(values[choice]) for name, values in grid.items()})
-        more = found[formula].probability if formula in found else 0.0
-        goes_on = table.lengths[row[i]] > len(terms) < table.rows.shape[1]
-        following = int(table.rows[row[i], len(terms)]) if goes_on else None
-        found[formula] = Recurrence(formula, words, one.name, more + float(weight[i]), following)
-    return sorted(found.values(), key=lambda one: -one.probability)
-
-
 def guesses(probabilities: np.ndarray, count: int) -> list[Guess]:
     """Return the `count` most probable terms of [256] probabilities, those of probability 0 left out."""
     order = np.argsort(-probabilities, kind="stable")[:count]
@@ -97,9 +28,9 @@ def guesses(probabilities: np.ndarray, count: int) -> list[Guess]:
 
 
 def fits_in_part(oracle: Oracle, terms: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the longest beginning and the longest end of `terms` that some recurrence begins with."""
+    """Return the longest beginning and the longest end of `terms` that some recurrence begins with, modulo 256."""
     n = len(terms)
-    fits = lambda part: oracle.predict(part) is not None  # noqa: E731
+    fits = lambda part: oracle.predict([term % CLASSES for term in part]) is not None  # noqa: E731
     beginning = next((tuple(terms[:i]) for i in range(n, 0, -1) if fits(terms[:i])), ())
     end = next((tuple(terms[i:]) for i in range(n) if fits(terms[i:])), ())
     return beginning, end
@@ -145,13 +76,3 @@ def no_fit(oracle: Oracle, terms: tuple[int, ...]) -> str:
         f"the {place} {said(part)} does" for part, place in ((beginning, "beginning"), (end, "end")) if part
     )
     return f"no recurrence of the generator begins with {said(terms)}" + (f"; {hint}" if hint else "")
-
-
-def said(terms: tuple[int, ...]) -> str:
-    """Return terms as a list with commas."""
-    return ", ".join(map(str, terms))
-
-
-def listed(found: list[Guess]) -> str:
-    """Return guesses with their probabilities as a list with commas."""
-    return ", ".join(f"{one.value} ({probability(one.probability)})" for one in found)
