@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bestguess.report.charts import Chart, Line
+from bestguess.report.charts import Chart, Dash, Line
 from bestguess.report.story import Drawn, Rows, Section, Words
 from bestguess.text.fits import between, needed
 from bestguess.text.transfer import ARMS, LEVELS, PAIRS
@@ -46,10 +46,14 @@ def by_arm(records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def chart(arms: Mapping[str, np.ndarray]) -> Chart:
-    """Return the regret over training pairs, a line for each arm with its lowest and highest seed."""
+    """Return the regret over training pairs, a line for each arm: the mean over seeds; decoder-only ones are dashed."""
+    one = [arm for arm in arms if arm.startswith("decoder-only")]
+    two = [arm for arm in arms if arm not in one]
+    kinds: tuple[tuple[list[str], Dash | None], ...] = ((two, None), (one, "dash"))
     lines = [
-        Line(np.array(PAIRS, float), regret.mean(axis=1), regret.min(axis=1), regret.max(axis=1), name=arm, colour=i)
-        for i, (arm, regret) in enumerate(arms.items())
+        Line(np.array(PAIRS, float), arms[arm].mean(axis=1), name=arm, colour=i, dash=dash)
+        for own, dash in kinds
+        for i, arm in enumerate(own)
     ]
     return Chart("Regret over training pairs", "pairs", "nats per summary", lines, log_x=True, log_y=True)
 
@@ -72,8 +76,12 @@ def pairs_needed(arms: Mapping[str, np.ndarray]) -> tuple[list[str], list[list[A
         for level in reached:
             low, high = between([needed(x, one, level) for one in draws])
             cells.append(f"{_pairs(needed(x, regret.mean(axis=1), level))} ({_pairs(low)} to {_pairs(high)})")
-        rows.append([arm, *cells])
-    return ["arm", *(f"{level:g} nats" for level in reached)], rows, "Training pairs needed to reach a regret."
+        rows.append([arm, f"{regret[-1].mean():.3g} nats", *cells])
+    return (
+        ["arm", f"regret with {PAIRS[-1]:,}", *(f"{level:g} nats" for level in reached)],
+        rows,
+        "Training pairs needed to reach a regret.",
+    )
 
 
 def _pairs(value: float) -> str:
