@@ -108,7 +108,7 @@ def memory(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     from bestguess.train.program import Program
     from bestguess.workflow.training import make_training
 
-    config = flags.config()
+    config = flags.as_given()
     config.check()
     training = make_training(family, Path(), every_run(config))
     problem, members, runs = training.problem, training.members, len(training.runs)
