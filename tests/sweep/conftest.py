@@ -52,8 +52,18 @@ def flags(sweep: object, **more) -> SweepFlags:
     return SweepFlags(sweep=str(sweep), **more)
 
 
-def process(*words: object, **environment: str) -> subprocess.Popen:
-    """Start python -m WORDS in a process of its own, with the repository's root on its path."""
+def process(*words: object, start_new_session: bool = False, **environment: str) -> subprocess.Popen:
+    """Start python -m WORDS in a process of its own, with the repository's root on its path.
+
+    start_new_session: whether it leads a group of processes of its own, too.
+    """
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     command = [sys.executable, "-m", *map(str, words)]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=start_new_session,
+    )

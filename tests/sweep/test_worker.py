@@ -289,6 +289,24 @@ def test_sigterm_checkpoints_and_the_next_goes_on_from_there(tmp_path, marks):
     assert np.isfinite(json.loads(metrics.read_text().splitlines()[-1])["score"])
 
 
+def test_a_signal_to_a_whole_group_checkpoints_every_worker(tmp_path, marks):
+    """As a terminal sends it on Ctrl-C."""
+    path = toy_yaml(tmp_path, train__first_seed=[0, 1], train__steps=500_000_000, train__validate_every=20_000)
+    # A chunk lasts long enough for all signals to come within it.
+    command = process("bestguess.cli", "sweep", path, "--jobs", 2, "--ensemble", 1, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while sum(1 for found in tmp_path.glob("runs/sweeps/*/work/*/metrics.jsonl") if found.stat().st_size) < 2:
+        assert command.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(command.pid, signal.SIGINT)
+    _, told = command.communicate(timeout=120)
+    assert command.returncode == 128 + signal.SIGINT, told
+    ledger = ledger_of(tmp_path)
+    assert [m.reason for m in ledger.status().missing] == ["stopped before it was done"] * 2
+    assert len(list(ledger.folder.glob("work/*/checkpoints/part-0/*.safetensors"))) == 2
+
+
 def test_jobs_starts_workers_and_tells_of_those_that_die(tmp_path, marks, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     lay_traps(tmp_path)  # the working directory

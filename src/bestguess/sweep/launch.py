@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console, *, turns: bool = False) -> list[int]:
     """Run `jobs` workers on a sweep until nothing is left to take; return their exit statuses.
 
-    Their output goes to the ledger's logs/. SIGTERM and Ctrl-C reach them, and they checkpoint.
+    Their output goes to the ledger's logs/. SIGTERM, Ctrl-C and the end of a terminal reach them, and they checkpoint.
 
     turns: whether those that share a GPU take turns on it.
     """
@@ -42,7 +42,12 @@ def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console, *, tur
         if turns and gpus:
             place = files.within(ledger.folder, "turns", f"gpu-{environment['CUDA_VISIBLE_DEVICES']}")
             environment[TURN] = str(place.absolute())
-        workers.append(subprocess.Popen(command, env=environment, stdout=output.fileno(), stderr=subprocess.STDOUT))
+        # Each in a group of its own: a signal to ours reaches them once, through us. A second would stop them at once.
+        workers.append(
+            subprocess.Popen(
+                command, env=environment, stdout=output.fileno(), stderr=subprocess.STDOUT, start_new_session=True
+            )
+        )
     console.print(f"{jobs} workers; their logs: {logs}/{attempt}-*.log", soft_wrap=True)
 
     caught: list[int] = []
@@ -52,7 +57,8 @@ def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console, *, tur
         for worker in workers:
             worker.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    ends = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+    before = {number: signal.signal(number, forward) for number in ends if signal.getsignal(number) != signal.SIG_IGN}
     try:
         statuses = [worker.wait() for worker in workers]
     finally:
@@ -66,7 +72,7 @@ def launch(ledger: Ledger, jobs: int, flags: list[str], console: Console, *, tur
             console.print(f"worker {i} {how}: {_last_line(logs / f'{attempt}-{i}.log')}", soft_wrap=True)
     if caught:
         told = f"{ledger.status().done} of {ledger.planned} runs done; resume with `bestguess sweep {ledger.id}`"
-        raise Terminated(told) if caught[0] == signal.SIGTERM else KeyboardInterrupt(told)
+        raise KeyboardInterrupt(told) if caught[0] == signal.SIGINT else Terminated(told)
     return statuses
 
 

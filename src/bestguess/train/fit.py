@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from bestguess.train.machine import usable_cores
 from bestguess.train.memory import Memory, device_memory, gigabytes, program_memory
 from bestguess.train.problem import Member, Problem, State
 from bestguess.train.program import Program
+from bestguess.train.signals import graceful
 from bestguess.train.turns import turn
 
 Say = Callable[[str], None]
@@ -304,7 +304,7 @@ def _fit_part(
     heard, seconds = _Heard(runs, on_chunk, np.asarray(fetch(state.stopped))), 0.0
     for length in {min(config.validate_every, config.steps - step)} - {0}:
         program.compile(length)
-    with turn(), _graceful() as stop:
+    with turn(), graceful() as stop:
         began = saved = time.perf_counter()
         pending: tuple[int, dict] | None = None
         while not done:
@@ -376,24 +376,3 @@ class _Heard:
             self.on_chunk(self.runs, step, found | {"ended": self.ended})
         self.ended = found["stopped"]
         return bool(self.ended.all())
-
-
-@contextlib.contextmanager
-def _graceful() -> Iterator[list[int]]:
-    """On SIGTERM or Ctrl-C, let the loop finish its chunk and checkpoint; a second signal stops at once."""
-    caught: list[int] = []
-    before = {}
-
-    def note(number, frame):
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    with contextlib.suppress(ValueError):  # only the main thread may set handlers
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, note)
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
