@@ -620,6 +620,7 @@ def trained(tmp_path_factory) -> Path:
 def test_resume_tells_of_the_link_in_one_line(tmp_path, trained, elsewhere, capsys, name):
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
+    (folder / "report.html").unlink()  # so that something is left to do
     put_link(folder / name, elsewhere)
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:

@@ -175,7 +175,7 @@ def test_a_shipped_sweep_is_known_by_its_name(tmp_path, marks, capsys):
 SEARCHES = {
     *("integer_heads", "integer_tuning", "text_raw_tuning"),
     *("eigenvalue_tuning", "structure_tuning", "patching_tuning", "observed_tuning", "in_context_tuning"),
-    *("text_scaling_tuning", "text_transfer_tuning"),
+    *("normalisation_tuning", "text_scaling_tuning", "text_transfer_tuning"),
 }
 """Sweeps that look for a default and test no hypothesis."""
 

@@ -50,7 +50,7 @@ def test_held_out_losses_are_compared_and_are_no_regret():
 
 def test_the_family_declares_it_beside_those_on_one_system():
     assert FAMILY.declared_experiments() is EXPERIMENTS
-    assert list(EXPERIMENTS) == ["eigenvalue", "structure", "patching", "observed", "in_context"]
+    assert list(EXPERIMENTS) == ["eigenvalue", "structure", "patching", "observed", "in_context", "normalisation"]
 
 
 def test_every_claim_of_the_head_is_declared_with_its_side():
