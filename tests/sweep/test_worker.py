@@ -40,14 +40,14 @@ def ledger_of(tmp_path) -> Ledger:
     return Ledger(folder)
 
 
-def first_metrics(tmp_path: Path, *workers: subprocess.Popen) -> Path:
-    """Return the first file of metrics with something in it, once these workers, who must live, have written it."""
+def first_metrics(tmp_path: Path, *workers: subprocess.Popen, units: int = 1) -> Path:
+    """Return a file of metrics with something in it, once these workers, who must live, have written so many."""
     deadline = time.monotonic() + 120
     while True:
         folders = tmp_path.glob("runs/sweeps/*")
         found = [path for folder in folders for path in folder.glob("work/*/metrics.jsonl")]
-        if found and found[0].stat().st_size:
-            return found[0]
+        if len(written := [path for path in found if path.stat().st_size]) >= units:
+            return written[0]
         assert all(one.poll() is None for one in workers)
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -294,11 +294,7 @@ def test_a_signal_to_a_whole_group_checkpoints_every_worker(tmp_path, marks):
     path = toy_yaml(tmp_path, train__first_seed=[0, 1], train__steps=500_000_000, train__validate_every=20_000)
     # A chunk lasts long enough for all signals to come within it.
     command = process("bestguess.cli", "sweep", path, "--jobs", 2, "--ensemble", 1, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while sum(1 for found in tmp_path.glob("runs/sweeps/*/work/*/metrics.jsonl") if found.stat().st_size) < 2:
-        assert command.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    first_metrics(tmp_path, command, units=2)
     os.killpg(command.pid, signal.SIGINT)
     _, told = command.communicate(timeout=120)
     assert command.returncode == 128 + signal.SIGINT, told

@@ -15,3 +15,12 @@ ARMS = {
     "prefix LM": "model.architecture=prefix-lm objective.loss=target",
 }
 """What sets an arm apart, beside its layers. Of a decoder-only model, what it is trained on; scored is the target."""
+
+LITTLE = 0.05
+"""Nats per token that count as little: 5 % of the perplexity."""
+SMALL = (
+    "model.layers=1 model.d_model=16 model.heads=2 model.d_ff=32 model.dtype=float32 train.steps=100 "
+    "train.warmup_steps=10 train.validate_every=20 train.batch_size=8 train.validation_sequences=32 test_documents=64 "
+    "generated=16 generation.max_tokens=32"
+)
+"""What makes a run a matter of seconds on a CPU."""

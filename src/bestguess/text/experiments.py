@@ -20,7 +20,7 @@ from bestguess.experiment.declare import (
     Reading,
     Reference,
 )
-from bestguess.text.arms import ARMS, LAYERS, PAIRINGS, SAID
+from bestguess.text.arms import ARMS, LAYERS, LITTLE, PAIRINGS, SAID, SMALL
 from bestguess.text.attention.declared import ATTENTION
 from bestguess.text.comparable import same_tokens
 from bestguess.text.config import ERRANDS, TextConfig
@@ -253,8 +253,6 @@ MEASURES = (
 
 # ------------------------------------------------------------------------------------------ hypotheses
 
-LITTLE = 0.05
-"""Nats per token that count as little: 5 % of the perplexity."""
 NOT_WORSE = math.log(1.01)
 """Margin of a claim of not being worse: 1 % of the perplexity."""
 
@@ -377,9 +375,7 @@ EXPERIMENTS = {
         hypotheses=HYPOTHESES,
         small=(
             "train.first_seed=0,1",
-            "then=task.world=tiny model.layers=1 model.d_model=16 model.heads=2 model.d_ff=32 model.dtype=float32 "
-            "train.steps=100 train.warmup_steps=10 train.validate_every=20 train.batch_size=8 "
-            "train.validation_sequences=32 test_documents=64 generated=16 generation.max_tokens=32",
+            f"then=task.world=tiny {SMALL}",
         ),
         tuned=False,
         comparable=same_tokens({value: corpus for value, (corpus, _) in LEVELS.items()}),

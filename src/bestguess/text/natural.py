@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bestguess.experiment.declare import At, Contrast, Difference, Experiment, Factor, Hypothesis, Measure, Reading
-from bestguess.text.arms import ARMS, LAYERS, PAIRINGS, SAID
+from bestguess.text.arms import ARMS, LAYERS, LITTLE, PAIRINGS, SAID, SMALL
 from bestguess.text.comparable import same_tokens
 from bestguess.text.config import TextConfig
 from bestguess.text.counting import Pairing, paired
@@ -56,9 +56,6 @@ MEASURES = (
     *(_rise(name, label) for name, label in (("shuffled", "another paragraph's source"), ("empty", "an empty source"))),
 )
 
-LITTLE = 0.05
-"""Nats per token that count as little: 5 % of the perplexity."""
-
 
 def _against(pairing: Pairing) -> Contrast:
     """The encoder-decoder less the decoder-only model."""
@@ -97,9 +94,7 @@ NATURAL = Experiment(
     hypotheses=HYPOTHESES,
     small=(
         "train.first_seed=0,1",
-        "then=model.layers=1 model.d_model=16 model.heads=2 model.d_ff=32 model.dtype=float32 train.steps=100 "
-        "train.warmup_steps=10 train.validate_every=20 train.batch_size=8 train.validation_sequences=32 "
-        "test_documents=64 generated=16 generation.max_tokens=32",
+        f"then={SMALL}",
     ),
     tuned=False,
     comparable=same_tokens({value: corpus for value, (corpus, _) in LEVELS.items()}),
