@@ -49,6 +49,22 @@ def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
     Raises DamagedCheckpoint if the file is not what was written, and UserError if it cannot be read at all, or is
     sound but belongs to another model (a name, shape or dtype differs from `like`).
     """
+    arrays, header = _sound(path)
+    tree = fill(like, arrays, str(path))
+    return tree, int(header["step"]), files.parse_json(header["about"], path)
+
+
+def about_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return what was noted about a checkpoint; None where it is not what was written, or cannot be read."""
+    try:
+        _, header = _sound(path)
+        return files.parse_json(header["about"], path)
+    except (files.Unreadable, DamagedCheckpoint, KeyError):
+        return None
+
+
+def _sound(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return arrays and header of a checkpoint that is what was written; raises as `load_checkpoint` does."""
     try:
         arrays, header = files.read_safetensors(path)
     except files.Unreadable as error:
@@ -59,18 +75,7 @@ def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
         raise DamagedCheckpoint(f"{path}: its contents do not match the checksum that it was written with")
     if path.stem != f"step-{int(header['step']):08d}":
         raise DamagedCheckpoint(f"{path}: is the checkpoint of step {header['step']} under another name")
-    tree = fill(like, arrays, str(path))
-    return tree, int(header["step"]), files.parse_json(header["about"], path)
-
-
-def about_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Return what was noted about a checkpoint; None where it is not what was written."""
-    try:
-        arrays, header = files.read_safetensors(path)
-        whole = header.pop("sha256", None) == files.digest(header, arrays)
-        return files.parse_json(header["about"], path) if whole else None
-    except (files.Unreadable, KeyError):
-        return None
+    return arrays, header
 
 
 def load_newest(folder: Path, like: T) -> tuple[tuple[T, int, dict[str, Any]] | None, list[str]]:
