@@ -9,7 +9,7 @@ import pytest
 
 from bestguess.experiment.analysis import analyse, check
 from bestguess.experiment.results import more
-from bestguess.report.story import Drawn
+from bestguess.report.story import Drawn, Rows
 from bestguess.sweep.plan import config_of, plan
 from bestguess.sweep.spec import read_spec
 from bestguess.text.experiments import EXPERIMENTS
@@ -60,7 +60,7 @@ def analysed(ratio: float, rise: float = 0.01):
         two, small = "encoder" in run.config["change"], 0.002 * noise(run.config)
         source = {"shuffled": rise + small, "empty": rise - small}
         own = figures(0.5 + math.log(ratio) * two + small, source=source)
-        own["bits_per_byte"] = math.exp(own["nats_per_token"])
+        own |= {"bits_per_byte": math.exp(own["nats_per_token"]), "floor_per_document": None, "facts": None}
         records.append({"run": run.run, "config": run.config, "metrics": own, "seconds": 1.0, "device": "1 × Test"})
     return analyse(TESTED, runs, records, "nats_per_document")
 
@@ -83,3 +83,9 @@ def test_the_page_has_the_sections_of_text_raw():
     drawn = [part for section in more(analysed(2.5)) for part in section.parts if isinstance(part, Drawn)]
     assert [part.name for part in drawn] == ["curves"]
     assert {panel.title for panel in drawn[0].picture.panels} == {"proposals"}
+
+
+def test_its_tables_have_no_column_of_what_natural_text_lacks():
+    columns = [part.columns for section in more(analysed(2.5)) for part in section.parts if isinstance(part, Rows)]
+    assert not {"floor", "true", "prefix LM, equal parameters"} & {name for own in columns for name in own}
+    assert {"perplexity", "repeated 4-grams"} <= {name for own in columns for name in own}

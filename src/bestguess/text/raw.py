@@ -32,10 +32,11 @@ def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Return costs and texts of every arm, learning curves, perplexities beside the encoder-decoder's, of a ledger."""
     arms = by_arm(records)
     texts: list[Any] = [Rows(*writing(arms))]
+    known = any(one.get("floor_per_document") is not None for runs in arms.values() for one in runs)
     if samples := side_by_side(arms):
-        texts += [Words(_SAMPLES), Rows(*samples)]
+        texts += [Words(_SAMPLES + _MARKED * known), Rows(*samples)]
     return [
-        Section("Costs", [Words(_COSTS), Rows(*costs(arms))]),
+        Section("Costs", [Words(_COSTS + _FLOOR * known), Rows(*costs(arms))]),
         Section("What is written", texts),
         Section("Learning curves", [Drawn("curves", curves(arms))]),
         Section("Over documents", [Words(_ABOUT), Rows(*compared(arms))]),
@@ -49,14 +50,17 @@ _ABOUT = (
 
 
 _COSTS = (
-    "Means over seeds. The floor is the perplexity of the grammar itself. Memory is that of one run, the corpus left "
-    "out; kept from step to step are weights, the optimiser's means and the best weights. FLOPs are of loss and "
-    "gradient by XLA's count. Seconds are of training alone."
+    "Means over seeds. Memory is that of one run, the corpus left out; kept from step to step are weights, the "
+    "optimiser's means and the best weights. FLOPs are of loss and gradient by XLA's count. Seconds are those of "
+    "training alone."
 )
+_FLOOR = " The floor is the perplexity of the grammar itself."
 _SAMPLES = (
     "The first test documents of each corpus, as the arms of equal parameters continue them (first seed, greedily). "
-    "Nothing is selected. On Errands what is wrong stands between ⟦ and ⟧."
+    "Nothing is selected."
 )
+_MARKED = " On Errands what is wrong stands between ⟦ and ⟧."
+_SIDE_BY_SIDE = ("full loss, equal parameters", "prefix LM, equal parameters")
 _SHOWN = 3
 """Documents of a corpus that are shown with what was written for them."""
 
@@ -77,7 +81,8 @@ def costs(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[An
         row += [None if speed is None else f"{speed:,.0f}", _scaled(seconds, 1e3), *memory, flops]
         rows.append([*row, _percent(_mean(runs, "utilisation"))])
     columns = ["corpus", "arm", "parameters", "perplexity", "floor", "training tokens/s", "ms a document", "peak MB"]
-    return [*columns, "kept MB", "working MB", "GFLOPs a document", "tokens learnt from"], rows, ""
+    columns += ["kept MB", "working MB", "GFLOPs a document", "tokens learnt from"]
+    return *_filled(columns, rows), ""
 
 
 def writing(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[Any]], str]:
@@ -97,14 +102,20 @@ def writing(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[
     columns = ["corpus", "arm", "ends", "tokens", "distinct 1-grams", "distinct 2-grams", "repeated 4-grams", "true"]
     caption = (
         "Greedy, means over seeds. Distinct n-grams are shares of all; repeated is the share of a text's 4-grams that "
-        "occur before in it; true are the copied facts of a summary, or the statements of a story."
+        "occur before in it; true are, where a grammar can say, a summary's copied facts, or a story's statements."
     )
-    return columns, rows, caption
+    return *_filled(columns, rows), caption
+
+
+def _filled(columns: list[str], rows: list[list[Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns in which a row has a value: natural text has no floor, and nothing says what is true of it."""
+    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def side_by_side(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[Any]], str] | None:
     """Return what the arms write for the same documents, if their records have it."""
-    others = ["full loss, equal parameters", "prefix LM, equal parameters"]
+    others = [one for one in _SIDE_BY_SIDE if any(arm == one for _, arm in arms)]
     rows = []
     for corpus in _corpora(arms):
         told = {arm: arms[corpus, arm][0].get("samples") for arm in (FIRST, *others) if (corpus, arm) in arms}
