@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
@@ -111,15 +113,26 @@ def render_all(picture: Picture, kinds: Sequence[str], dpi: float = 200, titled:
     files = []
     with _look():
         drawn = figure(picture, titled)
-        # The layout takes as long as the drawing, and `savefig` would find it anew for each file.
+        # The layout takes as long as the drawing, and `savefig` would find it anew for each file. It would also draw
+        # everything twice, once without a result, for layouts that depend on what is drawn: a canvas draws once.
         engine = drawn.get_layout_engine()
         assert engine is not None
         engine.execute(drawn)
         drawn.set_layout_engine("none")
         for kind in kinds:
-            metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
             buffer = io.BytesIO()
-            drawn.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+            drawn.set_dpi(dpi)
+            match kind:
+                case "png":
+                    FigureCanvasAgg(drawn).print_png(buffer, metadata={"Software": None})
+                case "svg":
+                    FigureCanvasSVG(drawn).print_svg(buffer, metadata={"Date": None})
+                case "pdf":
+                    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+                    FigureCanvasPdf(drawn).print_pdf(buffer, metadata={"CreationDate": None})
+                case _:
+                    raise ValueError(f"kind {kind!r}: png, svg or pdf")
             files.append(buffer.getvalue())
     return files
 
