@@ -147,10 +147,11 @@ class IntegersConfig:
     objective: ObjectiveConfig = field(default_factory=lambda: ObjectiveConfig(stop_on="last"))
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=15_000,
+            steps=86_000,
             batch_size=512,
             learning_rate=(2e-3,),
             warmup_steps=500,
+            optimizer="muon",
             weight_decay=3.0,
             validate_every=500,
             validation_sequences=8192,
@@ -255,7 +256,7 @@ def _small_default() -> IntegersConfig:
     config = IntegersConfig(
         model=IntegerModelConfig(layers=2, d_model=64, dropout=0.0),
         objective=ObjectiveConfig(),
-        train=dataclasses.replace(IntegersConfig().train, learning_rate=(1e-3,), weight_decay=0.01),
+        train=dataclasses.replace(IntegersConfig().train, optimizer="adamw", learning_rate=(1e-3,), weight_decay=0.01),
     )
     return _small(config)
 

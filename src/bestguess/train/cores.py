@@ -27,6 +27,20 @@ def devices_of(cores: int) -> int:
     return 2 ** (min(cores, MOST).bit_length() - 1)
 
 
+_FLOPS = 3e10
+"""Floating-point operations per second that a core does in training, roughly: the default models of integers and
+filters, in float32, on a server's cores. Smaller models do half of it."""
+
+
+def hours_on(cores: int, product: float, layers: int, steps: int) -> float:
+    """Return roughly how many hours cores take for the blocks' matrix products in so many steps, back and forth.
+
+    product: multiply-adds of a step's tokens with a matrix of width². A block has twelve such (Kaplan et al., 2020,
+    table 1), and a step takes three times the forward pass's.
+    """
+    return 2 * 3 * 12 * layers * product * steps / (_FLOPS * cores) / 3600
+
+
 def use_cores(product: float | int = math.inf, runs: int = 1) -> None:
     """Make cores devices of JAX.
 

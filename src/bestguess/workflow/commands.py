@@ -16,7 +16,7 @@ from bestguess.family import Family
 from bestguess.files import lock, plain, read_json, sealed, unsealed, write_json
 from bestguess.report.progress import results_table
 from bestguess.report.trackers import METRICS_FILE, open_trackers
-from bestguess.train.cores import use_cores
+from bestguess.train.cores import hours_on, use_cores
 from bestguess.train.fit import has_begun, refuse_oversized
 from bestguess.train.folder import (
     CHECKPOINTS,
@@ -28,6 +28,7 @@ from bestguess.train.folder import (
     read_timing,
     write_config,
 )
+from bestguess.train.machine import usable_cores
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import (
     SETTINGS,
@@ -122,7 +123,7 @@ def fit_in_folder(
 ) -> Training:
     """Train the runs of a folder's config; Failure where none has a finite validation loss."""
     folder, every = training.folder, training.runs
-    for note in training.works.notes(config):
+    for note in [*training.works.notes(config), *_long(training)]:
         console.print(note, style="dim")
     # Before any step: what comes after the training must not be what it fails for.
     say = lambda line: console.print(line, style="dim")  # noqa: E731
@@ -148,6 +149,21 @@ def fit_in_folder(
     if not np.isfinite(learnt.best_score).any():
         raise Failure(f"no run had a finite validation loss; lower --learning-rate ({folder} keeps the figures)")
     return training
+
+
+def _long(training: Training) -> list[str]:
+    """Return a line where a CPU will take more than an hour: its first sign of life may be minutes away."""
+    import jax
+
+    first, cores = training.runs[0].config, usable_cores()
+    steps = first.train.steps * first.train.accumulate * len(training.runs)
+    hours = hours_on(cores, training.works.product(first), first.model.layers, steps)
+    if jax.default_backend() != "cpu" or hours < 1:
+        return []
+    return [
+        f"roughly {hours:,.0f} hours on {cores} core{'s' * (cores > 1)}: a size for a GPU; on a CPU choose a smaller "
+        "--preset, or fewer --steps"
+    ]
 
 
 def evaluate(family: Family, flags: Any, console: Console) -> dict[str, Any]:
