@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +27,7 @@ def test_a_default_for_a_gpu_is_told_and_a_short_one_is_not(family, config, monk
     monkeypatch.setattr(commands, "usable_cores", lambda: 2)
 
     def told(one, runs=1):
-        return commands._long(SimpleNamespace(works=family.works.of(one), runs=[SimpleNamespace(config=one)] * runs))
+        return commands._long(family.works.of(one), one, runs)
 
     (line,) = told(config)
     hours = int(line.split()[1].replace(",", ""))
@@ -42,4 +41,4 @@ def test_a_default_for_a_gpu_is_told_and_a_short_one_is_not(family, config, monk
 def test_the_small_preset_is_not_told(monkeypatch):
     monkeypatch.setattr(commands, "usable_cores", lambda: 1)
     small = BASES["small", "default"]
-    assert commands._long(SimpleNamespace(works=integers.works, runs=[SimpleNamespace(config=small)])) == []
+    assert commands._long(integers.works, small, 1) == []

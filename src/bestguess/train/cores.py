@@ -32,7 +32,7 @@ _FLOPS = 3e10
 filters, in float32, on a server's cores. Smaller models do half of it."""
 
 
-def hours_on(cores: int, product: float, layers: int, steps: int) -> float:
+def hours_on(cores: int, product: float | int, layers: int, steps: int) -> float:
     """Return roughly how many hours cores take for the blocks' matrix products in so many steps, back and forth.
 
     product: multiply-adds of a step's tokens with a matrix of width². A block has twelve such (Kaplan et al., 2020,

@@ -12,7 +12,7 @@ import numpy as np
 
 from bestguess.command import Failure, UserError, interrupted_with
 from bestguess.config import RATE, SEED, runs, to_dict
-from bestguess.family import Family
+from bestguess.family import Family, Workings
 from bestguess.files import lock, plain, read_json, sealed, unsealed, write_json
 from bestguess.report.progress import results_table
 from bestguess.report.trackers import METRICS_FILE, open_trackers
@@ -123,7 +123,7 @@ def fit_in_folder(
 ) -> Training:
     """Train the runs of a folder's config; Failure where none has a finite validation loss."""
     folder, every = training.folder, training.runs
-    for note in [*training.works.notes(config), *_long(training)]:
+    for note in [*training.works.notes(config), *_long(training.works, config, len(every))]:
         console.print(note, style="dim")
     # Before any step: what comes after the training must not be what it fails for.
     say = lambda line: console.print(line, style="dim")  # noqa: E731
@@ -151,13 +151,12 @@ def fit_in_folder(
     return training
 
 
-def _long(training: Training) -> list[str]:
+def _long(works: Workings, config: Any, count: int) -> list[str]:
     """Return a line where a CPU will take more than an hour: its first sign of life may be minutes away."""
     import jax
 
-    first, cores = training.runs[0].config, usable_cores()
-    steps = first.train.steps * first.train.accumulate * len(training.runs)
-    hours = hours_on(cores, training.works.product(first), first.model.layers, steps)
+    cores, steps = usable_cores(), config.train.steps * config.train.accumulate * count
+    hours = hours_on(cores, works.product(config), config.model.layers, steps)
     if jax.default_backend() != "cpu" or hours < 1:
         return []
     return [
