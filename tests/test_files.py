@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from bestguess import files
 from bestguess.cli import main
-from bestguess.command import UserError, labelled, make_console, shown
+from bestguess.command import Absent, UserError, labelled, make_console, shown
 from bestguess.files import Unreadable
 from bestguess.report.charts import Chart, Line
 from bestguess.report.page import Page
@@ -399,7 +399,7 @@ def test_a_folders_files_are_listed_in_order_without_hidden_ones_and_links_to_fo
 
 
 def test_a_folder_that_cannot_be_listed_is_one_line(tmp_path):
-    with pytest.raises(Unreadable, match="no such file or folder"):
+    with pytest.raises(Absent, match="no such file or folder"):
         files.files_in(tmp_path / "none")
 
 

@@ -25,6 +25,10 @@ class UserError(Exception):
         super().__init__(shown(f"''{message}" if message.startswith(": ") else message))  # an empty name is one, too
 
 
+class Absent(UserError):
+    """What a command needs is not here: a file, a folder, a package, the network. Elsewhere the same input is good."""
+
+
 def check_range(name: str, value: float | None, least: float, most: float | None = None) -> None:
     """Raise a UserError where the value of a flag, such as `--window`, is below `least` or above `most`, or NaN.
 

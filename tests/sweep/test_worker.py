@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bestguess.command import Failure
+from bestguess.command import Failure, UserError
 from bestguess.files import Unreadable, move_folder, user_cache
 from bestguess.report.trackers import METRICS_FILE, JsonLines, Trackers
 from bestguess.sweep import lease as leases
@@ -147,6 +147,18 @@ def test_failures_in_a_row_stop_the_worker(tmp_path, marks):
         sweep(flags(path, ensemble=1, max_failures=2), quiet())
     reasons = [m.reason for m in ledger_of(tmp_path).status().missing]
     assert reasons == ["RuntimeError: injected"] * 2 + ["not begun"] * 3
+
+
+def test_what_is_not_here_stops_the_worker_and_fails_no_run(tmp_path, marks, monkeypatch):
+    """In a folder that lacks the inputs; a worker beside it, of the same attempt, trains all."""
+    monkeypatch.setenv(ATTEMPT, "one")
+    path = toy_yaml(tmp_path, fault=["absent-once", ""], train__first_seed=[0])
+    with pytest.raises(UserError, match=r"run 0000: --start there: no such folder; train that model first \(.*resume"):
+        sweep(flags(path, ensemble=1, max_failures=1), quiet())
+    ledger = ledger_of(tmp_path)
+    assert [m.reason for m in ledger.status().missing] == ["stopped before it was done", "not begun"]
+    assert not (ledger.folder / "failures").exists()
+    assert work(ledger, quiet()).done == 2
 
 
 def test_a_success_between_failures_lets_the_worker_go_on(tmp_path, marks):

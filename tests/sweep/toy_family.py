@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bestguess.command import UserError
+from bestguess.command import Absent, UserError
 from bestguess.config import arrays
 from bestguess.family import Family, Measured, Workings
 from bestguess.report.story import Story
 from bestguess.train.config import TrainConfig
 
-FAULTS = ("raise", "raise-once", "kill-once", "nan", "nan-once", "figure", "memory", "prepare")
+FAULTS = ("raise", "raise-once", "kill-once", "nan", "nan-once", "figure", "memory", "prepare", "absent-once")
 SEQUENCES = 64
 
 FAMILY = Family(
@@ -72,6 +72,8 @@ class ToyWorkings(Workings[ToyConfig, Any, Callable, Found]):
 
         if config.fault == "prepare":
             raise ValueError("no such system")
+        if config.fault == "absent-once" and first_time(config):
+            raise Absent("--start there: no such folder; train that model first")
         if config.fault == "memory":
             raise RuntimeError("RESOURCE_EXHAUSTED: injected")
         made = members(rates=(0.0,), seeds=(config.train.first_seed,)).task

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from bestguess.command import UserError
+from bestguess.command import Absent, UserError
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -34,6 +34,7 @@ _WORDS = {
     errno.EIO: "the disk reports an error; copy the data to another disk",
     errno.ESTALE: "the file server has lost it; try again",
 }
+_NOT_HERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESTALE)
 
 
 class Unreadable(UserError):
@@ -42,6 +43,10 @@ class Unreadable(UserError):
     def __init__(self, path: AnyPath, reason: str, fix: str = "") -> None:
         super().__init__(f"{os.fspath(path)}: {reason}{fix}")
         self.reason = reason
+
+
+class Unreached(Unreadable, Absent):
+    """A file that is not there, or that this user may not read."""
 
 
 def explain(error: OSError) -> str:
@@ -55,7 +60,8 @@ def boundary(path: AnyPath, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unreadable(path, f"cannot be {doing} ({explain(error)})") from error
+        kind = Unreached if doing == "read" and error.errno in _NOT_HERE else Unreadable
+        raise kind(path, f"cannot be {doing} ({explain(error)})") from error
 
 
 _owned: set[Path] = set()

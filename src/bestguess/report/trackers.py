@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bestguess import files
-from bestguess.command import UserError, nearest, with_extra
+from bestguess.command import Absent, UserError, nearest, with_extra
 
 METRICS_FILE = "metrics.jsonl"
 WANDB_MODES = ("online", "offline", "disabled", "shared")
@@ -377,5 +377,5 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) or getattr(value, "ndim", None) == 0
 
 
-def _missing(extra: str, package: str) -> UserError:
-    return UserError(f"--track {extra}: the package {package} is missing; {with_extra(extra, package)}")
+def _missing(extra: str, package: str) -> Absent:
+    return Absent(f"--track {extra}: the package {package} is missing; {with_extra(extra, package)}")

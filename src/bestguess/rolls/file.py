@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from bestguess import files
-from bestguess.command import UserError
+from bestguess.command import Absent, UserError
 
 VALUES = 1 << 16
 """Number of different uint16 values."""
@@ -58,7 +58,8 @@ class RollsFile:
         try:
             self._file = files.DataFile(path, self._name)
         except files.Unreadable as error:
-            raise UserError(f"{error}; give a file of uint16 values") from None
+            kind = Absent if isinstance(error, Absent) else UserError
+            raise kind(f"{error}; give a file of uint16 values") from None
         try:
             self.n = self._checked_length(least)
         except BaseException:

@@ -6,7 +6,7 @@ import fnmatch
 import math
 from typing import Any
 
-from bestguess.command import UserError, nearest, with_extra
+from bestguess.command import Absent, UserError, nearest, with_extra
 from bestguess.family import Family
 from bestguess.files import read_text
 from bestguess.sweep.distributions import Parameter, identity, quantile, rank
@@ -98,7 +98,7 @@ def load_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise UserError(
+        raise Absent(
             f"method: bayes: the package optuna is missing; {with_extra('bayes', 'optuna')}, or choose method: random"
         ) from error
     return optuna

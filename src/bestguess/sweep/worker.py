@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from bestguess import __version__, files
-from bestguess.command import Failure, interrupted_with, labelled, terminable
+from bestguess.command import Absent, Failure, UserError, interrupted_with, labelled, terminable
 from bestguess.files import plain
 from bestguess.sweep.bayes import propose
 from bestguess.sweep.lease import Lease, acquire
@@ -60,7 +60,8 @@ def work(
     """Train what is not done and nobody else is at, and return what was done.
 
     only: the names of the runs to train. max_failures: units in a row of which no run could be done, after
-    which this worker stops (Failure): then it is the machine, or the sweep, that is broken. A signal stops it too.
+    which this worker stops (Failure): then it is the machine, or the sweep, that is broken. A signal stops it too, and
+    so does what a run needs and is not here (UserError): it is no failure of the run.
     """
     attempt = os.environ.get(ATTEMPT) or secrets.token_hex(4)
     _share_programs()
@@ -223,6 +224,9 @@ def _train(
                 raise
             files.remove_tree(ledger.folder, *place)
             raise Lost from error
+        if isinstance(error, Absent):  # no fault of the runs either: another worker, or this one later, can train them
+            resume = f"resume with `bestguess sweep {ledger.id}`"
+            raise UserError(f"{label_of(left)}: {error} (nothing is recorded; {resume})") from error
         kind, reason = explain(error)
         for name in left:
             ledger.fail(name, reason, kind, attempt, traceback=traceback.format_exc()[-4000:])

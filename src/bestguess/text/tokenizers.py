@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from bestguess import files
-from bestguess.command import UserError, nearest, with_extra
+from bestguess.command import Absent, UserError, nearest, with_extra
 from bestguess.text.corpora.options import TOKENIZERS
 from bestguess.text.tokens import SPECIAL, UNK
 
@@ -353,7 +353,7 @@ def _library() -> Any:
     try:
         import tokenizers
     except ImportError:
-        raise UserError(f"--tokenizer bpe: needs tokenizers; {with_extra('text', 'tokenizers')}") from None
+        raise Absent(f"--tokenizer bpe: needs tokenizers; {with_extra('text', 'tokenizers')}") from None
     return tokenizers
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bestguess.command import UserError
+from bestguess.command import Absent, UserError
 from bestguess.config import to_dict
 from bestguess.family import Measured, Trained, Workings
 from bestguess.report.story import Story
@@ -93,7 +93,7 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
     def check_new(self, config: TextConfig) -> None:
         """Raise a UserError where the weights to begin with are gone."""
         if config.objective.start and not Path(config.objective.start).is_dir():
-            raise UserError(f"--start {config.objective.start}: no such folder; train that model first")
+            raise Absent(f"--start {config.objective.start}: no such folder; train that model first")
 
     def own(self, configs: Sequence[TextConfig], tasks: Sequence[TextTask]) -> Own:
         """Return each run's seed."""

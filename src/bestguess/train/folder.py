@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bestguess import __version__, files
-from bestguess.command import UserError
+from bestguess.command import Absent, UserError
 
 CONFIG, CHECKPOINTS, FIGURES, PAGE, TRAINING = "config.yaml", "checkpoints", "figures", "report.html", "training.json"
 
@@ -49,7 +49,7 @@ def read_config(folder: Path, family: str) -> dict[str, Any]:
     """Return the config of a training's folder as plain values; UserError if it is none of this family."""
     path = folder / CONFIG
     if not os.path.isdir(folder):
-        raise UserError(f"{folder}: no such folder")
+        raise Absent(f"{folder}: no such folder")
     if not os.path.lexists(path):
         raise UserError(f"{folder}: not the folder of a training (it has no {CONFIG})")
     files.own(folder)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from bestguess.command import UserError, nearest
+from bestguess.command import Absent, UserError, nearest
 from bestguess.text.corpora.docstrings import NAMES, read_docstrings
 from bestguess.text.corpora.documents import Documents, join
 from bestguess.text.corpora.formats import kind_of
@@ -157,7 +157,7 @@ def load_corpus(name: str, options: ReadingOptions | None = None) -> Corpus:
         _refuse(name, options, "documents", "encoding")
         read, how = read_hub(name, options), options.splits
     else:
-        raise UserError(f"--corpus {name}: no such file or folder{nearest(name, [*NAMES, *KNOWN])}")
+        raise Absent(f"--corpus {name}: no such file or folder{nearest(name, [*NAMES, *KNOWN])}")
     skipped: Counter[str] = Counter()
     for one in read.values():
         skipped.update(one.skipped)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
 from bestguess import files
-from bestguess.command import UserError, with_extra
+from bestguess.command import Absent, UserError, with_extra
 from bestguess.text.corpora.options import WINDOWS, ReadingOptions
 
 Record: TypeAlias = dict[str, Any]
@@ -142,7 +142,7 @@ def _read_parquet(path: Path, options: ReadingOptions) -> Iterator[Record]:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
     except ImportError:
-        raise UserError(f"{path}: reading Parquet needs pyarrow; {with_extra('text', 'pyarrow')}") from None
+        raise Absent(f"{path}: reading Parquet needs pyarrow; {with_extra('text', 'pyarrow')}") from None
     with files.DataFile(path) as file:
         try:
             table = parquet.ParquetFile(_unpacked(path) if path.name.endswith(".gz") else _Seekable(file))

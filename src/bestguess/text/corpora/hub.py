@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bestguess.command import UserError, with_extra
+from bestguess.command import Absent, UserError, with_extra
 from bestguess.text.corpora.documents import Documents
 from bestguess.text.corpora.fields import Fields
 from bestguess.text.corpora.options import ReadingOptions
@@ -48,7 +48,7 @@ def read_hub(name: str, options: ReadingOptions) -> dict[str, Documents]:
         except UserError:
             raise
         except Exception as error:  # streaming fails as late as here, in many ways
-            raise UserError(_said(path, error)) from error
+            raise Absent(_said(path, error)) from error
     if not any(map(len, read.values())):
         raise UserError(f"--corpus {name}: no document in it; give another")
     return read
@@ -80,14 +80,14 @@ def _load(path: str, configuration: str, streaming: bool) -> Mapping[str, Any]:
     try:
         import datasets
     except ImportError:
-        raise UserError(
+        raise Absent(
             f"--corpus {path}: no such file or folder, and reading it from the Hugging Face Hub needs datasets; "
             + with_extra("text-hub", "datasets")
         ) from None
     try:
         return datasets.load_dataset(path, configuration or None, streaming=streaming)
     except Exception as error:  # the library, and those below it, raise many kinds
-        raise UserError(_said(path, error)) from error
+        raise Absent(_said(path, error)) from error
 
 
 def _reachable() -> bool:
