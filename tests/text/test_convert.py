@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bestguess.command import UserError
+from bestguess.command import Absent, UserError
 from bestguess.config import runs, to_dict
 from bestguess.text.convert import convert, convert_command
+from bestguess.text.errands.worlds import WORLDS
 from bestguess.text.family import FAMILY
 from bestguess.text.flags import ConvertFlags
 from bestguess.text.model import TextModel, parameters
@@ -121,11 +122,18 @@ def begun(start, **rooms):
     return make_training(FAMILY, start, runs(config))
 
 
+def words_of(about):
+    """Return the words that come in training documents, by counting them one by one, and the marks around these."""
+    rows = [*about.training.source.tolist(), *about.training.target.tolist()]
+    return {about.tokens[token] for row in rows for token in row} | {"[PAD]", "[BOS]", "[SEP]", "[EOS]"}
+
+
 def test_words_are_found_by_their_text_and_new_ones_are_drawn(tmp_path):
     """Seeds 0 to 2 take the folder's runs 0, 1, 0; stories have words that dialogues lack."""
     kept(tmp_path, tiny(model={"layers": 2}, train={"seeds": 2}))
     before = load_training(FAMILY, tmp_path)
     given, theirs = before.learnt.best, before.tasks[0].about.tokens
+    seen = words_of(before.tasks[0].about)
     training = begun(tmp_path, task=STORIES, train={"seeds": 3})
     ours, problem = training.tasks[0].about.tokens, training.problem
     assert set(ours) - set(theirs)
@@ -134,22 +142,40 @@ def test_words_are_found_by_their_text_and_new_ones_are_drawn(tmp_path):
         model = problem.init(own, jax.random.key(9))
         drawn = TextModel(training.runs[0].config.model, len(ours), problem.context, key=jax.random.key(9))
         for token, word in enumerate(ours):
-            expected = given.embedding[run, theirs.index(word)] if word in theirs else drawn.embedding[token]
+            expected = given.embedding[run, theirs.index(word)] if word in seen else drawn.embedding[token]
             np.testing.assert_array_equal(model.embedding[token], expected)
         np.testing.assert_array_equal(
             model.decoder.blocks[1].cross.key_value, given.decoder.blocks[1].cross.key_value[run]
         )
 
 
+def test_words_that_the_other_training_never_saw_are_drawn_though_its_vocabulary_has_them(tmp_path):
+    """Trained as if they could come, all of them end up alike: a model that begins so does not tell days apart."""
+    config = tiny(task=STORIES, model=ONE, objective={"loss": "full"})
+    given = kept(tmp_path, config)
+    theirs = make_training(FAMILY, tmp_path, runs(config)).tasks[0].about
+    training = begun(tmp_path, model=ONE)
+    own = jax.tree.map(lambda leaf: leaf[0], training.members.task)
+    ours = training.tasks[0].about.tokens
+    unseen = set(ours) & set(theirs.tokens) - words_of(theirs)
+    assert {"[UNK]", "?", *WORLDS["tiny"].days} <= unseen
+    embedding = training.problem.init(own, jax.random.key(9)).embedding
+    drawn = TextModel(training.runs[0].config.model, len(ours), training.problem.context, key=jax.random.key(9))
+    for token, word in enumerate(ours):
+        expected = drawn.embedding[token] if word in unseen else given.embedding[0, theirs.tokens.index(word)]
+        np.testing.assert_array_equal(embedding[token], expected)
+
+
 def test_an_untied_head_is_found_by_its_words_too(tmp_path):
     config = tiny(task=STORIES, model={**ONE, "tied": False}, objective={"loss": "full"})
     given = kept(tmp_path, config)
-    theirs = make_training(FAMILY, tmp_path, runs(config)).tasks[0].about.tokens
+    about = make_training(FAMILY, tmp_path, runs(config)).tasks[0].about
+    theirs, seen = about.tokens, words_of(about)
     training = begun(tmp_path, model={**ONE, "tied": False})
     own = jax.tree.map(lambda leaf: leaf[0], training.members.task)
     head = training.problem.init(own, jax.random.key(9)).head
     for token, word in enumerate(training.tasks[0].about.tokens):
-        if word in theirs:
+        if word in seen:
             np.testing.assert_array_equal(head[:, token], given.head[0, :, theirs.index(word)])
 
 
@@ -165,7 +191,7 @@ def test_weights_of_another_shape_or_none_are_refused(after, before, tmp_path):
             begun(after, model=model)
     with pytest.raises(UserError, match=r"--start .*encoder"):
         begun(before)
-    with pytest.raises(UserError, match=r"--start .*: no such folder"):
+    with pytest.raises(Absent, match=r"--start .*: no such folder"):
         begun(tmp_path / "none")
 
 

@@ -1,4 +1,9 @@
-"""Weights that a training begins with: those of another run, whose tokens are found by their text."""
+"""Weights that a training begins with: those of another run, whose tokens are found by their text.
+
+A token that the other run never saw is drawn anew. Trained on a vocabulary, a model moves the embeddings of words that
+never come all in one direction, away from whatever is next: they end up almost equal, and words that begin almost equal
+are not told apart, since nothing pulls one of them another way than the rest.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Integer
+from jaxtyping import Array, Bool, Int, Integer
 
 from bestguess.command import UserError
 from bestguess.config import flag
 from bestguess.text.config import TextConfig
 from bestguess.text.model import TextModel
 from bestguess.text.task import About
+from bestguess.text.tokens import UNK
 from bestguess.train.checkpoint import named_leaves
 
 _OF_VOCABULARY = ("embedding", "head")
@@ -26,7 +32,7 @@ class Start(eqx.Module):
 
     models: TextModel
     row: Integer[Array | np.ndarray, " V"]
-    """Place of each token in their vocabulary; −1: it is new."""
+    """Place of each token in their vocabulary; −1: it is new, or their training never saw it."""
 
     def begun(self, drawn: TextModel, seed: Int[Array, ""]) -> TextModel:
         """Return the model that a run of this seed begins with: the folder's run `seed` modulo their number.
@@ -69,10 +75,21 @@ def read_start(config: TextConfig, about: About) -> Start:
             )
     if given.embedding.shape[2] != config.model.d_model:
         raise UserError(f"--start {folder}: is {given.embedding.shape[2]} wide, not {config.model.d_model}")
-    place = {text: token for token, text in enumerate(theirs.tokens)}
+    seen = seen_in(theirs)
+    place = {text: token for token, text in enumerate(theirs.tokens) if seen[token]}
     row = np.array([place.get(text, -1) for text in about.tokens], np.int32)
     # What is no array is this model's own: dropout, kernels.
     return Start(jax.tree.unflatten(jax.tree.structure(wanted), jax.tree.leaves(given)), row)
+
+
+def seen_in(about: About) -> Bool[np.ndarray, " V"]:
+    """Return which tokens a training on these documents sees: those that come in them, and the marks around them."""
+    parts = (about.training.source, about.training.target) if about.text is None else (about.text,)
+    counts = np.zeros(about.vocab, np.int64)
+    for part in parts:
+        counts += np.bincount(part.ravel(), minlength=about.vocab)
+    counts[:UNK] += 1
+    return counts > 0
 
 
 def _told(shape: tuple[int, ...] | None) -> str:
