@@ -586,7 +586,12 @@ def test_nothing_is_written_through_a_link_out_of_a_runs_folder(tmp_path, elsewh
         leave(folder, resume)
         assert (folder / name).is_symlink() == (name == "wandb")
         return
-    with pytest.raises(UserError, match="already holds a training" if name == "config.yaml" and not resume else "link"):
+    told = "link"
+    if not resume and name == "config.yaml":
+        told = "already holds a training"
+    elif not resume and name.startswith(("checkpoints", "metrics")):
+        told = "of an earlier training"
+    with pytest.raises(UserError, match=told):
         leave(folder, resume)
 
 

@@ -142,6 +142,16 @@ def test_a_sound_checkpoint_of_another_model_is_no_damage(saved, change, message
     assert "\n" not in str(error.value)
 
 
+def test_a_checkpoint_of_another_config_is_told_by_that_and_not_by_its_arrays(tmp_path):
+    part = tmp_path / "checkpoints" / "part-0"
+    part.mkdir(parents=True)
+    (tmp_path / "config.yaml").write_text("")
+    save_checkpoint(part, 5, tree(), {"config_sha256": "of the one"})
+    assert load_newest(part, tree(), "of the one")[0][1] == 5
+    with pytest.raises(UserError, match=r"config\.yaml: does not match the weights in checkpoints/"):
+        load_newest(part, tree() | {"more": np.zeros(1)}, "of the other")
+
+
 def test_keeps_the_newest_two(tmp_path):
     for step in (5, 10, 100, 15):
         save_checkpoint(tmp_path, step, tree(), ABOUT)

@@ -36,6 +36,17 @@ def test_a_training_is_never_overwritten(tmp_path):
         new_folder("filters", folder)
 
 
+@pytest.mark.parametrize("left", ["checkpoints/part-0/step-00000005.safetensors", "metrics.jsonl"])
+def test_what_is_left_of_a_training_without_its_config_is_not_gone_on_with(tmp_path, left):
+    (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / left).write_bytes(b"")
+    kept = sorted(tmp_path.rglob("*"))
+    match = f"--out {tmp_path}: holds {left.split('/')[0]} of an earlier training but no config.yaml"
+    with pytest.raises(UserError, match=match):
+        new_folder("filters", tmp_path)
+    assert sorted(tmp_path.rglob("*")) == kept
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--out .*/file/x: cannot be made \(a part of its path is not a folder\)"):

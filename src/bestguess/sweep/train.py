@@ -71,7 +71,7 @@ def train_runs(
     began_before = has_begun(folder / CHECKPOINTS)
     if not began_before:
         training.works.check_new(configs[0])
-    resumed = resumed_at(training) if began_before else None
+    resumed = resumed_at(training, made_by) if began_before else None
     trackers = Trackers([])
     if distributed.is_first():
         if resumed is None:

@@ -43,15 +43,17 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"))
 
 
-def load_checkpoint(path: Path, like: T) -> tuple[T, int, dict[str, Any]]:
+def load_checkpoint(path: Path, like: T, made_by: str = "") -> tuple[T, int, dict[str, Any]]:
     """Return (tree, step, about) of a checkpoint, its arrays in the structure of `like`.
 
     Raises DamagedCheckpoint if the file is not what was written, and UserError if it cannot be read at all, or is
-    sound but belongs to another model (a name, shape or dtype differs from `like`).
+    sound but of another config than `made_by` or another model (a name, shape or dtype differs from `like`).
     """
     arrays, header = _sound(path)
-    tree = fill(like, arrays, str(path))
-    return tree, int(header["step"]), files.parse_json(header["about"], path)
+    about = files.parse_json(header["about"], path)
+    # First: with another config the arrays differ as well, but which ones is no help.
+    check_belongs(about, made_by, path.parent.parent)
+    return fill(like, arrays, str(path)), int(header["step"]), about
 
 
 def about_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -78,15 +80,15 @@ def _sound(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return arrays, header
 
 
-def load_newest(folder: Path, like: T) -> tuple[tuple[T, int, dict[str, Any]] | None, list[str]]:
+def load_newest(folder: Path, like: T, made_by: str = "") -> tuple[tuple[T, int, dict[str, Any]] | None, list[str]]:
     """Return the newest sound checkpoint (None where there is none), and a line for each damaged one passed over.
 
-    Raises UserError where there are checkpoints and every one is damaged.
+    Raises UserError where there are checkpoints and every one is damaged, or the newest is of another config.
     """
     damaged: list[str] = []
     for path in reversed(checkpoints(folder)):
         try:
-            return load_checkpoint(path, like), damaged
+            return load_checkpoint(path, like, made_by), damaged
         except DamagedCheckpoint as error:
             damaged.append(str(error))
     if damaged:

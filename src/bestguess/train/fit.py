@@ -20,7 +20,7 @@ from jaxtyping import PyTree
 from bestguess import files
 from bestguess.command import Failure, UserError
 from bestguess.config import MOST_RUNS
-from bestguess.train.checkpoint import check_belongs, checkpoints, load_newest, save_checkpoint
+from bestguess.train.checkpoint import checkpoints, load_newest, save_checkpoint
 from bestguess.train.config import TrainConfig
 from bestguess.train.cores import devices_of, use_cores
 from bestguess.train.distributed import fetch, is_first, of_all, wait
@@ -133,12 +133,12 @@ def _use_all_cores(say: Say) -> None:
         )
 
 
-def resumed_steps(problem: Problem, config: TrainConfig, members: Member, folder: Path) -> list[int]:
-    """Return the step that each run will go on from: 0 where it has no checkpoint yet."""
+def resumed_steps(problem: Problem, config: TrainConfig, members: Member, folder: Path, made_by: str = "") -> list[int]:
+    """Return the step that each run will go on from: 0 where it has no checkpoint yet; UserError as `load_fitted`."""
     size = int(members.seed.shape[0])
     steps: list[int] = []
     for i, runs in enumerate(_parts(size, _width_on_disk(folder) or size)):
-        newest, _ = load_newest(folder / f"part-{i}", _like(problem, config, _slice(members, runs)))
+        newest, _ = load_newest(folder / f"part-{i}", _like(problem, config, _slice(members, runs)), made_by)
         steps += [newest[1] if newest else 0] * len(runs)
     return steps
 
@@ -162,12 +162,11 @@ def load_fitted(
         raise UserError(f"{folder}: holds no checkpoint; train the run first, or --resume it")
     states = []
     for i, runs in enumerate(_parts(size, width)):
-        newest, damaged = load_newest(folder / f"part-{i}", _like(problem, config, _slice(members, runs)))
+        newest, damaged = load_newest(folder / f"part-{i}", _like(problem, config, _slice(members, runs)), made_by)
         for line in damaged:
             say(f"passed over a damaged checkpoint: {line}")
         if newest is None:
             raise UserError(f"{folder}: runs {runs.start} to {runs.stop - 1} hold no checkpoint yet; --resume the run")
-        check_belongs(newest[2], made_by, folder)
         states.append(newest[0])
     return as_fitted(states)
 
@@ -333,13 +332,12 @@ def _fit_part(
 def _begin(program: Program, runs: range, folder: Path, on_resume, say, made_by: str) -> tuple[State, int, bool]:
     """Return where the runs stand: their state and step by the newest checkpoint, or the start; whether all is done."""
     files.make_folder(folder)
-    newest, damaged = load_newest(folder, program.shape())
+    newest, damaged = load_newest(folder, program.shape(), made_by)
     for line in damaged:
         say(f"passed over a damaged checkpoint: {line}")
     state, step, done = program.start(), 0, False
     if newest:
         restored, step, about = newest
-        check_belongs(about, made_by, folder.parent)
         done = about["done"]
         state = program.place(restored)
         say(f"going on from step {step} of {program.config.steps}" if not done else f"step {step}: already trained")

@@ -17,7 +17,7 @@ CONFIG, CHECKPOINTS, FIGURES, PAGE, TRAINING = "config.yaml", "checkpoints", "fi
 def new_folder(family: str, out: Path | None) -> Path:
     """Return a new folder for a training: `out`, or one under runs/`family` named for the time.
 
-    Raises UserError if `out` already holds a training: nothing is overwritten.
+    Raises UserError if `out` already holds a training, or what is left of one: nothing is overwritten.
     """
     if out is None:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -31,6 +31,12 @@ def new_folder(family: str, out: Path | None) -> Path:
             f"--out {out}: already holds a training; resume with --resume {out} (of {family} train), or name another "
             "folder"
         )
+    for left in (CHECKPOINTS, "metrics.jsonl"):
+        if os.path.lexists(out / left):
+            raise UserError(
+                f"--out {out}: holds {left} of an earlier training but no {CONFIG}, so it cannot be resumed; remove "
+                "the folder, or name another"
+            )
     try:
         files.make_folder(out)
     except UserError as error:

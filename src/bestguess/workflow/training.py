@@ -296,9 +296,10 @@ def fit_runs(
     return dataclasses.replace(training, learnt=fitted), timing
 
 
-def resumed_at(training: Training) -> list[int]:
-    """Return the step that each run goes on from, by the checkpoints in the folder."""
-    return resumed_steps(training.problem, training.config, training.members, training.folder / CHECKPOINTS)
+def resumed_at(training: Training, made_by: str = "") -> list[int]:
+    """Return the step that each run goes on from, by the checkpoints in the folder; `made_by` as for `fit_runs`."""
+    made_by = made_by or hash_of_config(training.folder)
+    return resumed_steps(training.problem, training.config, training.members, training.folder / CHECKPOINTS, made_by)
 
 
 def finished_at(folder: Path, count: int) -> int | None:
