@@ -64,6 +64,13 @@ def test_one_sentence_comes_first_then_both_then_why(capsys):
     assert out.index("both expect 36") < out.index("3 recurrences fit")
 
 
+def test_a_name_stands_with_the_answer_that_it_names(capsys):
+    _, out, _ = run(capsys, "2", "4", "8", "16")
+    sentence = out.splitlines()[0]
+    assert sentence.startswith("32: each term is twice the one before, ")
+    assert sentence.index("; powers of 2") < sentence.index("; or 30: ")
+
+
 def test_negative_terms_go_on_as_typed_with_the_residue_beside(capsys):
     code, out, _ = run(capsys, "5", "3", "1", "-1")
     assert code == 0

@@ -144,13 +144,13 @@ def sentence_of(asked: _Question, steps: int) -> str:
     modulo = "" if asked.answer.exact else " modulo 256"
     window = f" (by the last {len(asked.window)} terms)" if len(asked.window) < len(asked.terms) else ""
     sentence = f"{said(best.following[:steps])}{modulo}: {best.words}, {probability(chance)}{window}"
+    rules = [one for one in asked.rules if one.named or one.next != likeliest][:2]
+    sentence += "".join(f"; {rule.rule}" for rule in rules if rule.next == likeliest)
     for other, chance in list(asked.answer.next.items())[1:2]:
         if chance >= 0.1:
             why = next(one for one in asked.answer.fits if one.following[:1] == (other,))
             sentence += f"; or {number(other)}: {why.words}, {probability(chance)}"
-    for rule in [one for one in asked.rules if one.named or one.next != likeliest][:2]:
-        sentence += f"; {rule.rule}" if rule.next == likeliest else f"; {rule.rule}: {number(rule.next)}"
-    return sentence
+    return sentence + "".join(f"; {rule.rule}: {number(rule.next)}" for rule in rules if rule.next != likeliest)
 
 
 def _print_guesses(asked: _Question, top: int, console: Console) -> None:
