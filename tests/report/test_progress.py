@@ -113,6 +113,21 @@ def test_a_table_of_results_fits_and_keeps_every_figure(width):
     assert lines[0].index("1.0002 ± 0.0001") + 15 == lines[1].index("1.0 ± 0.1") + 9  # figures end together
 
 
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_table_that_is_too_wide_breaks_between_words(width):
+    columns = ["λ", "predictor", "normalised loss", "memory", "t+2", "t+8", "t+32", "sequences to skill 0.9"]
+    ahead = ["1 + 1.36e-3", "1 + 4.19e-4", "1 + 4.91e-5"]
+    rows = [[0.8, "transformer", "1 + 2.37e-3 ± 3e-5", 4.8, *ahead, 2363], ["", "AR(16) fitted", "1", "", *ahead, ""]]
+    file = io.StringIO()
+    Console(file=file, width=width).print(results_table(columns, rows))
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    words = [word for text in (*columns, *map(format_cell, (*rows[0], *rows[1]))) for word in text.split()]
+    assert set(words) <= set(file.getvalue().split())
+    whole = [line for line in lines if "1 + 1.36e-3" in line]
+    assert len(whole) == (0 if width == 80 else 2)  # nothing breaks that need not
+
+
 @pytest.mark.parametrize(
     ("cell", "text"),
     [(None, "–"), (True, "yes"), (1234567, "1,234,567"), (1.000234567, "1.0002"), (123456.7, "123,457"),

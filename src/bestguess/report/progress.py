@@ -153,35 +153,57 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:
-    """Return a rich table: numbers to the right and never cut, words to the left, None as a dash."""
+    """Return a rich table: numbers to the right, words to the left, None as a dash.
+
+    Where it is too wide it is set closer, and lines break between words; only where that is not enough, within them.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    class Titled(Table):
-        """A table under a title that folds at the console's width, not at the table's."""
+    texts = [[format_cell(cell) for cell in row] for row in rows]
+    heads, numeric = [], []
+    for place, column in enumerate(columns):
+        cells = [row[place] for row in rows]
+        numeric.append(bool(cells) and all(is_figure(cell) or cell is None for cell in cells))
+        # A long name breaks over its figures rather than spreading them.
+        widest = max([len(text[place]) for text in texts] + [len(word) for word in column.split()] + [1])
+        heads.append("\n".join(textwrap.wrap(column, widest, break_long_words=False)))
+    whole = [
+        max(len(line) for text in (head, *(text[place] for text in texts)) for line in (text or " ").split("\n"))
+        for place, head in enumerate(heads)
+    ]
+    words = [
+        max(len(word) for text in (head, *(text[place] for text in texts)) for word in (text.split() or [""]))
+        for place, head in enumerate(heads)
+    ]
+    least = [full if figures else word for full, word, figures in zip(whole, words, numeric)]
+
+    class Fitted(Table):
+        """A table that fits the console's width, under a title that folds at it too."""
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             if title:
                 yield Text(shown(title), style="bold")
+            between = len(columns) - 1
+            room = options.max_width - 2 - between
+            wide = sum(whole) + between > room
+            unbroken = sum(least) <= room
+            widths = list(least if unbroken else words)
+            spare = room - sum(widths)
+            self.padding = 0 if wide else (0, 1)
+            for i, column in enumerate(self.columns):
+                column.no_wrap = numeric[i] and unbroken
+                column.width = None
+                if wide and spare >= 0:  # what is left goes to the first columns that lack it
+                    more = min(spare, whole[i] - widths[i])
+                    spare -= more
+                    column.width = widths[i] + more
             yield from super().__rich_console__(console, options)
 
-    table = Titled(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-        header_style="bold",
-    )
-    texts = [[format_cell(cell) for cell in row] for row in rows]
-    for place, column in enumerate(columns):
-        cells = [row[place] for row in rows]
-        numeric = bool(cells) and all(is_figure(cell) or cell is None for cell in cells)
-        # A long name breaks over its figures rather than spreading them.
-        widest = max([len(text[place]) for text in texts] + [len(word) for word in column.split()] + [1])
-        head = "\n".join(textwrap.wrap(column, widest, break_long_words=False))
-        table.add_column(
-            Text(shown(head, keep="\n")), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
-        )
+    table = Fitted(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+    for head, figures in zip(heads, numeric):
+        table.add_column(Text(shown(head, keep="\n")), justify="right" if figures else "left", overflow="fold")
     for text in texts:
         table.add_row(*(Text(shown(cell, keep="\n")) for cell in text))
     return table
