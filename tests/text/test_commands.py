@@ -52,7 +52,10 @@ def test_evaluate_has_the_promised_keys(trained, capsys):
     assert found["peak_bytes"] > 0
     assert found["tokens_per_second"] > 0
     assert found["documents"] == 12
-    assert (trained / "report.html").exists()
+    counts = found["order_k_counts"]
+    assert 0 < counts["regret_per_document"] < found["ceiling_per_document"] - found["floor_per_document"]
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert f"counts of order {counts['order']}</td>" in page
     code, fewer, _ = run(capsys, "text", "evaluate", trained, "--test-documents", "5", "--generated", "0", "--json")
     assert (code, fewer["documents"], fewer["facts"], fewer["stops"]) == (0, 5, None, None)
 
@@ -152,6 +155,8 @@ def test_natural_text_trains_and_says_what_was_left_out(tmp_path, capsys):
     assert found["regret_per_document"] is None
     assert found["facts"] is None
     assert found["bits_per_byte"] > 0
+    assert found["order_k_counts"]["regret_per_document"] is None
+    assert found["order_k_counts"]["nats_per_document"] < found["runs"][0]["constant_per_document"]
     assert "the floor is not known" in (tmp_path / "run" / "report.html").read_text()
 
 

@@ -231,6 +231,9 @@ def test_a_run_on_windows_is_evaluated_and_writes(trained, capsys):
         assert of_documents not in page
     constant = found["runs"][0]["constant_per_document"] / 4  # tokens of a window
     assert f'<td>best constant</td><td class="number">{constant:.4f}</td>' in page
+    counts = found["order_k_counts"]
+    row = f'<td>counts of order {counts["order"]}</td><td class="number">{counts["nats_per_document"] / 4:.4f}</td>'
+    assert row in page
     assert run(capsys, "text", "attention", trained)[0] == 2
 
 

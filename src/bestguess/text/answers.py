@@ -12,6 +12,7 @@ import numpy as np
 from bestguess.family import Trained
 from bestguess.task import skill
 from bestguess.text.config import TextConfig
+from bestguess.text.counts import beside
 from bestguess.text.evaluate import Evaluation
 from bestguess.text.model import parameters
 from bestguess.text.packing import documents_per_row, packed
@@ -150,7 +151,7 @@ def without_repeated(losses: Evaluation, about: About) -> dict[str, Any]:
 
 
 def results(training: Trained, losses: Sequence[Evaluation], told: Sequence[Written | None]) -> dict[str, Any]:
-    """Return which run is shown, how many parameters it has, and some of what it generates."""
+    """Return which run is shown, how many parameters it has, some of what it generates, and order-k counts."""
     shown = training.shown()
     config, about = training.runs[shown].config, training.tasks[shown].about
     own, timing = told[shown], read_timing(training.folder) or {}
@@ -167,6 +168,7 @@ def results(training: Trained, losses: Sequence[Evaluation], told: Sequence[Writ
         "parameters": parameters(
             config.model, about.vocab, (about.source_width, about.target_width), about.marked
         ).total,
+        "order_k_counts": beside(about, losses[shown]),
         "samples": [] if own is None else own.samples(SAMPLES),
     }
 

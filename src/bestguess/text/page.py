@@ -47,8 +47,18 @@ def table(training: Trained, evaluation: Mapping[str, Any]) -> tuple[list[str], 
         row = [f"{math.exp(constant * shown['documents'] / shown['tokens']):.4f}"]
         row += [f"{shown['bits_per_byte'] * constant / shown['nats_per_document']:.4f}"]
         rows.append(["best constant", f"{each * constant:.4f}", *row, *blanks[1:]])
+    if "order_k_counts" in evaluation:  # results of before lack it
+        rows.append(_counted(evaluation["order_k_counts"], each, known, len(columns)))
     what = "windows, {tokens:,} tokens" if windows else "documents, {tokens:,} tokens of their targets"
     return columns, rows, f"{first['documents']:,} test {what.format(tokens=first['tokens'])}"
+
+
+def _counted(counts: Mapping[str, Any], each: float, known: bool, columns: int) -> list[str]:
+    """The row of the best predictor of bounded memory that was counted."""
+    row = [f"counts of order {counts['order']}", f"{each * counts['nats_per_document']:.4f}"]
+    row += [f"{counts['regret_per_document']:.4f}"] if known else []
+    row += [f"{counts['perplexity']:.4f}", f"{counts['bits_per_byte']:.4f}"]
+    return [*row, *[""] * (columns - len(row))]
 
 
 def _unit(windows: bool) -> str:
@@ -233,6 +243,8 @@ def _how(known: bool, task: TextTaskConfig) -> str:
     said = [
         "- **Selection**: weights and learning rates are chosen on validation documents; figures are of test ones.",
         "- Scored are the tokens of the target, its end once, whatever the model was trained on.",
+        "- **Counts of order k** predict a token from the k before it, as they stand in the training part "
+        "(interpolated Kneser–Ney); validation documents choose k. In raw text the source stands before its target.",
     ]
     if task.windows:
         said[0] = (

@@ -38,6 +38,8 @@ class About:
     """UTF-8 bytes of the test targets' text, int64 [n]."""
     log_constant: np.ndarray
     """ln of the best prediction of a target's token that ignores all before it, float32 [V]."""
+    continued: bool = False
+    """Whether a target continues its source: raw text that was cut, or windows; not a summary of it."""
     known: Errands | None = None
     """What generated it, where its optimum is known."""
     test_kinds: np.ndarray | None = None
