@@ -98,6 +98,9 @@ def main() -> None:
     }
     args.started = time.perf_counter()
     for change, config in zip(args.change or [""], configs):
+        if time.perf_counter() - args.started > 60 * args.minutes:  # before anything is compiled for it
+            print(f"{change or 'preset'}: not begun, {args.minutes:g} minutes are over", flush=True)
+            continue
         found = result["variants"][change or "preset"] = {}
         (losses if args.what == "losses" else race)(args, config, found, lambda: save(args, result))
     save(args, result)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -9,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from bestguess.text.model import parameters
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 TINY = ("--device", "cpu", "--tiny", "--rounds", "1", "--steps", "2")
@@ -44,6 +49,55 @@ def test_without_pytorch_one_line_says_how_to_get_it(script, tmp_path):
     assert done.returncode == 1
     assert "uv run --group bench python" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_search_on_shakespeare_tries_models_of_at_most_the_published_size(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    shakespeare, tune = importlib.import_module("shakespeare"), importlib.import_module("shakespeare_tune")
+    for device, grid in tune.GRID.items():
+        assert len(set(grid)) == len(grid)
+        given = argparse.Namespace(device=device, corpus=tmp_path, what="losses", tiny=False, first_seed=0, steps=0)
+        shapes = set()
+        for change in grid:
+            config = shakespeare.configuration(given, change)
+            config.check()
+            assert config.task.context <= 256
+            shapes.add(dataclasses.replace(config.model, dropout=0.0, attention_dropout=0.0))
+        for shape in shapes:
+            assert parameters(shape, 65 + 5, (1, 256), marked=False).total <= 10_750_000
+
+
+def test_the_search_on_shakespeare_trains_again_what_the_first_half_chooses(tmp_path, monkeypatch, capsys):
+    """Planted curves: `second` is best on all and on the second half, `first` on the first half alone."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    tune = importlib.import_module("shakespeare_tune")
+    halves = {"first": (1.4, 1.7), "second": (1.45, 1.5), "gone": None}
+
+    def one(search, job, end):
+        change, seed = job
+        if halves[change] is None:
+            return None
+        first, second = halves[change]
+        curve = [
+            {"step": step, "first": first + more, "second": second - more, "all": (first + second) / 2}
+            for step, more in ((50, 0.1), (100, 0.01 * (seed % 1000)), (150, 0.2))
+        ]
+        chosen = tune.best_on_first({"curve": curve})
+        figures = {"best": chosen["all"], "halved": chosen["second"], "last": curve[-1]["all"]}
+        return {"change": change, "seed": seed, "parameters": 1, "curve": curve, **figures}
+
+    monkeypatch.setattr(tune.Search, "one", one)
+    out = tmp_path / "out.json"
+    words = [word for change in halves for word in ("--change", change)]
+    monkeypatch.setattr(sys, "argv", ["shakespeare_tune.py", "input.txt", "--device", "cpu", *words, "--out", str(out)])
+    tune.main()
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert [one["change"] for one in found["tried"]] == ["first", "second"]
+    assert found["best"] == "first"
+    assert [one["seed"] for one in found["again"]] == [0, 1, 2]
+    assert found["halved"] == pytest.approx(1.7 - 0.01)
+    assert found["loss"] == pytest.approx(1.55)
+    assert "first, mean of 3 seeds: best 1.5500, second half 1.6900" in capsys.readouterr().out
 
 
 @pytest.mark.slow
