@@ -167,7 +167,7 @@ def load_corpus(name: str, options: ReadingOptions | None = None) -> Corpus:
         parts, how = _divided(read[""], options, how), "file" if how == "file" else "hash"
     else:
         parts, how = _completed(read, options), "given"
-    _check(name, parts, options, "files" if how == "file" else "documents")
+    _check(name, parts, options, "files" if how == "file" else "documents", skipped)
     return Corpus(name, parts, how, dict(skipped))
 
 
@@ -227,11 +227,20 @@ def _completed(given: dict[str, Documents], options: ReadingOptions) -> dict[str
     return {part: divided[part] if part == "train" or part in missing else given[part] for part in PARTS}
 
 
-def _check(name: str, parts: dict[str, Documents], options: ReadingOptions, units: str) -> None:
-    """Raise UserError for a corpus with an empty part. units: what was divided, documents or files."""
+def _check(
+    name: str, parts: dict[str, Documents], options: ReadingOptions, units: str, skipped: Mapping[str, int]
+) -> None:
+    """Raise UserError for a corpus with an empty part.
+
+    units: what was divided, documents or files. skipped: documents left out in reading, by reason.
+    """
     total = sum(map(len, parts.values()))
     if total < len(PARTS):
-        raise UserError(f"--corpus {name}: {total} documents do not make a training, a validation and a test part")
+        left_out = "".join(f", {count:,} {reason} left out," for reason, count in skipped.items())
+        raise UserError(
+            f"--corpus {name}: {total:,} documents{left_out} do not make a training, a validation and a test part; "
+            "give more"
+        )
     sizes = ", ".join(f"{part} {len(documents):,}" for part, documents in parts.items())
     for part, documents in parts.items():
         if not len(documents):
