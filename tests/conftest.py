@@ -12,7 +12,10 @@ import sys
 import tempfile
 from importlib.metadata import entry_points, version
 from pathlib import Path
+from types import FunctionType
+from typing import Any, Literal, get_args, get_origin
 
+import jaxtyping
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -126,8 +129,52 @@ def pytest_runtest_setup(item) -> None:
         setattr(sys.modules[module], name, eqx.filter_jit(plain, compiler_options=options))
 
 
+TYPED = jaxtyping.jaxtyped  # the hook's decorator, which `typed` takes the place of
+
+
+def shapeless(hint: Any) -> bool:
+    """Whether a type hint surely has no type of jaxtyping in it."""
+    if get_origin(hint) is Literal:
+        return True
+    if parts := get_args(hint):
+        return all(map(shapeless, parts))
+    if isinstance(hint, type):
+        return not hasattr(hint, "dim_str") and not hint.__module__.startswith("jaxtyping")
+    return hint in (None, ..., Any)
+
+
+def without_shapes(one: FunctionType) -> bool:
+    """Whether beartype alone can check all of a function's annotations: none has a shape, none is unknown yet."""
+    try:
+        return all(
+            shapeless(eval(hint, one.__globals__)) if isinstance(hint, str) else shapeless(hint)
+            for hint in one.__annotations__.values()
+        )
+    except Exception:  # a name that there is only later, or only for mypy
+        return False
+
+
+def typed(*args: Any, **kwargs: Any) -> Any:
+    """Decorate what the import hook finds: functions without shapes in their signatures are checked by beartype alone.
+
+    Three in four are such. jaxtyping would make two more functions of each, and a frame of shapes for every call.
+    """
+    if args or set(kwargs) != {"typechecker"}:
+        return TYPED(*args, **kwargs)
+
+    def decorate(one: Any) -> Any:
+        if not isinstance(one, FunctionType):
+            return TYPED(one, **kwargs)
+        if not one.__annotations__:
+            return one
+        return kwargs["typechecker"](one) if without_shapes(one) else TYPED(one, **kwargs)
+
+    return decorate
+
+
 # Shapes in signatures are enforced here, and only here. A family of ours is known by its entry point.
 FAMILIES = [entry.value.rpartition(".")[0] for entry in entry_points(group="bestguess.families")]
+jaxtyping.jaxtyped = typed
 install_import_hook(
     [
         *("bestguess.task", "bestguess.sampled", "bestguess.nn", "bestguess.train", "bestguess.workflow"),
