@@ -24,6 +24,7 @@ from bestguess.command import Failure, UserError, make_console
 from bestguess.family import Family, families
 from bestguess.integers import workings as integers
 from bestguess.integers.sequences import priors
+from bestguess.report import matplotlib_renderer
 from bestguess.report.trackers import Trackers
 from bestguess.sweep.bayes import figures_of_runs
 from bestguess.sweep.spec import flatten
@@ -55,6 +56,9 @@ TINY: dict[str, list[str]] = {
     ],
 }
 """What makes a family's own config so small that it trains in a moment; without an entry, its default is taken."""
+
+FEW: dict[str, dict[str, int]] = {"text": {"test_documents": 64}}
+"""What a predictor is judged on, where a family's own config has more of it than a test needs."""
 
 TRAINED = [family for family in families() if family.workings]
 every_family = pytest.mark.parametrize("family", TRAINED, ids=lambda family: family.name)
@@ -106,6 +110,17 @@ def copy(trained, tmp_path) -> Path:
     """A copy of the trained folder, to be changed."""
     shutil.copytree(trained, tmp_path / "copy")
     return tmp_path / "copy"
+
+
+@pytest.fixture
+def undrawn(trained, monkeypatch) -> None:
+    """Figures of what the trained folder shows already are composed, but neither laid out nor drawn once more."""
+
+    def composed(picture, kinds, dpi=200, titled=True):
+        matplotlib_renderer.figure(picture, titled)
+        return [kind.encode() for kind in kinds]
+
+    monkeypatch.setattr(matplotlib_renderer, "render_all", composed)
 
 
 def arrays(folder: Path) -> dict[str, tuple]:
@@ -186,6 +201,7 @@ def test_metrics_of_a_run_that_there_is_not_are_one_line(family, copy, capsys):
     assert err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 @every_family
 def test_a_finished_training_resumes_to_the_same_figures(family, copy, capsys):
     before, metrics = json.loads((copy / "evaluation.json").read_text()), (copy / "metrics.jsonl").read_text()
@@ -216,6 +232,7 @@ def test_what_lacks_nothing_says_so_without_its_task_being_made(family, copy, ca
             main([family.name, "train", "--resume", str(copy)])
 
 
+@pytest.mark.usefixtures("undrawn")
 @every_family
 def test_a_training_that_was_cut_off_resumes_to_the_bit(family, trained, tmp_path, capsys, monkeypatch):
     folder, log = tmp_path / "cut", Trackers.log
@@ -420,9 +437,15 @@ def test_validation_selects_whatever_the_test_data_say(family, chosen, copy, mon
 # ------------------------------------------------------------------------------------------ anybody's predictor
 
 
+SUBJECTS: dict[str, bestguess.judging.Subject] = {}
+
+
 def subject_of(family: Family) -> bestguess.judging.Subject:
-    chosen = {"preset": "small"} if "preset" in family.choosers else {}
-    return bestguess.open_task(family.name, **chosen)
+    """Return the family's task, opened once for all tests here: to make it takes longer than to judge on it."""
+    if family.name not in SUBJECTS:
+        chosen = {"preset": "small"} if "preset" in family.choosers else {}
+        SUBJECTS[family.name] = bestguess.open_task(family.name, **chosen, **FEW.get(family.name, {}))
+    return SUBJECTS[family.name]
 
 
 @every_family
@@ -509,6 +532,7 @@ def test_weights_of_another_config_are_told(family, copy, capsys):
         assert "another config" in last
 
 
+@pytest.mark.usefixtures("undrawn")
 @every_family
 def test_a_training_of_an_older_version_is_read(family, copy, capsys):
     """Its checkpoints and results have neither a hash of the config nor a checksum of their own."""
