@@ -2,7 +2,7 @@
 
 The last term of each is hidden, the rest (up to eight terms) is asked about.
 
-    python benchmarks/well_known.py            # the lists of our own; or by name: others, fresh
+    python benchmarks/well_known.py            # the lists of our own; or by name: own, unseen, others, fresh
 """
 
 from __future__ import annotations

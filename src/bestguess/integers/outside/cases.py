@@ -75,8 +75,40 @@ def by_half(terms: Terms, steps: int) -> Iterator[OutsideRule]:
             past.append(int(value))
         if len(past) > len(terms):
             told = f"a(2n) = {summed(cases[0])}, a(2n+1) = {summed(cases[1])}, from a({first}) = {terms[0]}"
-            length = FORM + plain(terms[: start - first]) + total(w for case in cases for w, _ in case)
+            # Which of the features each case has is to be said too.
+            length = 3 * FORM + plain(terms[: start - first]) + total(w for case in cases for w, _ in case)
             yield OutsideRule(told.replace("-", "−"), tuple(past[len(terms) :]), length)
+
+
+def by_rows(terms: Terms, steps: int) -> Iterator[OutsideRule]:
+    """Rows of a triangle, of 1, 2, 3, … terms, each from the two above with weights linear in row n and place k, from
+    0: such as Pascal's and Stirling's."""
+    names = (
+        *("T(n−1, k−1)", "T(n−1, k)", "k·T(n−1, k−1)", "k·T(n−1, k)"),
+        *("n·T(n−1, k−1)", "n·T(n−1, k)"),
+    )
+    places = [(n, k) for n in range(len(terms) + steps) for k in range(n + 1)][: len(terms) + steps]
+    past = list(terms)
+
+    def above(n: int, k: int) -> list[int]:
+        start = n * (n - 1) // 2
+        left = past[start + k - 1] if k else 0
+        over = past[start + k] if k < n else 0
+        return [left, over, k * left, k * over, n * left, n * over]
+
+    rows = [above(n, k) for n, k in places[1 : len(terms)]]
+    weights = _fewest(rows, terms[1:], names) if len(terms) > 6 and terms[0] else None
+    if not weights or len(terms) < 4 + len(weights):
+        return
+    for n, k in places[len(terms) :]:
+        value = sum((weight * above(n, k)[names.index(name)] for weight, name in weights), Fraction(0))
+        if value.denominator > 1:
+            break
+        past.append(int(value))
+    if len(past) > len(terms):
+        length = 2 * FORM + bits(terms[0]) + total(weight for weight, _ in weights)
+        told = f"T(n, k) = {summed(weights)}, by rows, T(0, 0) = {terms[0]}".replace("-", "−")
+        yield OutsideRule(told, tuple(past[len(terms) :]), length)
 
 
 _SUMS: tuple[tuple[str, Callable[[Sequence[int], int], int]], ...] = (

@@ -17,7 +17,7 @@ MOST_AT_ONCE = 1000
 
 def composed(terms: Terms, steps: int, inner: Inner) -> Iterator[OutsideRule]:
     """The compositions that fit, by the shortest inner rule each."""
-    for composition in (_signs, _steps, _factors, _powers, _multiples, _turns, _runs, _restarts):
+    for composition in (_signs, _steps, _factors, _powers, _multiples, _turns, _runs, _restarts, _countdowns):
         yield from composition(terms, steps, inner)
 
 
@@ -149,3 +149,23 @@ def _restarts(terms: Terms, steps: int, inner: Inner) -> Iterator[OutsideRule]:
         counts = said(tuple(map(len, blocks[:4])))
         told = f"the first {counts}, … terms of {said(longest[:4])}, … ({values.rule})"
         yield OutsideRule(told, tuple(following[:steps]), values.bits + lengths.bits + COMPOSED)
+
+
+def _countdowns(terms: Terms, steps: int, inner: Inner) -> Iterator[OutsideRule]:
+    """Beginnings of one sequence of 1, 2, 3, … terms, each backwards: 1; 2, 1; 3, 2, 1; …"""
+    rows: list[Terms] = []
+    while (at := sum(map(len, rows))) < len(terms):
+        rows.append(terms[at : at + len(rows) + 1])
+    firsts = tuple(row[0] for row in rows)
+    if len(rows) < 4 or any(row != firsts[i::-1][: len(row)] for i, row in enumerate(rows)):
+        return
+    if one := inner(firsts, steps):
+        whole = (*firsts, *one.following)
+        following = list(whole[len(rows) - 1 - len(rows[-1]) :: -1]) if len(rows[-1]) < len(rows) else []
+        for i in range(len(rows), len(whole)):
+            if len(following) >= steps:
+                break
+            following += whole[i::-1]
+        if following:
+            told = f"the first 1, 2, 3, … terms, backwards, of {said(firsts[:4])}, … ({one.rule})"
+            yield OutsideRule(told, tuple(following[:steps]), one.bits + COMPOSED)

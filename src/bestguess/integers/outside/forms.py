@@ -42,6 +42,7 @@ def _by_index(back: int) -> Feature:
 ONE, INDEX = Feature("", lambda past, n: 1), Feature("n", lambda past, n: n)
 A1, A2, A3, A4 = (_before(back) for back in (1, 2, 3, 4))
 N1, N2 = _by_index(1), _by_index(2)
+NN1 = Feature("n²·a(n−1)", lambda past, n: n * n * past[-1], 1)
 SQUARE = Feature("a(n−1)²", lambda past, n: past[-1] ** 2, 1)
 PRODUCT = Feature("a(n−1)·a(n−2)", lambda past, n: past[-1] * past[-2], 2)
 
@@ -53,11 +54,11 @@ CONSTANT: tuple[Form, ...] = (
 """Linear recurrences with constant weights."""
 FORMS: tuple[Form, ...] = (
     # Weights that are linear in the index.
-    *((N1,), (N1, A1), (N1, A1, ONE), (N1, A1, N2, A2)),
+    *((N1,), (N1, A1), (N1, A1, ONE), (N2,), (A1, N2), (N1, A2), (N1, N2), (N1, N2, A2), (N1, A1, N2, A2)),
     # Not linear.
     *((SQUARE,), (SQUARE, ONE), (SQUARE, A1), (SQUARE, A1, ONE), (PRODUCT,), (PRODUCT, ONE)),
 )
-DIVIDED: tuple[Form, ...] = ((N1, A1), (N1, A1, N2, A2))
+DIVIDED: tuple[Form, ...] = ((N1, A1), (NN1, N1, A1), (N1, A1, N2, A2))
 """Those that are tried for (n + δ)·a(n) too, with δ from −3 to 3: such as Catalan's, (n + 1)·a(n) = (4n − 2)·a(n−1)."""
 
 
@@ -86,7 +87,7 @@ def _fitted(terms: Terms, steps: int, form: Form, delta: int | None) -> Iterator
     left = lambda n: 1 if delta is None else n + delta  # noqa: E731
     rows = [[feature.value(list(terms[: n - 1]), n) for feature in form] for n in places]
     weights = solved(rows, [left(n) * terms[n - 1] for n in places])
-    own = [weight for weight, feature in zip(weights or (), form) if feature in (SQUARE, PRODUCT, N1, N2)]
+    own = [weight for weight, feature in zip(weights or (), form) if feature in (SQUARE, PRODUCT, NN1, N1, N2)]
     if weights is None or (own and not any(own)):
         return  # where what sets it apart has no weight, another form says the same
     if delta is not None and any(one.denominator > 1 for one in weights):
@@ -127,6 +128,24 @@ def periodic(terms: Terms, steps: int) -> Iterator[OutsideRule]:
             again = tuple(terms[len(terms) - k + i % k] for i in range(steps))
             yield OutsideRule(f"period {k}: {said(terms[:k])}", again, PLAINEST + plain(terms[:k]))
             return
+
+
+def index_powers(terms: Terms, steps: int) -> Iterator[OutsideRule]:
+    """(p·n + q)^(n + r): powers whose base and exponent both follow the index, such as nⁿ and nⁿ⁻²."""
+    for p, q, r in itertools.product((1, 2, 3), range(-2, 4), range(-3, 4)):
+        found: list[int] = []
+        for n in range(1, len(terms) + steps + 1):
+            base, power = p * n + q, n + r
+            if power < 0 and base != 1:
+                break
+            value = base ** max(power, 0)
+            if (n <= len(terms) and value != terms[n - 1]) or abs(value) > LARGEST:
+                break
+            found.append(value)
+        if len(found) > len(terms):
+            base_said, power_said = summed([(p, "n"), (q, "")]), summed([(1, "n"), (r, "")])
+            told = f"a(n) = ({base_said})^({power_said})"
+            yield OutsideRule(told, tuple(found[len(terms) :]), 2 * FORM + total((q, r)) + bits(p - 1))
 
 
 def rounded(terms: Terms, steps: int) -> Iterator[OutsideRule]:

@@ -10,11 +10,13 @@ from itertools import accumulate, chain, count, islice, takewhile
 
 from bestguess.integers.outside.evidence import LARGEST
 
+FURTHEST = 10**5
+"""Numbers that are asked for a property, at most: some that are rare are known no further, or no more of them exist."""
 LONGEST_START = 12
 """How far into a sequence the first of the terms may lie."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Known:
     """A sequence with a name and no parameter."""
 
@@ -22,25 +24,51 @@ class Known:
     terms: Callable[[], Iterator[int]]
     grows: bool = True
     """Whether it grows steadily: then four terms are enough to tell it, of one such as 1, 1, 2, 1, … six."""
+    ascending: bool = False
+    """Whether no term is below the one before: then it is known early that terms are no part of it."""
+    most: int | None = None
+    """No term is above it, where there is such a number."""
+    more: float = 0.0
+    """Bits by which its name is rarer than those that come to mind first."""
 
 
 def continuation(known: Known, terms: Sequence[int], steps: int) -> tuple[int, tuple[int, ...]] | None:
     """Return how many terms of a known sequence lie before `terms`, and the up to `steps` terms behind them.
 
-    None where they are no part of its beginning, or too few, or nothing is known to follow.
+    None where they are no part of its beginning, or too few, or nothing is known to follow. No more of it is computed
+    than tells that.
     """
     n = len(terms)
-    if n < (4 if known.grows else 6):
+    if n < (4 if known.grows else 6) or (known.most is not None and max(terms) > known.most):
         return None
-    found = _first(known, LONGEST_START + 1 + n + steps)
+    found, source = _begun(known)
+    largest = terms[0] if known.ascending else max(map(abs, terms))
     for start in range(LONGEST_START + 1):
-        if found[start : start + n] == tuple(terms):
-            return (start, found[start + n : start + n + steps]) if len(found) > start + n else None
+        for matched in range(n):
+            if len(found) == start + matched:
+                value = next(source, None)
+                if value is None:
+                    return None
+                found.append(value)
+            if found[start + matched] != terms[matched]:
+                break
+        else:
+            found += islice(source, max(0, start + n + steps - len(found)))
+            return (start, tuple(found[start + n : start + n + steps])) if len(found) > start + n else None
+        if known.grows and abs(found[start]) > largest:
+            return None
     return None
 
 
+@functools.cache
+def _begun(known: Known) -> tuple[list[int], Iterator[int]]:
+    """The terms of a sequence that were asked for so far, and the rest: what one question computed, others need not."""
+    return [], takewhile(lambda term: abs(term) <= LARGEST, known.terms())
+
+
 @functools.lru_cache(maxsize=256)
-def _first(known: Known, count_: int) -> tuple[int, ...]:
+def first(known: Known, count_: int) -> tuple[int, ...]:
+    """Return the first terms of a known sequence, as many as asked for unless they end or grow too large."""
     return tuple(islice(takewhile(lambda term: abs(term) <= LARGEST, known.terms()), count_))
 
 
@@ -58,6 +86,18 @@ def linear(first: Sequence[int], weights: Sequence[int]) -> Callable[[], Iterato
         while True:
             past = [*past[1:], sum(w * one for w, one in zip(weights, reversed(past)))]
             yield past[-1]
+
+    return terms
+
+
+def prefixes(of: Callable[[int], Sequence[int]]) -> Callable[[], Iterator[int]]:
+    """Return the sequence of which `of` computes the first n terms, for any n."""
+
+    def terms() -> Iterator[int]:
+        given, n = 0, 32
+        while True:
+            yield from of(n)[given:]
+            given, n = n, 4 * n
 
     return terms
 
@@ -83,8 +123,8 @@ def is_prime(n: int) -> bool:
 
 
 def numbers_where(condition: Callable[[int], bool], first: int = 1) -> Callable[[], Iterator[int]]:
-    """Return the numbers from `first` on of which a condition holds."""
-    return lambda: filter(condition, count(first))
+    """Return the numbers from `first` on of which a condition holds, as far as is soon looked through."""
+    return lambda: filter(condition, range(first, first + FURTHEST))
 
 
 def _factorials() -> Iterator[int]:
@@ -200,16 +240,17 @@ def _perfect() -> Iterator[int]:
     return (2 ** (p - 1) * (2**p - 1) for p in range(2, 70) if is_prime(2**p - 1))
 
 
-def _digits(value: Callable[[int], int], whole: int) -> Callable[[], Iterator[int]]:
-    """The digits of a constant, `whole` of them before the point; value(one) is constant · one, or a little below."""
+def digits_of_constant(value: Callable[[int], int], whole: int) -> Callable[[], Iterator[int]]:
+    """Return the digits of a constant, `whole` of them before the point; value(one) is constant · one, or a little
+    below."""
     return lambda: map(int, str(value(10 ** (_DIGITS + 10)))[: whole + _DIGITS])
 
 
 _DIGITS = 200
 
 
-def _pi(one: int) -> int:
-    """π = 16 arctan(1/5) − 4 arctan(1/239) (Machin)."""
+def pi_times(one: int) -> int:
+    """Return π · one, or a little below: π = 16 arctan(1/5) − 4 arctan(1/239) (Machin)."""
 
     def arctan(inverse: int) -> int:
         term, total, n = one // inverse, 0, 1
@@ -222,7 +263,8 @@ def _pi(one: int) -> int:
     return 16 * arctan(5) - 4 * arctan(239)
 
 
-def _e(one: int) -> int:
+def e_times(one: int) -> int:
+    """Return e · one, or a little below."""
     term, total, n = one, 0, 1
     while term:
         total += term
@@ -277,9 +319,14 @@ KNOWN: tuple[Known, ...] = (
     Known("Kolakowski sequence", _kolakowski, False),
     Known("Golomb's sequence", _golomb, False),
     Known("Hofstadter's Q", _hofstadter, False),
-    Known("digits of π", _digits(_pi, 1), False),
-    Known("digits of e", _digits(_e, 1), False),
-    Known("digits of √2", _digits(lambda one: math.isqrt(2 * one**2), 1), False),
-    Known("digits of the golden ratio", _digits(lambda one: (one + math.isqrt(5 * one**2)) // 2, 1), False),
+    Known("digits of π", digits_of_constant(pi_times, 1), False, most=9),
+    Known("digits of e", digits_of_constant(e_times, 1), False, most=9),
+    Known("digits of √2", digits_of_constant(lambda one: math.isqrt(2 * one**2), 1), False, most=9),
+    Known(
+        "digits of the golden ratio",
+        digits_of_constant(lambda one: (one + math.isqrt(5 * one**2)) // 2, 1),
+        False,
+        most=9,
+    ),
 )
 """Simplest first."""
