@@ -15,6 +15,7 @@ from bestguess.command import UserError, check_range
 from bestguess.config import to_dict
 from bestguess.files import plain
 from bestguess.report.progress import results_table
+from bestguess.rolls.config import RollsConfig
 from bestguess.rolls.family import FAMILY
 from bestguess.rolls.flags import EvaluateFlags, ForecastFlags, GuideFlags, PointerFlags
 from bestguess.rolls.forecast import forecast
@@ -23,7 +24,7 @@ from bestguess.rolls.protocol import FittedBins, Part, Protocol, write_protocol
 from bestguess.rolls.task import RollsTask
 from bestguess.rolls.weights import changed, load_weights, save_weights
 from bestguess.train.folder import new_folder, read_timing, write_config
-from bestguess.workflow.commands import evaluate_training, print_results, train_config
+from bestguess.workflow.commands import evaluate_training, finished, print_results, train_config
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import Training, load_training, read_training_config
 
@@ -42,6 +43,11 @@ def train_given(family: Family, flags: GuideFlags, console: Console) -> dict[str
     if flags.ckpt is not None:
         files.check_writable(flags.ckpt)
     config = flags.config() if flags.resume is None else read_training_config(family, flags.resume)
+    if flags.resume is not None and flags.ckpt is None and _left(flags.resume, config):
+        done = finished(family, flags.resume, config, console)
+        if done is not None:
+            console.print(done["sentence"], soft_wrap=True)
+            return plain(_about(flags.resume / WEIGHTS, done["training"], config) | done)
     training, results, page = train_config(family, config, console, flags.out, flags.resume, flags.track)
     print_results(training, results, console)
     console.print(results["evaluation"]["sentence"], soft_wrap=True)
@@ -53,16 +59,25 @@ def train_given(family: Family, flags: GuideFlags, console: Console) -> dict[str
         console.print(f"weights: {ckpt} (safetensors)", soft_wrap=True)
     console.print(f"page: {page}", soft_wrap=True)
     timing = read_timing(training.folder)
-    batch = training.config.batch_size * training.tasks[0].about.window
     about = {
-        "ckpt": ckpt,
         "training": timing,
         "run": training.folder,
         "report": page,
         "seconds": time.perf_counter() - began,
-        "values_per_second": timing["run_steps_per_second"] * batch if timing else None,
     }
-    return plain(training.works.answer(results) | about)
+    return plain(training.works.answer(results) | _about(ckpt, timing, config) | about)
+
+
+def _about(ckpt: Path, timing: dict[str, Any] | None, config: RollsConfig) -> dict[str, Any]:
+    """Return the part of a training's answer that no other family's has."""
+    batch = config.train.batch_size * config.task.window
+    return {"ckpt": ckpt, "values_per_second": timing["run_steps_per_second"] * batch if timing else None}
+
+
+def _left(folder: Path, config: RollsConfig) -> bool:
+    """Return whether a folder has what `train` leaves in it beside the page: weights, protocol, drawn values."""
+    drawn = (VALUES,) if config.task.u16_path is None else ()
+    return all((folder / name).is_file() for name in (WEIGHTS, PROTOCOL, *drawn))
 
 
 def _leave(training: Training, evaluation: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     if flags.resume is not None:
         family.works.check_resume(flags.resume)
         config = read_training_config(family, flags.resume)
-        if (done := _finished(family, flags.resume, config, console)) is not None:
+        if (done := finished(family, flags.resume, config, console)) is not None:
             return done
     else:
         config = flags.config()
@@ -68,7 +68,7 @@ def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     return plain(training.works.answer(results) | about)
 
 
-def _finished(family: Family, folder: Path, config: Any, console: Console) -> dict[str, Any] | None:
+def finished(family: Family, folder: Path, config: Any, console: Console) -> dict[str, Any] | None:
     """Return what --json prints of a folder that lacks nothing, and say so; None where there is something to do.
 
     That is a step or a run, an evaluation or the page, or one of them is not sound: resuming it then tells.
