@@ -278,6 +278,10 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
     def outside(self, config: C, task: T, predict: Callable[[np.ndarray], np.ndarray]) -> P:
         """Return anybody's NumPy callable as a predictor: sequences [n, T, …] → means or logits [n, T, …]."""
 
+    def predicted_size(self, config: C, task: T) -> tuple[int, ...]:
+        """Return the shape of what `outside` predicts of one element, such as (classes,), where no oracle tells it."""
+        return ()
+
     @abc.abstractmethod
     def sequences(self, config: C, task: T, count: int) -> np.ndarray:
         """Return sequences of the task, [count, T, …], as a callable of `outside` sees them; no test sequences."""

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bestguess
 from bestguess import cli
+from bestguess.command import UserError
 from bestguess.rolls import answers
 from bestguess.rolls.evaluate import Optimum, evaluate
 from bestguess.rolls.sources import source_from
@@ -101,6 +103,34 @@ def test_train_says_what_was_promised(results):
     assert known["floor_bits"] < known["bits_per_value"] + 3 * known["standard_error"]
     assert known["above_ceiling"] is False
     assert (unknown["floor_bits"], unknown["above_ceiling"]) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["source", "file"])
+def test_a_finished_folder_says_what_it_said_without_its_task_being_made(results, where, name, capsys, monkeypatch):
+    monkeypatch.setattr("bestguess.rolls.commands.train_config", None)
+    status, found, err = run(capsys, "rolls", "train", "--resume", where / name)
+    assert (status, "already trained and evaluated" in err) == (0, True)
+    assert set(found) == set(results[name])
+    of_the_process = {"seconds", "ckpt"}  # of a finished folder, the weights in it
+    for key in set(found) - of_the_process:
+        assert found[key] == results[name][key], key
+    assert found["ckpt"] == str(where / name / "best.safetensors")
+
+
+def test_without_its_weights_a_finished_folder_gets_them_again(where, tmp_path, capsys):
+    shutil.copytree(where / "file", tmp_path / "copy")
+    (tmp_path / "copy" / "best.safetensors").unlink()
+    assert run(capsys, "rolls", "train", "--resume", tmp_path / "copy")[0] == 0
+    assert (tmp_path / "copy" / "best.safetensors").is_file()
+
+
+def test_a_predictor_of_a_file_predicts_every_value_that_occurs_and_no_other(path):
+    subject = bestguess.open_task("rolls", u16_path=str(path), window=8)
+    classes = 1 + int(np.fromfile(path, "<u2").max())
+    bestguess.judge(subject, lambda windows: np.zeros((*windows.shape, classes), np.float32))
+    for wrong in (classes - 1, classes + 1):
+        with pytest.raises(UserError, match=rf"every element of each, \[n, T, {classes}\]$"):
+            bestguess.judge(subject, lambda windows: np.zeros((*windows.shape, wrong), np.float32))  # noqa: B023
 
 
 @pytest.mark.parametrize("name", ["source", "file"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
+import bestguess
 from bestguess.command import UserError
 from bestguess.family import Trained
 from bestguess.text import workings
@@ -24,3 +26,15 @@ def test_attention_is_measured_where_it_is_asked_for(monkeypatch):
         assert found == ({"attention": ("about", "model 0", 3)} if count else {})
     with pytest.raises(UserError, match="--attention-documents -1"):
         tiny(attention_documents=-1)
+
+
+def test_without_an_oracle_the_size_of_a_vocabulary_is_asked_of_a_predictor(tmp_path):
+    for part, count in (("train", 9), ("validation", 3), ("test", 3)):
+        rows = [f"the cat sat on mat {i} and ran away to {i + 1}" for i in range(count)]
+        (tmp_path / f"{part}.txt").write_text("\n".join(rows))
+    changes = {"documents": "lines", "tokenizer": "words", "task__cut": "midpoint", "generated": 0, "batch_size": 2}
+    subject = bestguess.open_task("text", corpus=str(tmp_path), **changes)
+    vocab = subject.task.about.vocab
+    bestguess.judge(subject, lambda given: np.zeros((*given.shape, vocab), np.float32))
+    with pytest.raises(UserError, match=rf"every element of each, \[n, T, {vocab}\]$"):
+        bestguess.judge(subject, lambda given: np.zeros((*given.shape, vocab + 1), np.float32))

@@ -135,6 +135,10 @@ class RollsWorkings(Workings[RollsConfig, RollsTask, Predictor, Evaluation]):
         """Return anybody's callable: windows [n, T + 1] → logits of every value from those before it, [n, T + 1, K]."""
         return Outside(predict)
 
+    def predicted_size(self, config: RollsConfig, task: RollsTask) -> tuple[int]:
+        """Return the number of values that have a probability."""
+        return (len(task.about.tokens.log_marginal),)
+
     def sequences(self, config: RollsConfig, task: RollsTask, count: int) -> np.ndarray:
         """Return windows spread over the training part, int64 [count, T + 1]."""
         about = task.about

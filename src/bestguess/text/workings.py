@@ -135,6 +135,10 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         """Return anybody's callable: sequences [n, S + 1 + U] → logits of every element from those before it."""
         return Outside(predict, task.about.source_width)
 
+    def predicted_size(self, config: TextConfig, task: TextTask) -> tuple[int]:
+        """Return the number of tokens in the vocabulary."""
+        return (task.about.vocab,)
+
     def sequences(self, config: TextConfig, task: TextTask, count: int) -> np.ndarray:
         """Return training documents in the fixed layout, int32 [count, S + 1 + U]."""
         training = task.about.training

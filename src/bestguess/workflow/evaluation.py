@@ -44,7 +44,8 @@ class Evaluator(Generic[C, T, P, E]):
     def outside(self, predict: Callable[[np.ndarray], np.ndarray]) -> E:
         """Return the figures of anybody's callable, first part alone; UserError where it sees the future."""
         works = self.workings
-        check_causal(predict, works.sequences(self.config, self.task, 8), _size(self.task))
+        size = _size(self.task) or works.predicted_size(self.config, self.task)
+        check_causal(predict, works.sequences(self.config, self.task, 8), size)
         return self(works.outside(self.config, self.task, predict), works.parts[:1])
 
     def measured(self, found: E) -> list[Measured]:
