@@ -301,10 +301,7 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
         sequences: int | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> E:
-        """Return a predictor's figures; `sequences`, if they are drawn: so many instead of the config's.
-
-        say: told what a long evaluation needs before it begins.
-        """
+        """Return a predictor's figures; `sequences`: so many, if they are drawn. `say`: of what a long one needs."""
 
     @abc.abstractmethod
     def measured(self, config: C, task: T, found: E) -> list[Measured]:
@@ -325,10 +322,7 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
         """Return one run's figures as a sweep's ledger keeps them; None does not apply, NaN is a fault."""
 
     def trained_record(self, training: Trained, i: int, curve: Sequence[Mapping[str, Any]], found: E) -> dict[str, Any]:
-        """Return what the training of run i adds to its record: of its curve, and of what it kept of its notes.
-
-        curve: its validation figures, by rising step. found: its evaluation.
-        """
+        """Return what training adds to run i's record: of its curve (by rising step), its notes and its evaluation."""
         return {}
 
     def reported(self, found: E) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -18,9 +20,11 @@ from bestguess.text.corpus import about_of
 from bestguess.text.documents import Documents
 from bestguess.text.evaluate import ModelPredictor, evaluate
 from bestguess.text.family import FAMILY
+from bestguess.text.flags import train_flags
 from bestguess.text.model import TextModel
 from bestguess.text.pairs import Pairs
 from bestguess.text.problem import Drawn, Own, TextProblem
+from bestguess.text.task import task_of
 from bestguess.text.windows import apart, prompts, scored
 from bestguess.train.problem import Turn
 from tests.text.tiny import FLAGS, tiny
@@ -235,6 +239,36 @@ def test_a_run_on_windows_is_evaluated_and_writes(trained, capsys):
     row = f'<td>counts of order {counts["order"]}</td><td class="number">{counts["nats_per_document"] / 4:.4f}</td>'
     assert row in page
     assert run(capsys, "text", "attention", trained)[0] == 2
+
+
+def test_a_corpus_that_was_moved_is_named_and_no_other_is_taken(trained, play, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    assert str(play) in config.read_text()
+    moved = play.rename(tmp_path / "moved.txt")
+    task_of.cache_clear()  # as in another process
+    try:
+        status, _, err = run(capsys, "text", "report", tmp_path / "run")
+        assert status == 2
+        assert f"--corpus {play}: no such file or folder; if a run's corpus was moved, text evaluate RUN" in err
+        (tmp_path / "other.txt").write_text(moved.read_text() + "more of the same\n" * 9)
+        status, _, err = run(capsys, "text", "evaluate", tmp_path / "run", "--corpus", tmp_path / "other.txt")
+        assert status == 2
+        assert "not the corpus of the training, or changed since (SHA-256" in err
+        assert run(capsys, "text", "evaluate", tmp_path / "run", "--corpus", moved)[0] == 0
+        assert run(capsys, "text", "report", tmp_path / "run")[0] == 0
+    finally:
+        moved.rename(play)
+
+
+def test_a_corpus_of_this_machine_is_kept_by_its_whole_path(play, monkeypatch):
+    monkeypatch.chdir(play.parent)
+    flags = train_flags(FAMILY)
+    for given, kept in (("play.txt", str(play)), ("errands", "errands"), ("none.txt", "none.txt")):
+        task = dataclasses.replace(flags().task, corpus=given)
+        assert flags(task=task).as_given().task.corpus == kept
+    (play.parent / "docstrings").mkdir()  # a name of ours goes before a folder
+    assert flags(task=dataclasses.replace(flags().task, corpus="docstrings")).as_given().task.corpus == "docstrings"
 
 
 def test_evaluation_scores_all_of_a_part_by_the_model_alone(play):

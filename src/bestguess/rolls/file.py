@@ -59,7 +59,8 @@ class RollsFile:
             self._file = files.DataFile(path, self._name)
         except files.Unreadable as error:
             kind = Absent if isinstance(error, Absent) else UserError
-            raise kind(f"{error}; give a file of uint16 values") from None
+            moved = "; if a run's file was moved, rolls evaluate RUN --u16-path PATH finds it"
+            raise kind(f"{error}; give a file of uint16 values{moved if flag == '--u16-path' else ''}") from None
         try:
             self.n = self._checked_length(least)
         except BaseException:

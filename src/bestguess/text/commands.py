@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bestguess.command import UserError, check_range, nearest
+from bestguess.config import runs
 from bestguess.files import check_writable, plain
 from bestguess.report.bar import Bar
 from bestguess.report.progress import results_table
 from bestguess.text import page
-from bestguess.text.config import ERRANDS
+from bestguess.text.config import ERRANDS, TextConfig
 from bestguess.text.errands.publish import write_errands
 from bestguess.text.family import FAMILY
 from bestguess.text.flags import EvaluateFlags, GenerateFlags, MakeFlags, SheetFlags, VotesFlags
@@ -26,7 +27,7 @@ from bestguess.text.votes import counted, read_votes
 from bestguess.text.written import one_written
 from bestguess.workflow import commands
 from bestguess.workflow.report import write_report
-from bestguess.workflow.training import Training, load_training, read_training_config
+from bestguess.workflow.training import Training, evaluated_config, load_training, read_training_config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,9 @@ def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
 def evaluate(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     """Evaluate a folder's runs, after the self-test; write the page; return the figures."""
     began = time.perf_counter()
-    config = commands.overridden(read_training_config(FAMILY, flags.run), flags)
+    config = commands.overridden(read_training_config(FAMILY, flags.run), dataclasses.replace(flags, corpus=None))
+    if flags.corpus is not None:
+        config = _moved(config, flags.run, flags.corpus)
     training = load_training(FAMILY, flags.run, config)
     results = commands.evaluate_training(training, console)
     commands.print_results(training, results, console)
@@ -53,6 +56,21 @@ def evaluate(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     _say(found, console)
     console.print(f"page: {report}", soft_wrap=True)
     return found
+
+
+def _moved(config: TextConfig, run: Path, corpus: Path) -> TextConfig:
+    """Return the config with its corpus at another path; UserError where that is not the corpus of the training."""
+    if config.task.corpus == ERRANDS:
+        raise UserError(f"--corpus {corpus}: the training generated its documents; drop the flag")
+    moved = dataclasses.replace(config, task=dataclasses.replace(config.task, corpus=str(corpus.absolute())))
+    then = commands.read_results(run, FAMILY.works.of(config).parts[0]) or {}
+    now = FAMILY.works.of(moved).task(runs(moved)[0].config).about.sha256
+    if then.get("sha256") not in (None, now):
+        raise UserError(
+            f"--corpus {corpus}: not the corpus of the training, or changed since (SHA-256 {now[:12]}…, then "
+            f"{then['sha256'][:12]}…); use the original"
+        )
+    return moved
 
 
 def _say(found: Mapping[str, Any], console: Console) -> None:
@@ -70,7 +88,8 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
     settings = _settings(flags)
     if flags.text is not None and flags.index is not None:
         raise UserError(f"--index {flags.index}: goes with no --text; give one of them")
-    training = load_training(FAMILY, flags.run)
+    config = evaluated_config(FAMILY, flags.run, read_training_config(FAMILY, flags.run))
+    training = load_training(FAMILY, flags.run, config)
     number = _number(training, "--number", flags.number)
     about = training.tasks[number].about
     if flags.text is None:

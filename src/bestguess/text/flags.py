@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from bestguess.family import Family
-from bestguess.text.config import Kind, TextConfig, World
+from bestguess.text.config import ERRANDS, Kind, TextConfig, World
 from bestguess.text.generation import GenerationConfig
 from bestguess.workflow.flags import RunFlags, TrainingFlags, config_flags
 
@@ -19,6 +21,16 @@ if TYPE_CHECKING:
 
 class TextFlags(TrainingFlags):
     """What `text train` takes beside its config."""
+
+    def as_given(self) -> TextConfig:
+        """Return the config; a corpus on this machine by its whole path, for commands that are run from elsewhere."""
+        from bestguess.text.corpora.docstrings import NAMES
+
+        config: TextConfig = super().as_given()
+        corpus = config.task.corpus
+        if not corpus or corpus in (ERRANDS, *NAMES) or not os.path.exists(corpus):
+            return config
+        return dataclasses.replace(config, task=dataclasses.replace(config.task, corpus=os.path.abspath(corpus)))
 
     def sequences_of_epoch(self, config: TextConfig) -> int | None:
         """Return the documents, or rows of packed ones, or windows, of the training part; None: of Errands."""
@@ -41,6 +53,8 @@ class EvaluateFlags(RunFlags):
     """Test documents, at most (default: as trained with)."""
     generated: int | None = None
     """Test documents whose targets are generated, at most; 0: none (default: as trained with)."""
+    corpus: Path | None = None
+    """The corpus of the training, where it lies elsewhere now. Its hash is checked; `text report` then finds it too."""
 
 
 @dataclass(frozen=True)

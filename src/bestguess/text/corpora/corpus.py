@@ -157,7 +157,8 @@ def load_corpus(name: str, options: ReadingOptions | None = None) -> Corpus:
         _refuse(name, options, "documents", "encoding")
         read, how = read_hub(name, options), options.splits
     else:
-        raise Absent(f"--corpus {name}: no such file or folder{nearest(name, [*NAMES, *KNOWN])}")
+        moved = "; if a run's corpus was moved, text evaluate RUN --corpus PATH finds it"
+        raise Absent(f"--corpus {name}: no such file or folder{nearest(name, [*NAMES, *KNOWN]) or moved}")
     skipped: Counter[str] = Counter()
     for one in read.values():
         skipped.update(one.skipped)
