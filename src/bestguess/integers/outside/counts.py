@@ -12,6 +12,8 @@ from bestguess.integers.outside.arithmetic import divisors, moebius, totient
 from bestguess.integers.outside.known import Known, is_prime, polynomial, prefixes
 
 Terms = Callable[[], Iterator[int]]
+_PARTITIONED = 26
+"""Terms of what is counted by going through the partitions of n."""
 
 
 def partitions(parts: Callable[[int], Sequence[int]], once: bool = False) -> Terms:
@@ -118,6 +120,11 @@ def _burnside(cycles: Callable[[list[int]], int], base: int = 2) -> Callable[[in
     return of
 
 
+def _soon(of: Callable[[int], int]) -> Terms:
+    """The values at 0, 1, … as far as the partitions of n are soon gone through."""
+    return lambda: map(of, range(_PARTITIONED))
+
+
 def _across(cycle: list[int]) -> int:
     return sum(math.gcd(a, b) for i, a in enumerate(cycle) for b in cycle[:i])
 
@@ -140,7 +147,10 @@ def _connected(terms: Terms) -> Terms:
         all_, found, sums = terms(), [0], [0]
         next(all_)
         for n in count(1):
-            every.append(next(all_))
+            following = next(all_, None)
+            if following is None:
+                return
+            every.append(following)
             sums.append(n * every[n] - sum(sums[k] * every[n - k] for k in range(1, n)))
             found.append((sums[n] - sum(d * found[d] for d in divisors(n)[:-1])) // n)
             yield found[n]
@@ -264,13 +274,13 @@ _LISTED: tuple[tuple[str, Terms], ...] = (
     ("rooted trees of n nodes", prefixes(_rooted)),
     ("trees of n nodes", prefixes(_trees)),
     ("Wedderburn–Etherington numbers", prefixes(_binary_trees)),
-    ("graphs of n nodes", polynomial(_burnside(lambda cycle: _across(cycle) + sum(part // 2 for part in cycle)))),
-    ("directed graphs of n nodes", polynomial(_burnside(lambda c: 2 * _across(c) + sum(c) - len(c)))),
-    ("relations on n nodes", polynomial(_burnside(lambda c: 2 * _across(c) + sum(c)))),
-    ("tournaments of n nodes", polynomial(_tournaments)),
+    ("graphs of n nodes", _soon(_burnside(lambda cycle: _across(cycle) + sum(part // 2 for part in cycle)))),
+    ("directed graphs of n nodes", _soon(_burnside(lambda c: 2 * _across(c) + sum(c) - len(c)))),
+    ("relations on n nodes", _soon(_burnside(lambda c: 2 * _across(c) + sum(c)))),
+    ("tournaments of n nodes", _soon(_tournaments)),
     (
         "connected graphs of n nodes",
-        _connected(polynomial(_burnside(lambda cycle: _across(cycle) + sum(part // 2 for part in cycle)))),
+        _connected(_soon(_burnside(lambda cycle: _across(cycle) + sum(part // 2 for part in cycle)))),
     ),
     ("connected labelled graphs of n nodes", _labelled_connected),
     ("labelled acyclic directed graphs of n nodes", _labelled_acyclic),
