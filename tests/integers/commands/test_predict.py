@@ -69,6 +69,7 @@ def test_a_name_stands_with_the_answer_that_it_names(capsys):
     sentence = out.splitlines()[0]
     assert sentence.startswith("32: each term is twice the one before, ")
     assert sentence.index("; powers of 2") < sentence.index("; or 30: ")
+    assert answer(capsys, "1 8 27 64")["sentence"] == "125: the cubes, 100 %"
 
 
 def test_negative_terms_go_on_as_typed_with_the_residue_beside(capsys):

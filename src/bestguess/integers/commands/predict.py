@@ -145,7 +145,7 @@ def sentence_of(asked: _Question, steps: int) -> str:
     window = f" (by the last {len(asked.window)} terms)" if len(asked.window) < len(asked.terms) else ""
     sentence = f"{said(best.following[:steps])}{modulo}: {best.words}, {probability(chance)}{window}"
     rules = [one for one in asked.rules if one.named or one.next != likeliest][:2]
-    sentence += "".join(f"; {rule.rule}" for rule in rules if rule.next == likeliest)
+    sentence += "".join(f"; {one.rule}" for one in rules if one.next == likeliest and one.rule not in best.words)
     for other, chance in list(asked.answer.next.items())[1:2]:
         if chance >= 0.1:
             why = next(one for one in asked.answer.fits if one.following[:1] == (other,))
