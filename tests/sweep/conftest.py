@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,23 @@ def flags(sweep: object, **more) -> SweepFlags:
     return SweepFlags(sweep=str(sweep), **more)
 
 
+_STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """End what a test has started and, since it failed, not waited for; a sweep ends its own workers."""
+    yield
+    while _STARTED:
+        one = _STARTED.pop()
+        if one.poll() is None:
+            one.terminate()
+            try:
+                one.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                one.kill()
+
+
 def process(*words: object, start_new_session: bool = False, **environment: str) -> subprocess.Popen:
     """Start python -m WORDS in a process of its own, with the repository's root on its path.
 
@@ -59,7 +77,7 @@ def process(*words: object, start_new_session: bool = False, **environment: str)
     """
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     command = [sys.executable, "-m", *map(str, words)]
-    return subprocess.Popen(
+    started = subprocess.Popen(
         command,
         env=env,
         stdout=subprocess.PIPE,
@@ -67,3 +85,5 @@ def process(*words: object, start_new_session: bool = False, **environment: str)
         text=True,
         start_new_session=start_new_session,
     )
+    _STARTED.append(started)
+    return started
