@@ -179,7 +179,7 @@ FILES = [
     ("cut.jsonl.gz", gz(RECORDS)[:100], "cut.jsonl.gz: not a whole gzip file"),
     ("none.jsonl.gz", "not gzip", "none.jsonl.gz: not a whole gzip file"),
     ("more.jsonl.gz", gz(RECORDS) + b"junk", "more.jsonl.gz: not a whole gzip file"),
-    ("one.txt", "one single document of text", "one.txt: 1 documents do not make"),
+    ("one.txt", "one single document of text", "one.txt: too few documents (1)"),
     ("short.txt", "\n\n".join(f"a{i}" for i in range(40)), "short.txt: no train document is left (40 too short"),
     ("same.txt", "\n\n".join(["the very same document here"] * 30), "same.txt: the validation part is empty"),
     ("bytes.txt", bytes(range(256)), "bytes.txt: not text in UTF-8"),
@@ -230,7 +230,7 @@ def test_a_folder_that_is_off(train, tmp_path):
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "train.txt").write_text("\n\n".join(TEXTS))
     (tmp_path / "parts" / "test.txt").write_text("")
-    one_line(*train("--corpus", tmp_path / "parts"), "parts: 1 documents do not make")
+    one_line(*train("--corpus", tmp_path / "parts"), "parts: too few documents (1; left out: 1 empty) for a training")
 
 
 def test_a_place_that_is_no_file(train, tmp_path):

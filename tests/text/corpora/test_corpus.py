@@ -165,8 +165,8 @@ def test_tokenizers_see_the_training_part_alone_and_targets_too():
 @pytest.mark.parametrize(
     ("texts", "options", "says"),
     [
-        (["a", "b"], {}, r"2 documents do not make a training, a validation and a test part"),
-        (["a", "b", ""], {}, r"2 documents, 1 empty left out, do not make .*; give more"),
+        (["a", "b"], {}, r"too few documents \(2\) for a training, a validation and a test part"),
+        (["a", "b", ""], {}, r"too few documents \(2; left out: 1 empty\) for .*; give more"),
         (TEXTS[:5], {}, r"the \w+ part is empty \(train \d, validation \d, test \d\); give more documents"),
         (TEXTS[:50], {"splits": "file"}, r"part is empty .*; give more files, larger fractions"),
     ],

@@ -237,9 +237,9 @@ def _check(
     """
     total = sum(map(len, parts.values()))
     if total < len(PARTS):
-        left_out = "".join(f", {count:,} {reason} left out," for reason, count in skipped.items())
+        left_out = "".join(f"; left out: {count:,} {reason}" for reason, count in skipped.items())
         raise UserError(
-            f"--corpus {name}: {total:,} documents{left_out} do not make a training, a validation and a test part; "
+            f"--corpus {name}: too few documents ({total:,}{left_out}) for a training, a validation and a test part; "
             "give more"
         )
     sizes = ", ".join(f"{part} {len(documents):,}" for part, documents in parts.items())
