@@ -133,7 +133,7 @@ def test_every_weight_of_every_kind_has_a_gradient():
     for kind in KINDS:
         model = model_of(kind)
         loss = lambda model: jnp.sum(jax.nn.log_softmax(model(jnp.asarray(tokens_in(kind))))[..., 0])  # noqa: B023, E731
-        gradient = jax.grad(loss)(model)
+        gradient = jax.jit(jax.grad(loss))(model)
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
             if "mask" not in jax.tree_util.keystr(path):
                 assert np.abs(leaf).max() > 0, (kind, jax.tree_util.keystr(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +41,11 @@ def problem_of(pairs: Pairs, **rooms) -> TextProblem:
     return TextProblem(own, own, tiny(**rooms), VOCAB)
 
 
+def started(problem: TextProblem, seed: int):
+    """Return an untrained model: made in one program, not in one for each operation."""
+    return eqx.filter_jit(problem.init)(TASK, jax.random.key(seed))
+
+
 DECODER = {"architecture": "decoder-only"}
 
 
@@ -56,11 +62,12 @@ def test_every_document_is_drawn_once_an_epoch_in_a_new_order():
 def test_padding_leaves_the_loss_as_it_is(rooms):
     """Summed over documents, and divided once by all targets."""
     narrow, wide = problem_of(documents(), **rooms), problem_of(documents(wider=3), **rooms)
-    model = narrow.init(TASK, jax.random.key(1))
+    model = started(narrow, 1)
     drawn = Drawn(jnp.arange(7), None)
 
     def sums(problem):
-        losses, counts = jax.vmap(lambda one: problem.loss(model, TASK, one), (Drawn(0, None),))(drawn)
+        loss = eqx.filter_jit(jax.vmap(lambda one: problem.loss(model, TASK, one), (Drawn(0, None),)))
+        losses, counts = loss(drawn)
         return np.asarray(losses, np.float64), np.asarray(counts)
 
     (a, count), (b, _) = sums(narrow), sums(wide)
@@ -74,9 +81,10 @@ def test_padding_leaves_the_loss_as_it_is(rooms):
 
 def test_accumulation_leaves_the_loss_as_it_is():
     problem = problem_of(documents(8))
-    model = problem.init(TASK, jax.random.key(1))
+    model = started(problem, 1)
     micro = lambda *shape: Drawn(jnp.arange(8).reshape(*shape), None)  # noqa: E731
-    whole, parts = (batch_sums(loss_of(problem), model, TASK, micro(*shape)) for shape in ((1, 8), (4, 2)))
+    sums = eqx.filter_jit(lambda model, drawn: batch_sums(loss_of(problem), model, TASK, drawn))
+    whole, parts = (sums(model, micro(*shape)) for shape in ((1, 8), (4, 2)))
     np.testing.assert_allclose(whole[1] / whole[2], parts[1] / parts[2], rtol=1e-6)
     for x, y in zip(jax.tree.leaves(whole[0]), jax.tree.leaves(parts[0])):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
@@ -85,7 +93,7 @@ def test_accumulation_leaves_the_loss_as_it_is():
 def test_the_full_loss_is_that_of_every_token_and_the_target_s_part_is_the_target_loss():
     pairs = documents()
     full = problem_of(pairs, model=DECODER, objective={"loss": "full"})
-    model = full.init(TASK, jax.random.key(2))
+    model = started(full, 2)
     one = Document(*(jnp.asarray(of[3]) for of in vars(pairs).values()))
     logits, target, predicted, scored = model.sequence_logits(*one)
     own = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), np.asarray(target)[:, None], axis=1)[:, 0]
@@ -99,7 +107,7 @@ def test_the_full_loss_is_that_of_every_token_and_the_target_s_part_is_the_targe
 def test_validation_by_hand():
     pairs = documents(5)
     problem = problem_of(pairs)
-    model = problem.init(TASK, jax.random.key(3))
+    model = started(problem, 3)
     found = problem.validate(model, TASK, jax.random.split(jax.random.key(0), 2))
     nats, hits = 0.0, 0
     for i in range(5):
