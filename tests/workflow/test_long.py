@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -18,7 +19,7 @@ def test_the_estimate_counts_six_operations_for_each_weight_of_the_blocks_and_to
     tokens, d_model, layers, steps = 4096, 256, 4, 86_000
     operations = 6 * (12 * layers * d_model**2) * tokens * steps
     alone = hours_on(1, tokens * d_model**2, layers, steps)
-    assert alone * 3600 * 3e10 == pytest.approx(operations)
+    assert alone * 3600 * 6e10 == pytest.approx(operations)
     assert hours_on(8, tokens * d_model**2, layers, steps) == pytest.approx(alone / 8)
 
 
@@ -36,6 +37,11 @@ def test_a_default_for_a_gpu_is_told_and_a_short_one_is_not(family, config, monk
     (several,) = told(config, runs=10)
     assert int(several.split()[1].replace(",", "")) == pytest.approx(10 * hours, rel=0.1)
     assert told(dataclasses.replace(config, train=dataclasses.replace(config.train, steps=10))) == []
+
+
+def test_a_family_that_does_not_tell_its_products_is_not_told(monkeypatch):
+    monkeypatch.setattr(integers.works, "product", lambda config: math.inf)
+    assert commands._long(integers.works, IntegersConfig(), 1) == []
 
 
 def test_the_small_preset_is_not_told(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -155,9 +156,12 @@ def _long(works: Workings, config: Any, count: int) -> list[str]:
     """Return a line where a CPU will take more than an hour: its first sign of life may be minutes away."""
     import jax
 
+    product = works.product(config)
+    if jax.default_backend() != "cpu" or not math.isfinite(product):  # a family need not tell its products
+        return []
     cores, steps = usable_cores(), config.train.steps * config.train.accumulate * count
-    hours = hours_on(cores, works.product(config), config.model.layers, steps)
-    if jax.default_backend() != "cpu" or hours < 1:
+    hours = hours_on(cores, product, config.model.layers, steps)
+    if hours < 1:
         return []
     return [
         f"roughly {hours:,.0f} hours on {cores} core{'s' * (cores > 1)}: a size for a GPU; on a CPU choose a smaller "
