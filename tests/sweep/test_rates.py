@@ -78,6 +78,21 @@ def test_a_search_that_is_no_ground_to_judge_on_is_refused(tmp_path, search):
         judge((0, 8))
 
 
+def test_several_searches_are_one_so_that_a_single_cell_can_be_widened(tmp_path, search):
+    best = lambda config: 0.01 if config["task.lambda"] == 0.9 else 0.003  # noqa: E731
+    found = search(best)
+    wider = ledger_of(tmp_path, "search", 100, [7, 8], set_=("task.lambda=0.9", f"{RATE}=0.03"))
+    judge = lambda: ledger_of(tmp_path, "judged", 400, [0, 1], rates=f"{found.id},{wider.id}")  # noqa: E731
+    with pytest.raises(Failure, match="0 of 2 runs done"):
+        judge()
+    for run in wider.runs().values():
+        wider.finish(run, {"validation_loss": 0.5, "normalised_loss": 1.1}, ABOUT)
+    configs = [run.config for run in judge().runs().values()]
+    assert {(one["task.lambda"], one[RATE]) for one in configs} == {(0.5, 0.003), (0.9, 0.01)}
+    with pytest.raises(UserError, match=r"stands at the edge of its grid"):
+        ledger_of(tmp_path, "judged", 400, [0, 1, 2], rates=found.id)
+
+
 def test_a_rate_at_which_training_diverges_is_tried_and_no_edge(tmp_path, search):
     found = search(leave=1)
     (left,) = (run for run in found.runs().values() if found.record(run.run) is None)

@@ -59,7 +59,7 @@ a run's own; without it they are slowed by one another."""
 add seeds with --set."""
     rates: str | None = None
     """Sweep (ID or folder) that searched for learning rates: each cell trains at the rate that it chose, and at no \
-other."""
+other. Several, separated by commas, are one search."""
     track: tuple[Tracker, ...] = ()
     """Metric loggers, in addition to the ledger; every run of a batch is a W&B run, in the group of its sweep."""
     estimate: bool = False

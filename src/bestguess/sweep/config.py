@@ -52,7 +52,7 @@ a run's own; without it they are slowed by one another."""
 seeds."""
     rates: str | None = None
     """Sweep (ID or folder) that searched for learning rates: each cell trains at the rate that it chose, and at no \
-other."""
+other. Several, separated by commas, are one search."""
     track: tuple[Tracker, ...] = ()
     """Metric loggers, in addition to the ledger."""
     plan: bool = False

@@ -20,15 +20,17 @@ def at_rates(
 ) -> list[dict[str, Any]]:
     """Return the runs of a sweep with the rate of each cell's own, once each, as the sweep `name` tuned it.
 
-    A cell is known by the keys that vary in the search, beside seeds and rates: the others, such as the steps, may
-    differ. With `searched`, several cells may share one of the search. A rate at which a training diverged counts as
-    tried. UserError where the search lacks a cell, has a best rate at the edge of its grid, or trained on a seed
-    that is to be judged; Failure where it is not done.
+    Several sweeps, separated by commas, are one search: a cell's grid is what they tried of it in all. A cell is known
+    by the keys that vary in the search, beside seeds and rates: the others, such as the steps, may differ. With
+    `searched`, several cells may share one of the search. A rate at which a training diverged counts as tried.
+    UserError where the search lacks a cell, has a best rate at the edge of its grid, or trained on a seed that is to
+    be judged; Failure where it is not done.
     """
-    search = Ledger.find(root, name)
-    if any(one.config is None or not _diverged(search, one.run) for one in search.status().missing):
-        require_complete(search, False)
-    configs = [run.config for run in search.runs().values()]
+    searches = [Ledger.find(root, one) for one in name.split(",")]
+    for search in searches:
+        if any(one.config is None or not _diverged(search, one.run) for one in search.status().missing):
+            require_complete(search, False)
+    configs = [run.config for search in searches for run in search.runs().values()]
     apart = (RATE, *repeats_of(configs[0]))
     keys = [key for key in configs[0] if key not in apart and len({str(config.get(key)) for config in configs}) > 1]
 
@@ -38,8 +40,9 @@ def at_rates(
     def told(config: Mapping[str, Any]) -> str:
         return ", ".join(f"{key} {config.get(key)}" for key in keys) or "every run"
 
-    with told_of(search.folder / "done", ANEW):
-        best = best_of_cells(search.records(), family_of(configs[0]).reported)
+    with told_of(", ".join(str(search.folder / "done") for search in searches), ANEW):
+        records = [record for search in searches for record in search.records()]
+        best = best_of_cells(records, family_of(configs[0]).reported)
     tuned = {cell(one["config"]): one for one in best}
     for key in repeats_of(configs[0]):
         seen = {config[key] for config in configs if key in config}
