@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 
@@ -19,6 +20,7 @@ from bestguess.text.family import FAMILY
 from bestguess.text.flags import ConvertFlags
 from bestguess.text.model import TextModel, parameters
 from bestguess.text.sequences import shift
+from bestguess.text.start import Anew, drawn_anew
 from bestguess.text.tokens import SEP
 from bestguess.train.checkpoint import named_leaves
 from bestguess.train.fit import keep_fitted
@@ -104,7 +106,13 @@ def test_the_encoder_has_the_decoder_s_blocks_or_others(before, after, tmp_path)
 def test_the_command_and_what_it_refuses(before, after, tmp_path):
     console = Console(file=io.StringIO())
     found = convert_command(ConvertFlags(before, out=tmp_path / "new"), console)
-    assert set(found) == {"run", "parameters"}
+    theirs = load_training(FAMILY, before).tasks[0].about
+    never = len(set(theirs.tokens) - words_of(theirs))
+    assert set(found) == {"run", "parameters", "vocabulary", "unseen"}
+    assert (found["vocabulary"], found["unseen"]) == (theirs.vocab, never)
+    said = " ".join(console.file.getvalue().split())
+    assert f"its training never saw {never} of {theirs.vocab} tokens; --start draws these anew" in said
+    assert 0 < never < theirs.vocab
     assert (tmp_path / "new" / "config.yaml").is_file()
     with pytest.raises(UserError, match="already holds a training"):
         convert_command(ConvertFlags(before, out=tmp_path / "new"), console)
@@ -136,7 +144,10 @@ def test_words_are_found_by_their_text_and_new_ones_are_drawn(tmp_path):
     seen = words_of(before.tasks[0].about)
     training = begun(tmp_path, task=STORIES, train={"seeds": 3})
     ours, problem = training.tasks[0].about.tokens, training.problem
-    assert set(ours) - set(theirs)
+    lacking = set(ours) - set(theirs)
+    assert lacking
+    told = drawn_anew(training.runs[0].config, training.tasks[0].about)
+    assert (told.lacking, told.unseen) == (len(lacking), len((set(ours) & set(theirs)) - seen))
     for seed, run in ((0, 0), (1, 1), (2, 0)):
         own = jax.tree.map(lambda leaf, seed=seed: leaf[seed], training.members.task)
         model = problem.init(own, jax.random.key(9))
@@ -164,6 +175,33 @@ def test_words_that_the_other_training_never_saw_are_drawn_though_its_vocabulary
     for token, word in enumerate(ours):
         expected = drawn.embedding[token] if word in unseen else given.embedding[0, theirs.tokens.index(word)]
         np.testing.assert_array_equal(embedding[token], expected)
+
+
+def test_what_is_drawn_anew_is_counted_and_told(before):
+    """Of stories' vocabulary dialogues lack some words, and others no story says: counted here word by word."""
+    theirs = load_training(FAMILY, before).tasks[0].about
+    training = begun(before, model=ONE)
+    about, config = training.tasks[0].about, training.runs[0].config
+    said, seen = words_of(about), words_of(theirs)
+    told = [about.tokens[t] for pairs in (about.training.source, about.training.target) for t in pairs.ravel() if t]
+    unseen = (set(about.tokens) & set(theirs.tokens)) - seen
+    lacking = set(about.tokens) - set(theirs.tokens)
+    found = drawn_anew(config, about)
+    assert found == Anew(
+        vocabulary=len(about.tokens),
+        lacking=len(lacking),
+        unseen=len(unseen),
+        tokens=len(told),
+        anew=sum(word not in seen for word in told),
+        share=pytest.approx(sum(word not in seen for word in told) / len(told)),
+    )
+    assert not lacking  # test_words_are_found_by_their_text_and_new_ones_are_drawn has some
+    assert unseen & said
+    (line,) = [one for one in FAMILY.works.notes(config) if one.startswith("--start: ")]
+    assert line.endswith(f"{found.anew:,} of the {found.tokens:,} tokens of the training text, {found.share:.2%}")
+    assert drawn_anew(dataclasses.replace(config, objective=tiny().objective), about) is None
+    gone = dataclasses.replace(config.objective, start=str(before / "gone"))
+    assert drawn_anew(dataclasses.replace(config, objective=gone), about) is None
 
 
 def test_an_untied_head_is_found_by_its_words_too(tmp_path):

@@ -28,7 +28,7 @@ from bestguess.text.transfer import (
     searched,
     tuning_levels,
 )
-from bestguess.text.transfer_page import by_arm, pairs_needed
+from bestguess.text.transfer_page import by_arm, drawn_anew, pairs_needed
 from tests.experiment.planted import ROOT
 from tests.text.test_experiments import noise
 
@@ -95,6 +95,8 @@ def test_tuning_gives_every_arm_the_same_budget_on_a_seed_of_its_own():
 
 # ------------------------------------------------------------------------------------------ planted results
 
+START = {"vocabulary": 1024, "lacking": 301, "unseen": 7, "tokens": 4000, "anew": 500, "share": 0.125}
+
 
 def figures(config, law) -> dict:
     task, arm = LEVELS[config["change"]]
@@ -102,6 +104,7 @@ def figures(config, law) -> dict:
     loss = law(arm, pairs) * math.exp(0.002 * noise(config))
     return {
         "validation_loss": loss, "nats_per_document": loss, "nats_per_token": loss, "regret_per_document": loss,
+        "start": START if "objective.start" in config["change"] else None,
         "documents": 2, "tokens": 41, "document_tokens": [20, 21], "facts": {"copied": 0.5}, "rouge": {"rougeL": 0.3},
     }  # fmt: skip
 
@@ -138,10 +141,19 @@ def test_pairs_needed_and_the_section_of_the_page():
     assert ours == pytest.approx(400, rel=0.02)
     assert theirs == pytest.approx(6400, rel=0.02)
     assert by_name["scratch"][columns.index("0.2 nats") - 1].startswith(f"> {PAIRS[-1]:,}")
-    (section,) = more(helped())
+    section, words = more(helped())
+    assert words.heading == "Words that the raw text lacks"
     drawn = section.parts[0]
     assert isinstance(drawn, Drawn)
     assert len(drawn.picture.series) == len(ARMS)
+
+
+def test_what_is_drawn_anew_has_a_row_for_each_corpus():
+    _, rows, _ = drawn_anew(helped().records)
+    assert [row[0] for row in rows] == [*(f"{pairs:,} pairs" for pairs in PAIRS), "files"]
+    assert rows[0][1:] == ["1,024", "301", "7", "500 of 4,000", "12.50 %"]
+    without = [{**one, "metrics": {"start": None}} for one in helped().records]
+    assert drawn_anew(without)[1] == drawn_anew([{**one, "metrics": {}} for one in without])[1] == []
 
 
 def test_levels_differ():

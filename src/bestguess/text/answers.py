@@ -16,6 +16,7 @@ from bestguess.text.counts import beside
 from bestguess.text.evaluate import Evaluation
 from bestguess.text.model import parameters
 from bestguess.text.packing import documents_per_row, packed
+from bestguess.text.start import began
 from bestguess.text.task import About
 from bestguess.text.written import Written
 from bestguess.train.folder import read_timing
@@ -165,6 +166,7 @@ def results(training: Trained, losses: Sequence[Evaluation], told: Sequence[Writ
         "corpus": about.name,
         "sha256": about.sha256,
         "counts": dict(about.counts),
+        "start": began(config, about),
         "parameters": parameters(
             config.model, about.vocab, (about.source_width, about.target_width), about.marked
         ).total,

@@ -20,6 +20,7 @@ from bestguess.text.family import FAMILY
 from bestguess.text.flags import ConvertFlags, CrossOutput, EncoderWeights
 from bestguess.text.model import TextModel, parameters
 from bestguess.text.model_config import TextModelConfig
+from bestguess.text.start import unseen_in
 from bestguess.train.checkpoint import named_leaves
 from bestguess.train.fit import keep_fitted
 from bestguess.train.folder import CHECKPOINTS, new_folder, write_config
@@ -72,15 +73,19 @@ def _copied(inner: str) -> bool:
 
 
 def convert_command(flags: ConvertFlags, console: Console) -> dict[str, Any]:
-    """Write the converted runs; return where, and how many parameters one has."""
+    """Write the converted runs; return where, how many parameters one has, and how many tokens were never seen."""
     check_range("--seed", flags.seed, 0)
     found = convert(flags.run, flags.out, flags.encoder, flags.cross_output, flags.seed)
     console.print(f"encoder-decoder, {found['parameters']:,} parameters: {found['run']}", soft_wrap=True)
+    seen = f"its training never saw {found['unseen']:,} of {found['vocabulary']:,} tokens"
+    console.print(f"{seen}; --start draws these anew", style="dim")
     return plain(found)
 
 
 def convert(folder: Path, out: Path | None, encoder: EncoderWeights, cross: CrossOutput, seed: int) -> dict[str, Any]:
     """Write a folder whose runs are those of another one as encoder-decoders; return its path and their parameters.
+
+    Also how many tokens the vocabulary has, and how many of them the training never saw.
 
     The best weights of every run are taken. UserError where they have an encoder already.
     """
@@ -112,4 +117,9 @@ def convert(folder: Path, out: Path | None, encoder: EncoderWeights, cross: Cros
             about_run = {"sequences": config.train.steps * config.train.batch_size}
             trackers.log(config.train.steps, i, about_run | {name: float(one[i]) for name, one in found.items()})
     keep_fitted(made.problem, config.train, made.members, path / CHECKPOINTS, stacked, found["score"])
-    return {"run": path, "parameters": parameters(config.model, about.vocab, context).total}
+    return {
+        "run": path,
+        "parameters": parameters(config.model, about.vocab, context).total,
+        "vocabulary": about.vocab,
+        "unseen": unseen_in(about),
+    }

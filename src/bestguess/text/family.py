@@ -26,7 +26,7 @@ FAMILY = Family(
         *("tokens", "skill", "regret_per_document", "regret_error", "floor_per_document", "ceiling_per_document"),
         *("constant_nats_per_token", "parameters", "parameters_without_vocabulary", "flops_per_document"),
         *("processed_per_document", "utilisation", "seconds_per_document", "tokens_per_second"),
-        *("peak_bytes", "state_bytes", "working_bytes", "facts.*", "generated.*", "kinds.*", "source.*"),
+        *("peak_bytes", "state_bytes", "working_bytes", "facts.*", "generated.*", "kinds.*", "source.*", "start.*"),
     ),
     bases="bestguess.text.config:BASES",
     choosers={

@@ -15,6 +15,7 @@ from bestguess.report.story import Drawn, Rows, Section, Stat, Story, Words, sel
 from bestguess.text.answers import FACTS
 from bestguess.text.config import TextTaskConfig
 from bestguess.text.metrics import ROUGE
+from bestguess.text.start import Anew
 
 _MODELS = {"encoder-decoder": "An encoder-decoder", "decoder-only": "A decoder-only model", "prefix-lm": "A prefix LM"}
 _SHOWN = {"copied": "copied facts", "label_of_oracle": "occasion", "statements": "true statements"}
@@ -145,7 +146,8 @@ def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:
     if evaluation["samples"]:
         sections.append(Section("Samples", [Rows(*_samples(evaluation["samples"]))]))
     about = training.tasks[evaluation["shown"]].about
-    sections.append(Section("How this was made", [Words(_how(known, training.runs[evaluation["shown"]].config.task))]))
+    how = _how(known, training.runs[evaluation["shown"]].config.task) + _began(evaluation)
+    sections.append(Section("How this was made", [Words(how)]))
     model = training.runs[evaluation["shown"]].config.model
     lead = f"{_MODELS[model.architecture]} of {evaluation['parameters']:,} parameters learnt to "
     if about.text is None:
@@ -237,6 +239,12 @@ def _samples(samples: list[Mapping[str, Any]]) -> tuple[list[str], list[list[Any
     rows = [[one["source"], one["marked"], one["reference"]] for one in samples]
     caption = "A wrong fact stands between ⟦ and ⟧." if any("facts" in one for one in samples) else ""
     return ["source", "generated", "reference"], rows, caption
+
+
+def _began(evaluation: Mapping[str, Any]) -> str:
+    """A line on the weights that it began with, where these are another run's."""
+    start = evaluation.get("start")  # results of before lack it
+    return "" if start is None else f"\n- **Begun** with another run's weights: {Anew(**start).told()}."
 
 
 def _how(known: bool, task: TextTaskConfig) -> str:

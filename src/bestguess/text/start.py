@@ -8,19 +8,20 @@ are not told apart, since nothing pulls one of them another way than the rest.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Integer
+from jaxtyping import Array, Int, Integer
 
 from bestguess.command import UserError
-from bestguess.config import flag
+from bestguess.config import flag, runs
 from bestguess.text.config import TextConfig
 from bestguess.text.model import TextModel
 from bestguess.text.task import About
-from bestguess.text.tokens import UNK
+from bestguess.text.tokens import PAD, UNK
 from bestguess.train.checkpoint import named_leaves
 
 _OF_VOCABULARY = ("embedding", "head")
@@ -51,6 +52,55 @@ class Start(eqx.Module):
         return found
 
 
+class Anew(NamedTuple):
+    """How much of a vocabulary a training draws anew, because the weights that it begins with know nothing of it."""
+
+    vocabulary: int
+    """Tokens of the vocabulary."""
+    lacking: int
+    """Tokens of it that the other vocabulary lacks."""
+    unseen: int
+    """Tokens of both vocabularies that the other training never saw."""
+    tokens: int
+    """Tokens of the training text; of marks the ends of targets alone."""
+    anew: int
+    """Of these the ones that are drawn anew."""
+    share: float
+    """anew / tokens."""
+
+    def told(self) -> str:
+        """Return it as a line for a reader."""
+        return (
+            f"of {self.vocabulary:,} tokens {self.lacking + self.unseen:,} are drawn anew, {self.lacking:,} that the "
+            f"other vocabulary lacks and {self.unseen:,} that its training never saw: {self.anew:,} of the "
+            f"{self.tokens:,} tokens of the training text, {self.share:.2%}"
+        )
+
+
+def drawn_anew(config: TextConfig, about: About) -> Anew | None:
+    """Return how much of the vocabulary a training draws anew; None where it begins with no other run's weights.
+
+    None, too, where the folder of these is gone.
+    """
+    from bestguess.text.family import FAMILY
+    from bestguess.workflow.training import read_training_config
+
+    folder = Path(config.objective.start)
+    if not config.objective.start or not folder.is_dir():
+        return None
+    theirs = FAMILY.works.task(runs(read_training_config(FAMILY, folder))[0].config).about
+    new, counts = places(theirs, about) < 0, counts_of(about)
+    known = np.isin(about.tokens, theirs.tokens)
+    tokens, anew = int(counts.sum()), int(counts[new].sum())
+    return Anew(about.vocab, int((~known).sum()), int((new & known).sum()), tokens, anew, anew / max(tokens, 1))
+
+
+def began(config: TextConfig, about: About) -> dict[str, int | float] | None:
+    """Return what a training draws anew as a run's record keeps it."""
+    found = drawn_anew(config, about)
+    return None if found is None else found._asdict()
+
+
 def read_start(config: TextConfig, about: About) -> Start:
     """Return the weights of the folder that `objective.start` names; UserError where they are of another shape."""
     from bestguess.text.family import FAMILY
@@ -75,21 +125,31 @@ def read_start(config: TextConfig, about: About) -> Start:
             )
     if given.embedding.shape[2] != config.model.d_model:
         raise UserError(f"--start {folder}: is {given.embedding.shape[2]} wide, not {config.model.d_model}")
-    seen = seen_in(theirs)
-    place = {text: token for token, text in enumerate(theirs.tokens) if seen[token]}
-    row = np.array([place.get(text, -1) for text in about.tokens], np.int32)
     # What is no array is this model's own: dropout, kernels.
-    return Start(jax.tree.unflatten(jax.tree.structure(wanted), jax.tree.leaves(given)), row)
+    return Start(jax.tree.unflatten(jax.tree.structure(wanted), jax.tree.leaves(given)), places(theirs, about))
 
 
-def seen_in(about: About) -> Bool[np.ndarray, " V"]:
-    """Return which tokens a training on these documents sees: those that come in them, and the marks around them."""
+def places(theirs: About, about: About) -> Integer[np.ndarray, " V"]:
+    """Return the place of each token in the other vocabulary; −1: it is new, or the training on it never saw it."""
+    seen = counts_of(theirs) > 0
+    seen[:UNK] = True  # marks stand around all documents
+    place = {text: token for token, text in enumerate(theirs.tokens) if seen[token]}
+    return np.array([place.get(text, -1) for text in about.tokens], np.int32)
+
+
+def unseen_in(about: About) -> int:
+    """Return how many tokens of a vocabulary its training never sees, marks aside."""
+    return int((counts_of(about)[UNK:] == 0).sum())
+
+
+def counts_of(about: About) -> Int[np.ndarray, " V"]:
+    """Return how often each token comes in the training documents; of the marks around them the ends of targets."""
     parts = (about.training.source, about.training.target) if about.text is None else (about.text,)
     counts = np.zeros(about.vocab, np.int64)
     for part in parts:
         counts += np.bincount(part.ravel(), minlength=about.vocab)
-    counts[:UNK] += 1
-    return counts > 0
+    counts[PAD] = 0
+    return counts
 
 
 def _told(shape: tuple[int, ...] | None) -> str:

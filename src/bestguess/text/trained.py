@@ -13,6 +13,7 @@ from bestguess.text.costs import corpus_bytes, document_flops, state_bytes, util
 from bestguess.text.evaluate import Evaluation, Predictor, nats_of
 from bestguess.text.model import parameters
 from bestguess.text.packing import documents_per_row
+from bestguess.text.start import began
 from bestguess.text.task import About
 
 KEPT = 1024
@@ -42,6 +43,7 @@ def record(
             "nats_per_token": [round(float(line["loss"]), 5) for line in curve],
         },
         "source": _without(about, predictor, losses),
+        "start": began(config, about),
     }
 
 

@@ -19,9 +19,11 @@ _RESAMPLES = 1000
 
 
 def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """Return the regret over training pairs, and how many pairs each arm needs, of a ledger."""
+    """Return the regret over training pairs, how many pairs each arm needs, and what is drawn anew, of a ledger."""
     arms = by_arm(records)
-    return [Section("Pairs needed", [Drawn("pairs", chart(arms)), Words(_ABOUT), Rows(*pairs_needed(arms))])]
+    found = [Section("Pairs needed", [Drawn("pairs", chart(arms)), Words(_ABOUT), Rows(*pairs_needed(arms))])]
+    words = drawn_anew(records)
+    return [*found, Section("Words that the raw text lacks", [Rows(*words)])] if words[1] else found
 
 
 _ABOUT = (
@@ -82,6 +84,28 @@ def pairs_needed(arms: Mapping[str, np.ndarray]) -> tuple[list[str], list[list[A
         rows,
         "Training pairs needed to reach a regret.",
     )
+
+
+def drawn_anew(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]], str]:
+    """Return, of each corpus, how many of its tokens the pretraining never saw; no row for results that lack it."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        place, start = LEVELS.get(record["config"]["change"]), record["metrics"].get("start")
+        if place is not None and start is not None:
+            found.setdefault(place[0], start)
+    rows = [
+        [
+            task,
+            f"{one['vocabulary']:,}",
+            f"{one['lacking']:,}",
+            f"{one['unseen']:,}",
+            f"{one['anew']:,} of {one['tokens']:,}",
+            f"{100 * one['share']:.2f} %",
+        ]
+        for task, one in found.items()
+    ]
+    columns = ["corpus", "vocabulary", "not in the other", "never seen there", "tokens of the text", "share"]
+    return columns, rows, "Tokens whose embeddings are drawn anew, in the vocabulary and in the training text."
 
 
 def _pairs(value: float) -> str:

@@ -32,7 +32,7 @@ from bestguess.text.evaluate import (
 from bestguess.text.model import TextModel
 from bestguess.text.packing import documents_to_draw, packed
 from bestguess.text.problem import Own, TextProblem
-from bestguess.text.start import Start, read_start
+from bestguess.text.start import Start, drawn_anew, read_start
 from bestguess.text.task import About, TextTask, laid_out, task_of
 from bestguess.text.written import Written, written
 
@@ -113,7 +113,8 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
     def notes(self, config: TextConfig) -> list[str]:
         """Return what the corpus is, what was left out of it, and how many parameters the model has."""
         about = self.task(config).about
-        return answers.notes(config, about)
+        anew = drawn_anew(config, about)
+        return answers.notes(config, about) + ([] if anew is None else [f"--start: {anew.told()}"])
 
     # Judging.
 
