@@ -49,6 +49,8 @@ GRID = {
         "average=0.998 hold=0.6 steps=2000 attention_dropout=0.2",
         muon(average=0.998),
         muon(average=0.998, attention_dropout=0.2),
+        muon(average=0.998, attention_dropout=0.2, token_noise=0.1),
+        muon(average=0.998, dropout=0.35, attention_dropout=0.2, token_noise=0.1),
         *(
             muon(average=0.998, dropout=dropout, attention_dropout=0.2, weight_decay=decay)
             for dropout, decay in ((0.25, 1.0), (0.35, 0.1), (0.35, 1.0), (0.45, 0.3))
@@ -59,6 +61,8 @@ GRID = {
         muon(average=0.998, attention_dropout=0.2, weight_decay=3),
         muon(average=0.999, attention_dropout=0.2),
         muon(average=0.998, attention_dropout=0.4, dropout=0.3),
+        muon(average=0.998, attention_dropout=0.2, token_noise=0.2),
+        muon(average=0.998, dropout=0.35, attention_dropout=0.2, token_noise=0.2) + " steps=3000",
         adamw(average=0.998, learning_rate=0.001, dropout=0.2, attention_dropout=0.2) + " positions=learned",
         muon(average=0.998, attention_dropout=0.2) + " batch_size=32 steps=3000",
         adamw(average=0.998, learning_rate=0.001, dropout=0.3, attention_dropout=0.3, weight_decay=1),

@@ -245,9 +245,9 @@ def test_attention_weights(architecture):
 
 
 @every_architecture
-@pytest.mark.parametrize("rate", ["dropout", "attention_dropout"])
-def test_dropout_only_with_a_key(architecture, rate):
-    plain, dropping = model_of(architecture=architecture), model_of(architecture=architecture, **{rate: 0.3})
+@pytest.mark.parametrize(("rate", "value"), [("dropout", 0.3), ("attention_dropout", 0.3), ("token_noise", 0.9)])
+def test_dropout_and_noise_only_with_a_key(architecture, rate, value):
+    plain, dropping = model_of(architecture=architecture), model_of(architecture=architecture, **{rate: value})
     document = padded(SOURCE, S), L, padded(TARGET, U)
     np.testing.assert_array_equal(logits_of(dropping, *document), logits_of(plain, *document))
     dropped = jax.jit(lambda key: dropping.logits(*document, key=key))
@@ -343,6 +343,7 @@ def test_parameters_of_what_an_untied_or_learned_model_adds():
     ("changes", "flag"),
     [
         ({"attention_dropout": 1.0}, "--attention-dropout 1"),
+        ({"token_noise": 1.0}, "--token-noise 1"),
         (
             {"architecture": "prefix-lm", "attention": "cudnn", "dtype": "bfloat16", "heads": 1, "d_model": 16},
             "--attention cudnn",

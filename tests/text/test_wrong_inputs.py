@@ -93,6 +93,7 @@ OF_TYPE = {
 RIGHT = {
     **dict.fromkeys(("dropout", "attention_dropout", "label_smoothing", "length_penalty", "corpus_seed"), ("0",)),
     "draw_seed": ("0",),
+    "token_noise": ("0",),
     "packing": ("0",),
     "stride": ("0",),
     "start": ("",),

@@ -37,12 +37,11 @@ def document_flops(config: TextConfig, vocab: int, source: int, target: int) -> 
 
 @functools.cache
 def _document_flops(config: TextConfig, vocab: int, source: int, target: int) -> float:
-    drops = config.model.dropout or config.model.attention_dropout
 
     def given() -> tuple[Documents, TextModel, Drawn]:
         whole = lambda *shape: jnp.zeros(shape, jnp.int32)  # noqa: E731
         key = jax.random.key(0)
-        drawn = Drawn(whole(1, 1), jax.random.split(key, (1, 1)) if drops else None)
+        drawn = Drawn(whole(1, 1), jax.random.split(key, (1, 1)) if config.model.random else None)
         documents = Documents(whole(1, source), whole(1), whole(1, target), whole(1))
         return documents, TextModel(config.model, vocab, (source, target), not config.task.windows, key=key), drawn
 

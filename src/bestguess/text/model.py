@@ -23,6 +23,7 @@ from bestguess.nn.linear import linear
 from bestguess.nn.masked import prefix_mask
 from bestguess.nn.normalisation import NoNorm
 from bestguess.text.model_config import TextModelConfig
+from bestguess.text.noise import NOISE, noisy
 from bestguess.text.packing import PairRow, SequenceRow
 from bestguess.text.sequences import behind, pack, shift
 from bestguess.text.tokens import PAD, SEP
@@ -69,6 +70,7 @@ class TextModel(eqx.Module):
     prefix: bool = eqx.field(static=True)
     marked: bool = eqx.field(static=True)
     """Whether [BOS] stands before a source, and [SEP] behind it."""
+    token_noise: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class TextModel(eqx.Module):
             self.decoder = eqx.tree_at(_last_gain, self.decoder, replace_fn=quieter)
         self.prefix = config.architecture == "prefix-lm"
         self.marked = marked
+        self.token_noise = config.token_noise
 
     def logits(
         self,
@@ -121,7 +124,7 @@ class TextModel(eqx.Module):
         encoder_key, decoder_key = (None, None) if key is None else jax.random.split(key)
         memory = self._memory(source_S, source_length, encoder_key)
         x_UD, _ = self.decoder(
-            self._embed(_target_inputs(target_U)),
+            self._embed(_target_inputs(target_U), decoder_key),
             key=decoder_key,
             mask_TS=self._mask(len(target_U), 0),
             start=source_length,
@@ -172,17 +175,17 @@ class TextModel(eqx.Module):
                 raise ValueError("an encoder-decoder reads sources and targets in rows of their own: give a PairRow")
             reads_TT = prefix_mask(len(row.token), 0) | (row.prefix[None] if self.prefix else False)
             mask_TT = same(row.document, row.document) & reads_TT
-            return self._project(self.decoder(self._embed(row.token), key=key, mask_TS=mask_TT, start=row.position)[0])
+            x_TD = self._embed(row.token, key)
+            return self._project(self.decoder(x_TD, key=key, mask_TS=mask_TT, start=row.position)[0])
         if self.encoder is None:
             raise ValueError("a model without an encoder reads a document as one sequence: give a SequenceRow")
         encoder_key, decoder_key = (None, None) if key is None else jax.random.split(key)
         mask_SS = same(row.source_document, row.source_document)
-        y_SD = self.encoder(self._embed(row.source), mask_SS, encoder_key, start=row.source_position)
+        y_SD = self.encoder(self._embed(row.source, encoder_key), mask_SS, encoder_key, start=row.source_position)
         memory = self.decoder.memory(y_SD, same(row.document, row.source_document), row.source_position)
         mask_UU = same(row.document, row.document) & prefix_mask(len(row.token), 0)
-        x_UD, _ = self.decoder(
-            self._embed(row.token), key=decoder_key, mask_TS=mask_UU, start=row.position, memory=memory
-        )
+        x_UD = self._embed(row.token, decoder_key)
+        x_UD, _ = self.decoder(x_UD, key=decoder_key, mask_TS=mask_UU, start=row.position, memory=memory)
         return self._project(x_UD)
 
     def attention(
@@ -268,7 +271,9 @@ class TextModel(eqx.Module):
         """Return what a model without an encoder is given; no prediction depends on where the target ends."""
         return shift(pack(source_S, source_length, target_U, len(target_U), self.marked))[0]
 
-    def _embed(self, token_T: Int[Array, "T"]) -> Float[Array, "T D"]:
+    def _embed(self, token_T: Int[Array, "T"], key: Key[Array, ""] | None = None) -> Float[Array, "T D"]:
+        if key is not None and self.token_noise:
+            token_T = noisy(token_T, self.token_noise, jax.random.fold_in(key, NOISE))
         return self.embedding[token_T] * self.embedding.shape[1] ** 0.5  # features of size 1
 
     def _project(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T V"]:
@@ -278,11 +283,11 @@ class TextModel(eqx.Module):
         """Return what the decoder's layers read of a source."""
         assert self.encoder is not None
         mask_S = jnp.arange(len(source_S)) < source_length
-        return self.decoder.memory(self.encoder(self._embed(source_S), mask_S, key), mask_S)
+        return self.decoder.memory(self.encoder(self._embed(source_S, key), mask_S, key), mask_S)
 
     def _read(self, token_T, prefix, key) -> Float[Array, "T D"]:
         """Return the decoded tokens of a sequence."""
-        return self.decoder(self._embed(token_T), key=key, mask_TS=self._mask(len(token_T), prefix))[0]
+        return self.decoder(self._embed(token_T, key), key=key, mask_TS=self._mask(len(token_T), prefix))[0]
 
     def _mask(self, tokens: int, prefix) -> Bool[Array, "T T"] | None:
         """Return which tokens the decoder's tokens may read, or None for a causal decoder on a device with kernels.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bestguess.command import UserError
+from bestguess.config import added
 from bestguess.nn.config import AttentionKernel, DesignConfig, Positions
 
 Architecture = Literal["encoder-decoder", "decoder-only", "prefix-lm"]
@@ -29,15 +30,25 @@ tokens in no order). An encoder-decoder's target continues where its source ends
     """Dropout rate of the embedding and of each sub-layer's output."""
     attention_dropout: float = 0.0
     """Dropout rate of the attention weights."""
+    token_noise: float = added(0.0)
+    """Share of the tokens read that training replaces by an earlier one of the same sequence; what is predicted stays \
+as it is. Against overfitting, as dropout is (Xie et al., 2017)."""
     tied: bool = True
     """Use the token embedding as output projection, too."""
     attention: AttentionKernel = "auto"
     """Kernel of causal self-attention. On a GPU in bfloat16, auto selects fused for up to 128 tokens and head sizes \
 up to 64, else cudnn; elsewhere xla. Attention under a mask (of an encoder, a prefix, to a source) is xla's always."""
 
+    @property
+    def random(self) -> bool:
+        """Whether a training step draws anything beside its documents."""
+        return bool(self.dropout or self.attention_dropout or self.token_noise)
+
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if the shape is impossible."""
         super().check()
+        if not 0 <= self.token_noise < 1:
+            raise UserError(f"--token-noise {self.token_noise:g}: a fraction of tokens, at least 0 and below 1")
         if self.architecture == "prefix-lm" and self.attention in ("cudnn", "fused"):
             raise UserError(f"--attention {self.attention}: causal only; with --architecture prefix-lm choose auto")
         if self.attention_dropout and self.attention in ("cudnn", "fused"):

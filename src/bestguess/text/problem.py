@@ -33,7 +33,7 @@ class Own(eqx.Module):
 
 
 class Drawn(NamedTuple):
-    """The place of a document, of a row of several, or of a window; and a key for dropout where there is some."""
+    """The place of a document, of a row of several, or of a window; and a key where anything is random."""
 
     row: Integer[Array, ""]
     key: Key[Array, ""] | None
@@ -75,17 +75,16 @@ class TextProblem(Problem[Own, TextModel]):
 
         Of one long text: the place of a window, all equally likely.
         """
-        model = self.config.model
-        dropping = model.dropout or model.attention_dropout
+        random = self.config.model.random
         if self.text is not None:
             place_key, key = jax.random.split(turn.key)
             row = jax.random.randint(place_key, (), 0, self.text.shape[0] - sum(self.context) + 1)
-            return Drawn(row, key if dropping else None)
+            return Drawn(row, key if random else None)
         count = (self.training.source if self.rows is None else self.rows).shape[0]
         epoch, place = turn.number // count, turn.number % count
         key = order_key(jnp.asarray(task.seed).astype(jnp.uint32), epoch.astype(jnp.uint32))
         row = permuted(place.astype(jnp.uint32)[None], count, key)[0].astype(jnp.int32)
-        return Drawn(row, turn.key if dropping else None)
+        return Drawn(row, turn.key if random else None)
 
     def loss(self, model: TextModel, task: Own, drawn: Drawn) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Return the summed loss of a document or row and its count of targets: of the target, or of every token."""
