@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from bestguess import __version__, files
@@ -233,6 +234,7 @@ def parse(name: str, args: list[str]) -> tuple[Any, bool]:
     values = _fields(given)
     as_json, flags = values.pop("json"), cls(**values)
     check_bounds(flags)
+    _refuse_empty_paths(flags, args)
     if getattr(flags, "resume", None) is not None:
         _refuse_beside_resume(flags, args)
     return flags, as_json
@@ -254,6 +256,16 @@ def _with_json(cls: type) -> type:
     )
     made.__doc__, made.__module__ = cls.__doc__, cls.__module__
     return made
+
+
+def _refuse_empty_paths(flags: Any, args: list[str]) -> None:
+    """An empty path would be the working directory: `--out "$NEW"` with a variable that is not set."""
+    for arg, after in zip(args, [*args[1:], None]):
+        flag, has_value, value = arg.partition("=")
+        if flag.startswith("--") and (value if has_value else after) == "":
+            name = flag[2:].replace("-", "_")
+            if Path() in (getattr(flags, name, None), getattr(flags, name + "_", None)):
+                raise UserError(f"{flag} '': is empty; name a file or a folder")
 
 
 def _refuse_beside_resume(flags: Any, args: list[str]) -> None:

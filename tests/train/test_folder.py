@@ -47,6 +47,14 @@ def test_what_is_left_of_a_training_without_its_config_is_not_gone_on_with(tmp_p
     assert sorted(tmp_path.rglob("*")) == kept
 
 
+@pytest.mark.parametrize("theirs", ["report.html", "evaluation.json", "training.json"])
+def test_a_file_that_no_training_wrote_is_not_written_over(tmp_path, theirs):
+    (tmp_path / theirs).write_text("theirs")
+    with pytest.raises(UserError, match=f"--out {tmp_path}: holds a {theirs}, which would be overwritten"):
+        new_folder("filters", tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(theirs, "theirs")]
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--out .*/file/x: cannot be made \(a part of its path is not a folder\)"):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bestguess import files
 from bestguess.command import Failure, UserError, labelled, nearest, told_of
 from bestguess.experiment.config import ExperimentFlags, experiments, unknown
-from bestguess.experiment.source import of_ledger, of_table, renamed
+from bestguess.experiment.source import RUNS, SWEEP, VERDICTS, of_ledger, of_table, renamed
 from bestguess.report.progress import results_table
 from bestguess.sweep.cells import ANEW
 from bestguess.sweep.commands import adopt, open_ledger, sweep
@@ -21,6 +23,7 @@ from bestguess.sweep.ledger import ROOT, Ledger, require_complete
 from bestguess.sweep.plan import UNTUNED, config_of
 from bestguess.sweep.shipped import find, shipped
 from bestguess.sweep.spec import read_spec
+from bestguess.train.folder import PAGE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +38,7 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
         return _again(flags, flags.from_, console, began)
     given = _sweep_flags(flags)
     given.check()
+    _check_out(flags.out)
     ledger = open_ledger(given)
     adopt(ledger, given, console)
     tested = _declared(ledger)
@@ -72,11 +76,25 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     return found | {"report": str(page), "seconds": time.perf_counter() - began}
 
 
+def _check_out(folder: Path | None) -> None:
+    """UserError, before anything is trained, where results cannot be written or would replace what is not ours."""
+    if folder is None:
+        return
+    with told_of("--out"):
+        files.make_folder(folder)
+    if (folder / VERDICTS).exists():
+        return
+    for name in (SWEEP, RUNS, "README.md", PAGE):
+        if os.path.lexists(folder / name):
+            raise UserError(f"--out {folder}: holds a {name} but no {VERDICTS} of an experiment; name another folder")
+
+
 def _again(flags: ExperimentFlags, table: Path, console: Console, began: float) -> dict[str, Any]:
     """Judge the runs of a table that was committed: no ledger, no training; written only where --out says."""
     for name, idle in _IDLE.items():
         if getattr(flags, name) != idle:
             raise UserError(f"--{name.strip('_').replace('_', '-')}: --from judges runs that are done; drop it")
+    _check_out(flags.out)
     source = of_table(table, flags.experiment)
     tested = _experiment(source.runs[0].config.get("family"), source.name)
     source = renamed(source, {one.key: one.former for one in tested.factors})

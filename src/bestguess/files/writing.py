@@ -8,12 +8,14 @@ import json
 import math
 import numbers
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bestguess.command import UserError
 from bestguess.files.folders import make_folder
 from bestguess.files.places import AnyPath, boundary, checked, open_regular, sound
 
@@ -33,14 +35,31 @@ def write_bytes(path: AnyPath, data: bytes) -> Path:
     return path
 
 
-def check_writable(path: AnyPath) -> None:
-    """Raise UserError now, not after minutes of training, where `write_bytes` would fail. Makes the file's folder."""
+_BEGINS = {
+    "safetensors": rb".{8}\{",
+    "npz": rb"PK\x03\x04",
+    "SVG": rb"\s*<svg",
+    "HTML": rb"(?i)\s*<!doctype html",
+}
+"""How a file of a kind begins; an empty one is of any kind."""
+
+
+def check_writable(path: AnyPath, kind: str = "") -> None:
+    """Raise UserError now, not after minutes of training, where `write_bytes` would fail. Makes the file's folder.
+
+    kind: of what is to be written: `safetensors`, `npz`, `SVG` or `HTML`. A file of another kind is not ours, and is
+    not replaced.
+    """
     path = sound(path)
     make_folder(path.parent)
     with boundary(path, "written"):
         refuse_other_kinds(path)
         with _beside(path, b""):
             pass
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as there:
+            start = there.read(64)
+            if kind and start and not re.match(_BEGINS[kind], start, re.DOTALL):
+                raise UserError(f"{path}: exists, and is no {kind} file; name another, nothing is overwritten")
 
 
 def refuse_other_kinds(path: Path) -> None:

@@ -41,7 +41,7 @@ def train_given(family: Family, flags: GuideFlags, console: Console) -> dict[str
     """Train, evaluate, answer, write the page and the weights; return the figures of the test part."""
     began = time.perf_counter()
     if flags.ckpt is not None:
-        files.check_writable(flags.ckpt)
+        files.check_writable(flags.ckpt, "safetensors")
     config = flags.config() if flags.resume is None else read_training_config(family, flags.resume)
     if flags.resume is not None and flags.ckpt is None and _left(flags.resume, config):
         done = finished(family, flags.resume, config, console)

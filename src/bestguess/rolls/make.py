@@ -88,6 +88,10 @@ def _check(flags: MakeFlags, source: Source) -> None:
             raise UserError(f"--out {flags.out}: there is no folder {folder}; create it first")
         if flags.out.is_dir():
             raise UserError(f"--out {flags.out}: is a folder; name a file")
+        side = _Target(flags.out).side
+        if side.exists() and not flags.out.exists() and "sha256" not in (_json(side) or {}):
+            told = f"{side.name} beside it is not ours, and would be overwritten; name another file"
+            raise UserError(f"--out {flags.out}: {told}")
         there = part.stat().st_size if part.is_file() else 0
         free = shutil.disk_usage(folder).free
         if not flags.out.exists() and 2 * flags.n > free + there:

@@ -148,7 +148,7 @@ def sheet(flags: SheetFlags, console: Console) -> dict[str, Any]:
     check_range("--seed", flags.seed, 0)
     if not flags.question.strip():
         raise UserError("--question: is empty; say what people are to compare")
-    check_writable(flags.out)
+    check_writable(flags.out, "HTML")
     with console.status("generating"):
         sides = side(flags.run_a, "--number-a", flags.number_a), side(flags.run_b, "--number-b", flags.number_b)
         found = compare(sides, settings, flags.documents, flags.seed)

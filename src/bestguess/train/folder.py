@@ -37,6 +37,9 @@ def new_folder(family: str, out: Path | None) -> Path:
                 f"--out {out}: holds {left} of an earlier training but no {CONFIG}, so it cannot be resumed; remove "
                 "the folder, or name another"
             )
+    for theirs in (PAGE, TRAINING, "evaluation.json"):
+        if (out / theirs).is_file() and not (out / theirs).is_symlink():
+            raise UserError(f"--out {out}: holds a {theirs}, which would be overwritten; name another folder")
     try:
         files.make_folder(out)
     except UserError as error:

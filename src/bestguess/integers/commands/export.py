@@ -33,12 +33,13 @@ def export(flags: ExportFlags, console: Console) -> dict[str, Any]:
     """Write one run's best weights as one file."""
     import numpy as np
 
-    from bestguess.files import plain
+    from bestguess.files import check_writable, plain
     from bestguess.integers.commands.select import run_to_use
     from bestguess.integers.model.portable import save_portable
     from bestguess.train.checkpoint import named_leaves
     from bestguess.workflow.training import load_training, read_training_config
 
+    check_writable(flags.out, "safetensors")
     training = load_training(FAMILY, flags.run)
     number = run_to_use(training, flags.number)
     weights = {name: np.asarray(leaf) for name, leaf in named_leaves(training.model(number))}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bestguess import files
 from bestguess.command import UserError
+from bestguess.scratch.commands.record import RESULT
 from bestguess.scratch.demos import data
 
 
@@ -33,22 +34,25 @@ def not_negative(flag: str, value: int) -> None:
         raise UserError(f"{flag} {value}: must be 0 or more")
 
 
-def writable(flag: str, path: Path) -> None:
-    """UserError now, not after minutes of training, if a file cannot be written."""
+def writable(flag: str, path: Path, kind: str) -> None:
+    """UserError now, not after minutes of training, if a file of a kind cannot be written, or would replace another."""
     if path.is_dir():
         raise UserError(f"{flag} {path}: is a folder; name a file")
     try:
-        files.check_writable(path)
+        files.check_writable(path, kind)
     except UserError as error:
         raise UserError(f"{flag} {error}") from None
 
 
 def folder_made(flag: str, path: Path) -> None:
-    """Make a folder, with its parents; UserError if it cannot be made."""
+    """Make a folder, with its parents; UserError if it cannot be made, or if its result.json is none of ours."""
     try:
         files.make_folder(path)
+        found = files.read_json(path / RESULT)
     except UserError as error:
         raise UserError(f"{flag} {error}") from None
+    if found is not None and not (isinstance(found, dict) and "versions" in found):
+        raise UserError(f"{flag} {path}: holds a {RESULT} that is not ours; name another folder")
 
 
 def ways_to_draw(temperature: float, top_k: int | None, top_p: float | None) -> None:

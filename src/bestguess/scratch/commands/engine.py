@@ -67,7 +67,7 @@ def run_check(flags: CheckFlags, console: Console) -> dict[str, Any]:
 
 def run_graph(flags: GraphFlags, console: Console) -> dict[str, Any]:
     """Draw a graph; return its size and the gradients of what has a name."""
-    writable("--out", flags.out)
+    writable("--out", flags.out, "SVG")
     at = _values(flags.at)
     try:
         if flags.layer == "none":

@@ -194,7 +194,7 @@ def _copilot_checked(flags: CopilotFlags, setting: copilot.Setting) -> int:
     if flags.prompt is None and (flags.temperature or flags.top_k or flags.top_p):
         raise UserError("--temperature, --top-k and --top-p say how --prompt is completed; give one")
     if flags.save is not None:
-        writable("--save", flags.save)
+        writable("--save", flags.save, "npz")
     if flags.prompt is not None:
         prompt_tokens(flags.prompt, setting.vocabulary, setting.config.positions)
     return steps

@@ -14,6 +14,8 @@ import numpy as np
 
 from bestguess import __version__, files
 
+RESULT = "result.json"
+
 
 def cpu() -> str:
     """Return the processor's name, as well as the system knows it."""
@@ -31,8 +33,8 @@ def cores() -> int:
 
 
 def keep(folder: Path, result: dict[str, Any]) -> Path:
-    """Write `result` with its origin to result.json in `folder`, and return the file."""
-    path = folder / "result.json"
+    """Write `result` with its origin to RESULT in `folder`, and return the file."""
+    path = folder / RESULT
     origin = {
         "command": shlex.join(["bestguess", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -26,7 +26,7 @@ def run_stdlib(flags: StdlibFlags, console: Console) -> dict[str, Any]:
     not_negative("--seed", flags.seed)
     ways_to_draw(flags.temperature, flags.top_k, flags.top_p)
     if flags.save is not None:
-        writable("--save", flags.save)
+        writable("--save", flags.save, "npz")
     text = _text(flags)
     config = stdlib.config(text.vocabulary)
     prompt = flags.prompt

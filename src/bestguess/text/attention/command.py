@@ -49,7 +49,7 @@ def attention(flags: AttentionFlags, console: Console) -> dict[str, Any]:
     if not 0 <= flags.index < count:
         raise UserError(f"--index {flags.index}: the test part has documents 0 to {count - 1}")
     page = flags.out or flags.run / PAGE
-    check_writable(page)
+    check_writable(page, "HTML")
     measured = min(MEASURED, count) if flags.documents is None else flags.documents
     with console.status("measuring"):
         models = [_shown(one, measured) for one in sides]
