@@ -170,9 +170,16 @@ def test_inspect_shows_what_was_learnt(trained, capsys):
         assert len(one["response"]["model"]) == len(one["response"]["filter"]) == 15
         assert one["response"]["relative_error"] > 0
         assert len(one["probe_r2"]) == len(one["probe_r2_shuffled"]) == len(one["probe_r2_untrained"]) == 2
+        assert [(head["layer"], head["head"]) for head in one["heads"]] == [(1, 1), (1, 2)]
+        for change in (
+            *(head[kind] for head in one["heads"] for kind in ("fixed", "ablated")),
+            one["all_heads"]["fixed"],
+        ):
+            assert change["low"] <= change["rise"] <= change["high"]
     assert json.loads((trained / "inspect.json").read_text())["runs"] == result["runs"]
     assert "Kalman filter" in Path(result["report"]).read_text(encoding="utf-8")
-    assert (trained / "figures" / "inspect_response.png").exists()
+    for name in ("response", "heads_changed"):
+        assert (trained / "figures" / f"inspect_{name}.png").exists()
     status, _, err = run(capsys, "filters", "inspect", str(trained), "--sequences", "3")
     assert (status, "--sequences 3" in err) == (2, True)
 

@@ -18,7 +18,6 @@ from bestguess.filters.forecaster import Forecaster, Normaliser, make_forecaster
 from bestguess.filters.inspection import (
     changes,
     filter_response,
-    lag_profiles,
     probe,
     probes,
     response,
@@ -118,12 +117,3 @@ def test_streams_end_where_the_decoder_does(model):
     last = streams(model, y)[:, -1]
     ended = jax.vmap(model.core.decoder.norm)(last) @ model.core.head
     np.testing.assert_allclose(ended, jax.vmap(lambda one: model(one)[0])(y), atol=1e-5)
-
-
-def test_lag_profiles_are_means_of_weights(model):
-    y = jnp.asarray(Y[:3], jnp.float32)
-    found = np.asarray(lag_profiles(model, y))
-    assert found.shape == (2, 2, T // 2)
-    weights = np.mean([np.asarray(model.core.attention_weights(one)) for one in y], axis=0)
-    by_hand = np.mean([weights[1, 0, q, q - 3] for q in range(T // 2, T)])
-    np.testing.assert_allclose(found[1, 0, 3], by_hand, rtol=1e-5)

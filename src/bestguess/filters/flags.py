@@ -48,11 +48,11 @@ class InspectFlags(RunFlags):
     """Show what every run in a folder has learnt, beside the Kalman filter.
 
     Writes a page: the response to single observations and how linear it is, what each layer knows of the filter's
-    state estimate, and what heads read.
+    state estimate, what heads read, and what it costs to fix a head's attention or to ablate the head.
     """
 
     sequences: int = 64
-    """Number of test sequences to look at."""
+    """Number of test sequences to look at, and of others to judge changed heads on."""
 
 
 @dataclass(frozen=True)

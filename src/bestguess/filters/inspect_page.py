@@ -12,13 +12,14 @@ import numpy as np
 from bestguess.command import UserError
 from bestguess.config import Run
 from bestguess.files import plain, write_json
-from bestguess.filters import kalman, memory_page
+from bestguess.filters import heads_page, kalman, memory_page
 from bestguess.filters.baselines import bounded_memory
 from bestguess.filters.family import FAMILY
 from bestguess.filters.flags import InspectFlags, refuse_unknown_systems
-from bestguess.filters.inspection import Probes, Response, changes, lag_profiles, probes, response
+from bestguess.filters.heads import Heads, head_tests
+from bestguess.filters.inspection import Probes, Response, changes, probes, response
 from bestguess.filters.task import system_of
-from bestguess.report.charts import Chart, Grid, Heatmap, Line, Picture
+from bestguess.report.charts import Chart, Grid, Line, Picture
 from bestguess.report.progress import over_one, results_table
 from bestguess.report.render import save_figures
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat, shade
@@ -47,8 +48,7 @@ class Inspected(NamedTuple):
     early: Response
     """After about half as many."""
     probes: Probes
-    lags: np.ndarray
-    """Mean attention weight: layer, head, lag in tokens."""
+    heads: Heads
 
     @property
     def drift(self) -> tuple[float, float]:
@@ -72,6 +72,8 @@ def inspect(flags: InspectFlags, console: Console) -> dict[str, Any]:
             found.append(_look(training, i, flags.sequences))
     columns, rows, title = _table(found)
     console.print(results_table(columns, rows, title))
+    chosen = _chosen(training)
+    console.print(results_table(*heads_page.table(found[chosen].heads, training.runs[chosen].label(training.runs))))
     story = _story(training, found, missed, flags.sequences)
     for one in story.pictures():
         save_figures(one.picture, flags.run / FIGURES, one.name)
@@ -87,7 +89,8 @@ def _look(training: Training, i: int, count: int) -> Inspected:
     config, T, P = run.config, run.config.task.length, run.config.model.patch
     system = system_of(config.task, run.seed)
     L = kalman.cholesky_factor(system, T)
-    keys = jax.random.split(member_key(jnp.asarray(run.seed), Purpose.PICTURE), count)
+    key = member_key(jnp.asarray(run.seed), Purpose.PICTURE)
+    keys = jax.random.split(key, count)
     y = jax.jit(jax.vmap(task.sample))(keys)
     untrained = training.problem.init(task, member_key(jnp.asarray(run.seed), Purpose.INIT))
     late = T - P
@@ -98,7 +101,7 @@ def _look(training: Training, i: int, count: int) -> Inspected:
         response(model, system, y, L, late),
         response(model, system, y, L, early),
         probes(model, untrained, system, y),
-        np.asarray(lag_profiles(model, y)),
+        head_tests(model, task, y, jax.random.fold_in(key, 1), count),
     )
 
 
@@ -127,7 +130,7 @@ def _figures(one: Inspected) -> dict[str, Any]:
         "probe_r2": one.probes.r2,
         "probe_r2_shuffled": one.probes.shuffled,
         "probe_r2_untrained": one.probes.untrained,
-        "lag_profiles": one.lags[:, :, :LAGS],
+        **heads_page.figures(one.heads, LAGS),
     }
 
 
@@ -145,16 +148,21 @@ def _table(found: Sequence[Inspected]) -> tuple[list[str], list[list[Any]], str]
                 *(f"{share:.1%}" for share in (one.late.relative_error, one.late.nonlinearity, one.drift[0])),
                 f"{one.late.linear_excess:.2g}",
                 *(f"{one.probes.r2[at]:.3f}" for at in (0, -1)),
+                f"{one.heads.excess + one.heads.all_fixed.mean:.2g}",
             ]
         )
-    columns += ["mean response", "R² first", "R² last"]
+    columns += ["mean response", "R² first", "R² last", "attention fixed"]
     return columns, rows, "What was learnt, beside the Kalman filter"
+
+
+def _chosen(training: Training) -> int:
+    """Return the run that is shown alone: at the largest λ, selected on validation data."""
+    return training.shown(max((run.setting for run in training.runs), key=lambda setting: setting[0]))
 
 
 def _story(training: Training, found: Sequence[Inspected], missed: float, sequences: int) -> Story:
     runs, drawn = training.runs, training.drawn()[:MANY]
-    chosen = training.shown(max((run.setting for run in runs), key=lambda setting: setting[0]))
-    one = found[chosen]
+    one = found[_chosen(training)]
     name = one.run.label(runs)
     columns, rows, title = _table(found)
     stats = [
@@ -181,7 +189,7 @@ def _story(training: Training, found: Sequence[Inspected], missed: float, sequen
             ],
         ),
         Section("What layers know of the state", [Drawn("inspect_probes", _probes(found, drawn, runs))]),
-        Section("What heads read", [Drawn("inspect_heads", _heads(one, name))]),
+        heads_page.section([(found[i].run.label(runs), found[i].heads) for i in drawn], name, one.heads, LAGS),
         Section("How this was made", [Words(_HOW)]),
     ]
     return Story("What the transformers have learnt", lead, stats, sections)
@@ -199,8 +207,9 @@ _HOW = (
     "the embedding) to last (of the last layer): fitted on one half of the sequences, judged on the other. *Shuffled*: "
     "each sequence's stream beside another sequence's state. *Untrained*: the same model before its first step, which "
     "attends and mixes too.\n"
-    "- **Lag profile**: a head's mean attention weight by lag, over the second half of each sequence.\n"
-    "- **Memory**: the k for which the best linear predictor of the last k steps has the same loss."
+    "- **Attention fixed**: the excess with the attention of every head replaced by its mean lag profile.\n"
+    + heads_page.HOW
+    + "- **Memory**: the k for which the best linear predictor of the last k steps has the same loss."
 )
 
 
@@ -261,18 +270,3 @@ def _probes(found: Sequence[Inspected], drawn: Sequence[int], runs: Sequence[Run
         "not have learnt.",
         x_ticks=ticks,
     )
-
-
-def _heads(one: Inspected, name: str) -> Picture:
-    lags = min(LAGS, one.lags.shape[-1])
-    heads = [f"head {h + 1}" for h in range(one.lags.shape[1])]
-    panels = [
-        Chart(
-            f"layer {layer + 1}",
-            "lag (tokens)",
-            "",
-            [Heatmap(profile[:, :lags], y_labels=heads, low=0.0, unit="weight")],
-        )
-        for layer, profile in enumerate(one.lags)
-    ]
-    return Grid(f"Lag profiles of heads ({name})", panels, "Mean attention weight by lag.", columns=2)

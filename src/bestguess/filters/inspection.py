@@ -1,4 +1,4 @@
-"""What a forecaster has learnt: its response to single observations, what layers know of the state, what heads read.
+"""What a forecaster has learnt: its response to single observations, and what its layers know of the state.
 
 The **response** of a forecaster is the Jacobian of its prediction, ∂ŷ_{s+1} / ∂y_{s−j} at lag j = 0, 1, …, after s
 steps were seen. The Kalman filter's is a constant, H_j; a linear model's is the same for every sequence. With patches
@@ -170,17 +170,3 @@ def probes(forecaster: Forecaster, untrained: Forecaster, system: System, y: Flo
         [probe(one, other) for one in trained],
         [probe(one, state) for one in raw],
     )
-
-
-# ------------------------------------------------------------------------------------------------ what heads read
-
-
-@eqx.filter_jit
-def lag_profiles(forecaster: Forecaster, y: Float[Array, "n T m"]) -> Float[Array, "layers H lags"]:
-    """Return every head's mean attention weight by lag in tokens, over sequences and the second half of queries."""
-    weights = jax.vmap(lambda one: forecaster.core.attention_weights(tokens(forecaster, one)))(y).mean(0)
-    N = weights.shape[-1]
-    lags = N // 2
-    queries = jnp.arange(N - lags, N)
-    at = queries[:, None] - jnp.arange(lags)[None]
-    return weights[:, :, queries[:, None], at].mean(axis=2)

@@ -122,7 +122,7 @@ class Attention(eqx.Module):
             # Turned by positions from 0 on, wherever they start: only distances matter.
             read_TD = attend(self._packed(x_TD, gain_D), self.rope_base, self.kernel).reshape(T, D)
         elif cache is None:
-            q, k, v = self._by_heads(x_TD, gain_D)
+            q, k, v = self.by_heads(x_TD, gain_D)
             mask_TS = _causal(T) if mask_TS is None else mask_TS
             read_TD = masked.read(q, k, v, mask_TS, self.dropout, key)
         else:
@@ -135,7 +135,7 @@ class Attention(eqx.Module):
 
     def weights(self, x_TD: Float[Array, "T D"], mask_TT: Bool[Array, "#T T"] | None = None) -> Float[Array, "H T T"]:
         """Return the attention weights (rows: queries; each row sums to 1), in float32."""
-        q, k, _ = self._by_heads(x_TD, None)
+        q, k, _ = self.by_heads(x_TD, None)
         return masked.weights(q, k, _causal(len(x_TD)) if mask_TT is None else mask_TT)
 
     def empty_cache(self, size: int, dtype: jnp.dtype) -> KVCache:
@@ -147,7 +147,7 @@ class Attention(eqx.Module):
         T, D = x_TD.shape
         return affine(x_TD, self.qkv, self.qkv_bias, gain_D).reshape(T, 3, self.heads, D // self.heads)
 
-    def _by_heads(self, x_TD, gain_D) -> list[Float[Array, "H T K"]]:
+    def by_heads(self, x_TD: Float[Array, "T D"], gain_D: Float[Array, "D"] | None) -> list[Float[Array, "H T K"]]:
         """Return queries and keys, turned by positions from 0 on, and values, as `masked` reads them."""
         return masked.project(x_TD, self.qkv, self.qkv_bias, gain_D, self.heads, 2, 0, self.rope_base)
 

@@ -1,0 +1,140 @@
+"""What page, table and JSON of `filters inspect` say of heads: what they read, and what it costs to change them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bestguess.filters.heads import Heads, Rise
+from bestguess.report.charts import Chart, Grid, Heatmap, HLine, Picture, Points
+from bestguess.report.story import Drawn, Rows, Section, Words
+
+HOW = (
+    "- **Lag profile**: a head's mean attention weight by lag, over sequences and the second half of queries.\n"
+    "- **Fixed**: the head's attention is its lag profile for every sequence and every query, renormalised over the "
+    "lags that the query sees. **Fixed by position**: its mean weights over sequences, query by query. **Ablated**: "
+    "what it reads at each position is its mean there over sequences. Estimated on the sequences of the lag profiles, "
+    "judged on as many others; nothing is trained again. Intervals: 95 %, Student's t over the differences within "
+    "sequences.\n"
+)
+
+
+def figures(heads: Heads, lags: int) -> dict[str, Any]:
+    """Return the figures as JSON has them; profiles to that many lags."""
+    L, H, N = heads.profiles.shape
+    shown = heads.profiles[:, :, : min(lags, N // 2)]
+    return {
+        "lag_profiles": shown,
+        "heads": [
+            {
+                "layer": layer + 1,
+                "head": head + 1,
+                "lag": int(shown[layer, head].argmax()),
+                "weight": shown[layer, head].max(),
+                "fixed": _rise(heads.fixed[layer][head]),
+                "ablated": _rise(heads.ablated[layer][head]),
+            }
+            for layer in range(L)
+            for head in range(H)
+        ],
+        "all_heads": {
+            "sequences": heads.sequences,
+            "excess": heads.excess,
+            "fixed": _rise(heads.all_fixed),
+            "fixed_by_position": _rise(heads.all_fixed_by_position),
+            "ablated": _rise(heads.all_ablated),
+        },
+    }
+
+
+def _rise(one: Rise) -> dict[str, float]:
+    return {"rise": one.mean, "low": one.low, "high": one.high}
+
+
+def table(heads: Heads, name: str) -> tuple[list[str], list[list[Any]], str]:
+    """Return what changing each head of a run costs, and all of them."""
+    columns = ["head", "lag read most", "weight", "rise if fixed", "rise if ablated"]
+    told = figures(heads, heads.profiles.shape[-1])
+    rows: list[list[Any]] = [
+        [
+            f"{one['layer']}.{one['head']}",
+            one["lag"],
+            f"{one['weight']:.2f}",
+            _cell(one["fixed"]),
+            _cell(one["ablated"]),
+        ]
+        for one in told["heads"]
+    ]
+    whole = told["all_heads"]
+    rows.append(["all heads", "", "", _cell(whole["fixed"]), _cell(whole["ablated"])])
+    rows.append(["all heads, by position", "", "", _cell(whole["fixed_by_position"]), ""])
+    caption = (
+        f"Rise of the excess ({name}; {heads.excess:.2g} as trained, {heads.sequences} sequences) with a head's "
+        "attention fixed, and with the head ablated. Head 1.2 is the second of layer 1"
+    )
+    return columns, rows, caption
+
+
+def _cell(rise: dict[str, float]) -> str:
+    return f"{rise['rise']:.2g} [{rise['low']:.2g}, {rise['high']:.2g}]"
+
+
+def section(shown: Sequence[tuple[str, Heads]], name: str, chosen: Heads, lags: int) -> Section:
+    """Return the section on heads: profiles and table of the run `name`, and the cost of changes for all `shown`."""
+    return Section(
+        "What heads read, and whether it matters",
+        [
+            Words(
+                "A lag profile shows where a head reads, not what the model needs of it. So each head is changed, and "
+                "the model judged again: once with its attention fixed, so that it cannot depend on the sequence, once "
+                "with the head ablated. A head that may be fixed but not ablated is a tap of a linear filter."
+            ),
+            Drawn("inspect_heads", _profiles(chosen, name, lags)),
+            Drawn("inspect_heads_changed", _changed(shown)),
+            Rows(*table(chosen, name)),
+        ],
+    )
+
+
+def _profiles(heads: Heads, name: str, lags: int) -> Picture:
+    _, H, N = heads.profiles.shape
+    labels = [f"head {h + 1}" for h in range(H)]
+    panels = [
+        Chart(
+            f"layer {layer + 1}",
+            "lag (tokens)",
+            "",
+            [Heatmap(profile[:, : min(lags, N // 2)], y_labels=labels, low=0.0, unit="weight")],
+        )
+        for layer, profile in enumerate(heads.profiles)
+    ]
+    return Grid(f"Lag profiles of heads ({name})", panels, "Mean attention weight by lag.", columns=2)
+
+
+def _changed(shown: Sequence[tuple[str, Heads]]) -> Picture:
+    panels = []
+    for name, heads in shown:
+        told = figures(heads, 1)
+        names = [*(f"{one['layer']}.{one['head']}" for one in told["heads"]), "all"]
+        of = [*told["heads"], told["all_heads"]]
+        at = np.arange(len(names), dtype=float)
+        series = [
+            _points(at + shift, [one[kind] for one in of], heads.excess, label)
+            for kind, label, shift in (("fixed", "attention fixed", -0.12), ("ablated", "ablated", 0.12))
+        ]
+        as_trained = [HLine(heads.excess, "as trained", "model")]
+        ticks = dict(zip(at.tolist(), names))
+        panels.append(Chart(name, "head", "excess", series, log_y=True, x_ticks=ticks, hlines=as_trained))
+    return Grid(
+        "Excess with a head changed",
+        panels,
+        "Bars: 95 % intervals of the rise over sequences. Head 1.2 is the second of layer 1.",
+        columns=2,
+    )
+
+
+def _points(at: np.ndarray, rises: Sequence[dict[str, float]], excess: float, name: str) -> Points:
+    mean, low, high = (np.array([one[key] for one in rises]) for key in ("rise", "low", "high"))
+    return Points(at, excess + mean, np.stack([mean - low, high - mean]), name=name)
