@@ -338,3 +338,11 @@ def test_quickstart_gives_the_promised_json(tmp_path, capsys, monkeypatch):
         figures = {"lambda", "normalised_loss", "standard_error", "skill", "rollout"}
         assert set(one) == figures | {"equivalent_memory", "ar", "ar_fitted"}
         assert one["normalised_loss"] > 1
+
+
+def test_a_flag_that_would_do_nothing_is_refused_before_anything_is_written(tmp_path, capsys):
+    words = ("--preset", "small", "--told-statistics", "--out", str(tmp_path / "run"))
+    status, out, err = run(capsys, "filters", "train", *words)
+    assert (status, out) == (2, None)
+    assert "--told-statistics: does nothing here; it needs --normalisation instance" in err
+    assert not (tmp_path / "run").exists()

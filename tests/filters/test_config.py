@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import yaml
 
 from bestguess.command import UserError
-from bestguess.config import before, from_dict, runs, to_dict
+from bestguess.config import before, from_dict, runs, task_key, to_dict
 from bestguess.filters.config import (
     PATCHES,
     PRESETS,
@@ -20,11 +24,12 @@ from bestguess.filters.config import (
     brief,
     small,
 )
+from bestguess.filters.evaluate import predict_all
 from bestguess.filters.family import FAMILY
 from bestguess.filters.flags import QuickstartFlags
 from bestguess.sweep.plan import config_of, plan_round
 from bestguess.train.config import TrainConfig
-from bestguess.workflow.flags import train_flags
+from bestguess.workflow.flags import refuse_idle, train_flags
 
 nan, inf = float("nan"), float("inf")
 
@@ -222,3 +227,84 @@ def test_a_planned_run_says_the_law_of_its_system_and_one_planned_before_has_the
     assert config_of(run.config)[1].task.moduli == "attained"
     assert config_of(values)[1].task.moduli == "bounded"
     assert config_of(values, new=True)[1].task.moduli == "attained"
+
+
+OTHER = {
+    "task.lambda_": (0.8,), "task.structure": ("diagonal-real",), "task.moduli": "bounded", "task.system_seed": 5,
+    "task.systems": 2, "task.held_out": 4, "task.latent_dim": 6, "task.observed_dim": 1, "task.sigma": 2.0,
+    "task.observation_noise": 0.5, "task.length": 12, "task.condition": 20.0,
+    "model.layers": 2, "model.d_model": 12, "model.heads": 1, "model.d_ff": 12, "model.activation": "relu",
+    "model.rope_base": 50.0, "model.dtype": "bfloat16", "model.patch": 2, "model.normalisation": "none",
+    "model.prior_steps": 64.0, "model.told_statistics": True,
+    "rollout.context": 4, "rollout.horizons": (1,), "rollout.rollouts": 5,
+}  # fmt: skip
+"""Another value of every field that may decide what is learnt or reported; the attention kernel must not."""
+TINY = {
+    "task__latent_dim": 4, "task__length": 8, "task__held_out": 3, "model__layers": 1, "model__d_model": 8,
+    "model__heads": 2, "rollout__context": 2, "rollout__horizons": (2, 4), "rollout__rollouts": 4,
+}  # fmt: skip
+
+
+def changed_at(base: FiltersConfig, path: str, value) -> FiltersConfig:
+    room, _, name = path.partition(".")
+    return dataclasses.replace(base, **{room: dataclasses.replace(getattr(base, room), **{name: value})})
+
+
+def outcome(base: FiltersConfig) -> tuple[list[np.ndarray], list[np.ndarray], str]:
+    """The task's arrays, what a model of fixed weights predicts, and which rollouts there are."""
+    works = FAMILY.works.of(base)
+    task = jax.tree.map(jnp.asarray, works.task(base))
+    model = works.problem([base], [task]).init(task, jax.random.key(0))
+    model = eqx.tree_at(lambda one: one.core.head, model, replace_fn=lambda head: head + 1)
+    T, m = task.shape
+    predicted = predict_all(model, 3 * jax.random.normal(jax.random.key(1), (2, T, m)))
+    told = str(base.rollout) if "rollouts" in works.parts else ""
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(task)], [np.asarray(predicted)], told
+
+
+def same(one, other) -> bool:
+    return all(len(a) == len(b) and all(map(np.array_equal, a, b)) for a, b in zip(one[:2], other[:2])) and (
+        one[2] == other[2]
+    )
+
+
+@pytest.mark.parametrize(
+    "world", [{}, {"model__normalisation": "instance"}, {"task__structure": ("dense",)}, {"task__systems": 2}], ids=str
+)
+def test_a_field_does_something_unless_the_config_says_what_it_needs(world):
+    """Else it would be an option that does nothing. Which evaluations are one is decided by what they depend on."""
+    base = config(**{**TINY, **world})
+    every = {f"{room.name}.{one.name}" for room in dataclasses.fields(base) if room.name in ("task", "model", "rollout")
+             for one in dataclasses.fields(getattr(base, room.name))}  # fmt: skip
+    assert every == OTHER.keys() | {"model.attention"}
+    idle = base.idle()
+    assert idle.keys() <= every
+    sometimes = set().union(*(config(**{**TINY, **one}).idle() for one in ({}, {"task__systems": 2})))
+    own = outcome(base)
+    for path in OTHER if not world else sometimes:
+        other = changed_at(base, path, OTHER[path])
+        other.check()
+        assert same(outcome(other), own) == (path in idle), path
+        assert task_key(other) != task_key(base)
+
+
+def test_a_value_that_does_nothing_is_refused_where_it_is_given():
+    base = small()
+    refuse_idle(base, base)
+    refuse_idle(changed_at(base, "model.normalisation", "instance"), base)
+    refuse_idle(changed_at(brief(), "model.normalisation", "input"), brief())  # the preset's, not the user's
+    for path, told in (
+        ("model.told_statistics", "--told-statistics: does nothing here; it needs --normalisation instance"),
+        ("model.prior_steps", "--prior-steps 64.0: does nothing here; it needs --normalisation instance"),
+        ("task.held_out", "--held-out 4: does nothing here; it needs --systems"),
+        ("task.condition", "--condition 20.0: does nothing here; it needs --structure dense"),
+    ):
+        with pytest.raises(UserError) as error:
+            refuse_idle(changed_at(base, path, OTHER[path]), base)
+        assert str(error.value) == told
+    several = changed_at(changed_at(base, "task.systems", 2), "rollout.horizons", (2, 4))
+    with pytest.raises(UserError, match=r"^--horizons 2 4: does nothing here; it needs one known system"):
+        refuse_idle(several, base)
+    momentum = dataclasses.replace(base, train=dataclasses.replace(base.train, momentum=0.9))
+    with pytest.raises(UserError, match=r"^--momentum 0\.9: does nothing here; it needs --optimizer muon"):
+        refuse_idle(momentum, base)

@@ -6,6 +6,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from bestguess.command import UserError
 from bestguess.config import MOST, added, flag, from_dict, key_of, runs, to_dict
 from bestguess.train.config import TrainConfig
+from bestguess.train.optimizer import Optimizer, learning_rate
 
 
 @dataclass(frozen=True)
@@ -231,3 +235,34 @@ def test_a_number_that_float32_does_not_hold_is_refused_wherever_it_stands(train
 def test_inf_disables_what_may_be_disabled():
     inf = float("inf")
     assert len(runs(Trained(train=TrainConfig(clip_norm=inf, clip_value=inf, checkpoint_every=inf)))) == 1
+
+
+IDLE = ("momentum", "beta2", "final_learning_rate", "learning_rate_drops")
+OTHER = {"momentum": 0.5, "beta2": 0.9, "final_learning_rate": 0.3, "learning_rate_drops": 2}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"optimizer": "adam"}, {"optimizer": "sgd"}, {"optimizer": "muon", "schedule": "constant"},
+     {"schedule": "step", "final_learning_rate": 0.1}],
+    ids=str,
+)  # fmt: skip
+def test_a_field_does_something_unless_the_config_says_what_it_needs(changes):
+    base = TrainConfig(steps=20, warmup_steps=2, **changes)
+    assert set(base.idle()) <= {*IDLE, "min_delta", "min_decrease"}
+    assert not {"min_delta", "min_decrease"} & set(dataclasses.replace(base, patience=1).idle())
+    weights = {"w": np.arange(6.0).reshape(2, 3) + 1, "b": np.ones(2)}
+    gradient = {"w": jnp.asarray([[3.0, 1, 2], [0, 1, 0]]), "b": jnp.asarray([2.0, 1.0])}
+
+    def outcome(config: TrainConfig) -> list[np.ndarray]:
+        rates = jax.vmap(lambda step: learning_rate(config, np.ones(()), step))(jnp.arange(20))
+        optimizer = Optimizer(config, hidden=lambda model: {"w": True, "b": False})
+        state = optimizer.init(weights)
+        for scale in (1.0, 0.01):
+            state = optimizer.update(gradient, state, weights, scale)
+        return [np.asarray(one) for one in (rates, *jax.tree.leaves(optimizer.direction(state, weights)))]
+
+    own = outcome(base)
+    for name in IDLE:
+        changed = outcome(dataclasses.replace(base, **{name: OTHER[name]}))
+        assert all(map(np.array_equal, changed, own)) == (name in base.idle()), name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, ClassVar, Literal
 
 import tyro
@@ -152,6 +152,20 @@ class FiltersConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     test_sequences: int = 2048
     """Number of test sequences, drawn independently of the training and validation sequences."""
+
+    def idle(self) -> dict[str, str]:
+        """Return the fields, by dotted name, that do nothing as the others stand, each with what it needs."""
+        found: dict[str, str] = {}
+        if self.model.normalisation != "instance":
+            found |= dict.fromkeys(("model.prior_steps", "model.told_statistics"), "--normalisation instance")
+        if "dense" not in self.task.structure:
+            found["task.condition"] = "--structure dense"
+        if self.task.systems is None:
+            found["task.held_out"] = "--systems"
+        else:
+            names = (f"rollout.{one.name}" for one in fields(self.rollout))
+            found |= dict.fromkeys(names, "one known system: there are no rollouts with --systems")
+        return found
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value or a combination is impossible."""

@@ -25,6 +25,7 @@ from bestguess.rolls.task import RollsTask
 from bestguess.rolls.weights import changed, load_weights, save_weights
 from bestguess.train.folder import new_folder, read_timing, write_config
 from bestguess.workflow.commands import evaluate_training, finished, print_results, train_config
+from bestguess.workflow.flags import refuse_idle
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import Training, load_training, read_training_config
 
@@ -43,6 +44,8 @@ def train_given(family: Family, flags: GuideFlags, console: Console) -> dict[str
     if flags.ckpt is not None:
         files.check_writable(flags.ckpt, "safetensors")
     config = flags.config() if flags.resume is None else read_training_config(family, flags.resume)
+    if flags.resume is None:
+        refuse_idle(config, flags.base())
     if flags.resume is not None and flags.ckpt is None and _left(flags.resume, config):
         done = finished(family, flags.resume, config, console)
         if done is not None:

@@ -39,7 +39,7 @@ the data."""
     hold: float = added(0.0)
     """Fraction of the steps after warm-up during which the rate stays at its peak before it decays."""
     final_learning_rate: float = 0.0
-    """Final learning rate, as a fraction of the peak; ignored by the constant schedule."""
+    """Final learning rate, as a fraction of the peak (every schedule but constant)."""
     learning_rate_drops: int = 3
     """Number of drops of the step schedule, equally spaced and by equal factors."""
     optimizer: Optimizer = "adamw"
@@ -49,9 +49,9 @@ decay to the gradient."""
     beta1: float = 0.9
     """Decay rate of the first moment; the momentum of SGD."""
     beta2: float = 0.999
-    """Decay rate of the second moment; ignored by SGD."""
+    """Decay rate of the second moment (every optimiser but sgd)."""
     momentum: float = added(0.95)
-    """Momentum of Muon's matrices, Nesterov's; the other optimisers ignore it."""
+    """Momentum of Muon's matrices, Nesterov's (muon)."""
     weight_decay: float = 0.01
     """Weight decay of the matrices, per step and multiplied by the learning rate."""
     clip_norm: float = infinite(1.0)
@@ -95,6 +95,21 @@ this and --min-delta counts."""
     def decay_begins(self) -> int:
         """Steps before the rate begins to decay: of the warm-up, and at the peak."""
         return self.warmup_steps + round(self.hold * (self.steps - self.warmup_steps))
+
+    def idle(self) -> dict[str, str]:
+        """Return the fields that do nothing as the others stand, each with what it needs."""
+        found: dict[str, str] = {}
+        if self.optimizer != "muon":
+            found["momentum"] = "--optimizer muon"
+        if self.optimizer == "sgd":
+            found["beta2"] = "--optimizer adamw, adam or muon"
+        if self.schedule == "constant":
+            found["final_learning_rate"] = "a --schedule that decays"
+        if self.schedule != "step":
+            found["learning_rate_drops"] = "--schedule step"
+        if not self.patience:
+            found |= dict.fromkeys(("min_delta", "min_decrease"), "--patience")
+        return found
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""

@@ -30,6 +30,7 @@ from bestguess.train.folder import (
     write_config,
 )
 from bestguess.train.machine import usable_cores
+from bestguess.workflow.flags import refuse_idle
 from bestguess.workflow.report import write_report
 from bestguess.workflow.training import (
     SETTINGS,
@@ -61,6 +62,7 @@ def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
     else:
         config = flags.config()
         config.check()
+        refuse_idle(config, flags.base())
     training, results, page = train_config(family, config, console, flags.out, flags.resume, flags.track)
     print_results(training, results, console)
     console.print(f"page: {page}", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from bestguess.command import UserError, load
+from bestguess.config import flag
 from bestguess.family import Family
 
 Tracker = Literal["jsonl", "tensorboard", "wandb"]
@@ -83,6 +85,28 @@ class RunFlags:
 
     run: tyro.conf.Positional[Path]
     """Folder written by `train`."""
+
+
+def refuse_idle(config: Any, base: Any) -> None:
+    """Raise a UserError for a value that was given and does nothing as the others stand.
+
+    given: it differs from that of `base`. A config, or a room of it, tells such fields by a method `idle`: their dotted
+    names, each with what it needs.
+    """
+    for room in dataclasses.fields(config):
+        inner = getattr(config, room.name)
+        if dataclasses.is_dataclass(inner):
+            refuse_idle(inner, getattr(base, room.name))
+    for path, needed in config.idle().items() if hasattr(config, "idle") else ():
+        value, default = (functools.reduce(getattr, path.split("."), one) for one in (config, base))
+        if value != default:
+            name = flag(path.split(".")[-1])
+            told = (
+                name
+                if value is True
+                else f"{name} {' '.join(map(str, value if isinstance(value, tuple) else [value]))}"
+            )
+            raise UserError(f"{told}: does nothing here; it needs {needed}")
 
 
 def config_flags(family: Family, name: str, help_text: str, base: type) -> type:
