@@ -60,6 +60,7 @@ def test_a_reader_sees_what_each_token_reads(browser, models, about, tmp_path):
     S, U = int(pairs.source_length[0]), int(pairs.target_length[0])
     assert (words("source").count(), words("target").count()) == (S, U)
     assert tab.locator(".target .token").last.inner_text() == "⟨end⟩"
+    assert tab.locator(".pane >> nth=0 >> .arcs path").count() == 1  # it opens with a copied token
 
     # The mean over heads of what is read to predict a token: roots of weights, in both panes at once.
     words("target").nth(2).hover()
@@ -100,15 +101,28 @@ def test_a_reader_sees_what_each_token_reads(browser, models, about, tmp_path):
     assert words("source").count() == pairs.source_length[1]
 
     # The table sorts, and a row chooses its head.
-    evenness = tab.locator("th", has_text="evenness")
+    evenness = tab.locator("#head th", has_text="evenness")
     evenness.locator("button").click()
     assert evenness.get_attribute("aria-sort") == "descending"
-    index = tab.locator("th").evaluate_all("all => all.findIndex(one => one.textContent === 'evenness')")
-    shown = [float(text) for text in tab.locator(f"tbody td:nth-child({index + 1})").all_inner_texts()]
+    index = tab.locator("#head th").evaluate_all("all => all.findIndex(one => one.textContent === 'evenness')")
+    shown = [float(text) for text in tab.locator(f"#rows td:nth-child({index + 1})").all_inner_texts()]
     assert shown == sorted(shown, reverse=True)
     assert len(shown) == 2 * 3 * 2
-    tab.locator("tbody tr").first.click()
-    assert tab.locator("tbody tr").first.get_attribute("class") == "chosen"
+    tab.locator("#rows tr").first.click()
+    assert tab.locator("#rows tr").first.get_attribute("class") == "chosen"
+
+    # One block alone, without the columns that do not apply to it; a best head by its button.
+    tab.locator(".filter button", has_text="target on target").click()
+    visible = tab.locator("#rows tr:visible")
+    assert visible.count() == 2 * 2
+    assert set(visible.locator("td:nth-child(2)").all_inner_texts()) == {"target on target"}
+    assert tab.locator("#head th", has_text="gold token").is_hidden()
+    assert tab.locator("#head th", has_text="evenness").is_visible()
+    best = models[1].figures["best"]["gold_token_mass"]
+    tab.locator("#best button", has_text="gold token").nth(1).click()
+    head = f"Target on source: layer {best['layer']}, head {best['head']}"
+    assert tab.locator(f".pane >> nth=1 >> [aria-label='{head}']").get_attribute("aria-pressed") == "true"
+    assert tab.locator(".pane >> nth=1 >> .active h3").inner_text().startswith("Target on source")
 
     assert said == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []

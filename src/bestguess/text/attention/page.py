@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gzip
-import html
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,8 @@ import numpy as np
 from bestguess.command import UserError
 from bestguess.files import plain, write_text
 from bestguess.report.page import FOOTER, asset, document
+from bestguess.text.attention.explained import BLOCKS, COLUMNS, alignment, glossary, lead
 from bestguess.text.attention.gold import gold_of
-from bestguess.text.attention.measures import LABELS
 from bestguess.text.attention.weights import KINDS, Blocks, blocks_of
 from bestguess.text.evaluate import ModelPredictor, evaluate
 from bestguess.text.model import TextModel
@@ -31,24 +30,6 @@ from bestguess.text.tokens import EOS
 
 MOST_BYTES = 96 << 20
 """Weights that a page may hold: a browser unpacks those of one document at a time, but parses all."""
-COLUMNS = {
-    "mass": "mass",
-    "entropy": "entropy",
-    "evenness": "evenness",
-    "distance": "distance",
-    "turn_mass": "turn",
-    "turn_uniform": "uniform",
-    "within_turn": "within",
-    "related": "slot",
-    "gold_turn_mass": "gold turn",
-    "gold_turn_uniform": "uniform",
-    "gold_token_mass": "gold token",
-    "alignment": "alignment",
-    "copy": "copy",
-    "fading": "fading",
-}
-"""Columns of the table, by measure."""
-_FADING = "slope per token of the weight on the source over that of uniform attention"
 
 
 class Shown(NamedTuple):
@@ -98,10 +79,13 @@ def rendered(models: Sequence[Shown], documents: Sequence[int]) -> str:
                 ],
             }
         )
+    told_of = [_model(one, "AB"[m] if len(models) > 1 else "") for m, one in enumerate(models)]
+    dialogues = about.known is not None and about.known.task == "dialogue"
     data = {
         "documents": told,
-        "models": [_model(one, "AB"[m] if len(models) > 1 else "") for m, one in enumerate(models)],
-        "columns": [[name, label, _FADING if name == "fading" else LABELS[name]] for name, label in COLUMNS.items()],
+        "models": told_of,
+        "blocks": BLOCKS,
+        "columns": [[name, *told] for name, told in COLUMNS.items()],
     }
     weights = "".join(
         f'<script type="text/plain" id="w-{i}-{m}">{of[i]}</script>'
@@ -111,11 +95,12 @@ def rendered(models: Sequence[Shown], documents: Sequence[int]) -> str:
     title = "What attention reads"
     body = (
         f"<main><h1>{title}</h1>"
-        f'<div class="lead"><p>{html.escape(_lead(models))}</p></div>'
+        f"{lead(about.name, models[0].figures['documents'], about.known is not None, dialogues)}"
         "<noscript><p>This page needs JavaScript.</p></noscript>"
-        f'{_BAR}<div id="panes"></div><h2>Heads</h2><p>{html.escape(_TABLE)}</p>'
+        f'{_BAR}<div id="panes"></div>{alignment([(one["name"], of.figures) for one, of in zip(told_of, models)])}'
+        f'<h2 id="heads">Heads</h2>{_TABLE}{_FILTER}'
         '<div class="scroll"><table><thead><tr id="head"></tr></thead><tbody id="rows"></tbody></table></div>'
-        f'{_KEYS}{FOOTER}</main><script type="application/json" id="data">{embedded(data)}</script>'
+        f'{glossary()}{_KEYS}{FOOTER}</main><script type="application/json" id="data">{embedded(data)}</script>'
         f"{weights}<script>{asset('page.js', __package__)}</script>"
     )
     return document(title, body, asset("page.css", __package__))
@@ -134,21 +119,18 @@ _KEYS = (
     "seen.</p>"
 )
 _TABLE = (
-    "Measured on test documents; a dash stands where a measure does not apply. Click on a column to sort by it, on a "
-    "row to see its head."
+    "<p>Measured on test documents; a dash stands where a measure does not apply. Click on a column to sort by it, on "
+    "a row to see its head. Worth a look are the heads with the largest value of a measure, chosen on validation "
+    "documents:</p><p id='best'></p>"
 )
-
-
-def _lead(models: Sequence[Shown]) -> str:
-    about = models[0].about
-    under = "loss" if about.known is None else "regret, the loss beyond the best possible prediction"
-    dialogues = about.known is not None and about.known.task == "dialogue"
-    arcs = " Gold arcs lead from a copied token to the token that states it." if dialogues else ""
-    return (
-        f"{about.name}. Point at a token of the target: shaded is what the chosen heads read to predict it. Point at a "
-        "token of the source: what it reads in the source, and which tokens of the target read it. The line below a "
-        f"token of the target is its {under}.{arcs}"
+_FILTER = (
+    "<p class='filter' role='group' aria-label='Rows that are shown'>"
+    + "".join(
+        f"<button type='button' data-kind='{kind}' aria-pressed='{'false' if kind else 'true'}'>{label}</button> "
+        for kind, label in {"": "all blocks", **BLOCKS}.items()
     )
+    + "</p>"
+)
 
 
 def _model(one: Shown, letter: str) -> dict[str, Any]:
@@ -164,8 +146,21 @@ def _model(one: Shown, letter: str) -> dict[str, Any]:
             "decoder": [0, 0],
             "cross": [0, 0] if best is None else [best["layer"], best["head"]],
         },
+        "about": f"{_kind(one.model)} layers of {first[0].attention.heads} heads",
+        "best": [
+            [COLUMNS[name][0], of["kind"], of["layer"], of["head"], of["value"]]
+            for name, of in one.figures["best"].items()
+        ],
         "rows": [{name: row[name] for name in columns} for row in one.figures["heads"]],
     }
+
+
+def _kind(model: TextModel) -> str:
+    """Return what a model is and how many layers it has."""
+    count = len(model.decoder.blocks)
+    if model.encoder is not None:
+        return f"encoder-decoder, {count} + {count}"
+    return f"{'prefix LM' if model.prefix else 'decoder-only'}, {count}"
 
 
 def _picked(about: About, documents: Sequence[int]) -> About:

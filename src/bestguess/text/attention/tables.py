@@ -30,10 +30,10 @@ def swaps_table(found: Mapping[str, Any]) -> Table:
     rows = [
         [
             fact,
-            _share(found["facts"].get(fact, {}).get("gold_token_mass")),
-            _share(one["followed"]),
+            share(found["facts"].get(fact, {}).get("gold_token_mass")),
+            share(one["followed"]),
             one["swaps"],
-            _share(one["held"]),
+            share(one["held"]),
             one["decoys"],
         ]
         for fact, one in found["causal"].items()
@@ -42,5 +42,6 @@ def swaps_table(found: Mapping[str, Any]) -> Table:
     return columns, rows, "Weight of the best head; summaries that the model writes after a swap."
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """Return a fraction in percent; nothing for None."""
     return "" if value is None else f"{100 * value:.1f} %"
