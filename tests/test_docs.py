@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parent.parent / "docs"
+from bestguess import cli
+from bestguess.command import UserError
+from bestguess.sweep.shipped import shipped
+from tests.hostile.cases import flags_of
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
 
 SWEEP = """\
 method: grid
@@ -118,10 +126,97 @@ def test_the_pages_import_public_names_alone():
         assert not re.search(r"(^|[\s.,])_", f"{module} {names}")
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    found: list[str] = []
+    for heading in re.findall(r"^#+ (.*)$", without_code(page.read_text(encoding="utf-8")), re.MULTILINE):
+        words = re.sub(r"\]\(.*?\)", "", heading).strip().lower()
+        plain = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        found.append(f"{plain}-{found.count(plain)}" if plain in found else plain)
+    return set(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_of_a_page_leads_somewhere(page):
-    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
-    assert not [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    """To a file, and to a heading in it."""
+    text = without_code(page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\(([^)\s]+)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    dead = []
+    for link in links:
+        path, _, anchor = link.partition("#")
+        there = page.parent / path if path else page
+        if "://" not in link and not (there.exists() and (not anchor or anchor in anchors(there))):
+            dead.append(link)
+    assert not dead
+
+
+def written_commands(page: Path) -> list[tuple[str, bool]]:
+    """Return the shell commands of a page or a docstring, and whether each stands in a block of its own."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    if page.suffix == ".py":
+        return [(line.strip(), True) for line in text.split('"""')[1].splitlines() if line.startswith("    uv run")]
+    code = "".join(re.findall(r"```(?:sh|bash)?\n(.*?)```", text, re.DOTALL))
+    found = [(part, True) for line in code.splitlines() for part in line.split(" #")[0].split("&&")]
+    return found + [(inline, False) for inline in re.findall(r"`([^`\n]+)`", without_code(text))]
+
+
+MENTIONED = re.compile(r"(\$ |uv run |--\S+ \S+ |python -m )*(bestguess|python) (.*)")
+"""What runs a command of ours, or a script: `uv run --extra cuda bestguess …`, `python benchmarks/…`."""
+
+
+def test_every_command_of_a_page_is_one_that_there_is():
+    """With every flag of it, and the experiment or the script that it names; those in a block parse as they are."""
+    wrong = []
+    for page in [*PAGES, *(ROOT / "benchmarks").glob("*.py")]:
+        for command, in_block in dict.fromkeys(written_commands(page)):
+            found = MENTIONED.fullmatch(command.strip())
+            if found is None or "coins" in command:
+                continue
+            words = [word for word in shlex.split(found[3]) if word != "…"]
+            try:
+                check = check_own if found[2] == "bestguess" else check_script
+                check(["no-sort" if word == "NAME" else word for word in words], in_block)
+            except (UserError, AssertionError) as error:
+                wrong.append(f"{page.relative_to(ROOT)}: {command}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def check_own(words: list[str], in_block: bool) -> None:
+    name = next((one for one in (" ".join(words[:2]), *words[:1]) if one in cli.commands()), None)
+    if name is None or "--help" in words:
+        assert set(words) <= {*cli.titles(), "--help"} or name, "no such command"
+        return
+    given = words[len(name.split()) :]
+    if in_block:
+        cli.parse(name, given)
+    known = {"--json", "--preset", *flags_of(cli.commands()[name].flags_class())}
+    asked = [word.partition("=")[0].replace("_", "-") for word in given if word.startswith("--")]
+    unknown = {word for word in asked if word not in known and word.replace("--no-", "--") not in known}
+    assert not unknown, f"no flag {unknown}"
+    if name in ("sweep", "experiment") and given and re.fullmatch(r"(experiments/)?[a-z_]+(\.yaml)?", given[0]):
+        assert Path(given[0]).stem in (*shipped(), "no-sort", "mine"), "no such experiment"
+
+
+def check_script(words: list[str], in_block: bool) -> None:
+    if not words or not words[0].startswith(("benchmarks/", "experiments/")):
+        return
+    assert (ROOT / words[0]).exists(), "no such script"
+    text = "".join((ROOT / one).read_text(encoding="utf-8") for one in (words[0], *PARSED_IN))
+    unknown = {word for word in words if word.startswith("--") and f'"{word}"' not in text}
+    assert not unknown, f"no flag {unknown}"
+
+
+PARSED_IN = "benchmarks/arguments.py", "benchmarks/side_by_side.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_names_is_there(page):
+    named = re.findall(r"`((?:src|docs|benchmarks|experiments|tests)/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    assert not [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
 
 
 @pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)

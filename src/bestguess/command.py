@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,19 +62,54 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM raise `Terminated` meanwhile."""
+    """Let SIGTERM raise `Terminated` meanwhile, and Ctrl-C KeyboardInterrupt, where that is heard of.
 
-    def stop(number: int, frame: object) -> None:
-        raise Terminated
+    An import that is cut short leaves half a module behind, which may crash the process; Python drops what is raised in
+    a destructor. There the signal comes again, a moment later.
+    """
 
-    before = None
+    def stop(number: int, frame: FrameType | None) -> None:
+        if _imports(frame):
+            again(number)
+        else:
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    def again(number: int) -> None:
+        def send() -> None:
+            if signal.getsignal(number) is stop:
+                os.kill(os.getpid(), number)
+
+        timer = threading.Timer(0.02, send)
+        timer.daemon = True
+        timer.start()
+
+    def dropped(what: Any) -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            again(signal.SIGTERM if issubclass(what.exc_type, Terminated) else signal.SIGINT)
+        else:
+            tell(what)
+
+    before, tell = {}, sys.unraisablehook
     with contextlib.suppress(ValueError):  # only the main thread may set handlers
-        before = signal.signal(signal.SIGTERM, stop)
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, stop)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job may ignore it
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
+    sys.unraisablehook = dropped
     try:
         yield
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = tell
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Return whether an import is under way where `frame` is."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager
