@@ -206,8 +206,8 @@ def test_factors_of_a_power_have_room_beside_each_other():
     assert kept["y"] == ["5×10^13", "10^14", "2×10^14", "5×10^14", "10^15"]
 
 
-@given(low=st.floats(1e-12, 1e9), ratio=st.floats(1.0001, 9.99), letter=st.sampled_from(["x", "y"]))
-def test_under_a_decade_log_axes_have_even_ticks_that_enclose_the_data(low, ratio, letter):
+@given(low=st.floats(1e-12, 1e9), ratio=st.floats(1.0001, 4.99), letter=st.sampled_from(["x", "y"]))
+def test_under_a_factor_of_five_log_axes_have_even_ticks_that_enclose_the_data(low, ratio, letter):
     high = low * ratio
     chart = Chart("t", "x", "y", [Line([low, high], [low, high])], log_x=True, log_y=True)
     places, texts = log_ticks([chart], letter, "10^{}")
@@ -219,6 +219,17 @@ def test_under_a_decade_log_axes_have_even_ticks_that_enclose_the_data(low, rati
     # What is written is where it stands.
     read = [float(text.replace(",", "").replace("−", "-").replace("×10^", "e")) for text in texts]
     np.testing.assert_allclose(read, places, rtol=1e-5)
+
+
+@given(low=st.floats(1e-12, 1e9), ratio=st.floats(1.05, 99))
+def test_labels_of_a_log_axis_have_room_above_each_other(low, ratio):
+    """In the lowest panels that there are, a label takes 8 % of the axis. Two at least are on it."""
+    high = low * ratio
+    chart = Chart("t", "x", "y", [Line([1, 2], [low, high])], log_y=True)
+    places, _ = log_ticks([chart], "y", "10^{}")
+    inside = np.log([place for place in places if low <= place * 1.0001 and place <= high * 1.0001])
+    assert len(inside) >= 2
+    assert (np.diff(inside) >= 0.08 * np.log(ratio)).all()
 
 
 def test_one_value_on_a_log_axis_is_drawn():
@@ -265,15 +276,23 @@ def test_a_panel_s_title_is_not_cut_off(columns):
     assert ends[-1].x1 <= drawn.bbox.x1
 
 
-def test_ticks_under_a_decade_do_not_overlap():
+@pytest.mark.parametrize("ratio", [4.1, 4.9, 9.1])
+def test_ticks_under_a_decade_do_not_overlap(ratio):
     """Even steps lie closest at the upper end of a log axis."""
-    chart = Chart("t", "x", "y", [Points([1.35, 5.6], [1, 2])], log_x=True)
-    drawn = to_matplotlib(Grid("g", [chart] * 4, columns=4, share_x=False))
-    drawn.draw_without_rendering()
-    for axes in drawn.axes:
-        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
-        assert len(boxes) > 1
-        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    span = [15_700.0, 15_700 * ratio]
+    chart = Chart("t", "x", "y", [Points(np.array(span) / 15_700 * 1.35, span)], log_x=True, log_y=True)
+    for columns in (4, 2):
+        drawn = to_matplotlib(Grid("g", [chart] * 4, columns=columns, share_x=False))
+        drawn.draw_without_rendering()
+        for letter, axes in itertools.product("xy", drawn.axes):
+            low, high = axes.get_xlim() if letter == "x" else axes.get_ylim()
+            axis = axes.xaxis if letter == "x" else axes.yaxis
+            seen = [one for one, at in zip(axis.get_ticklabels(), axis.get_ticklocs()) if low <= at <= high]
+            boxes = [label.get_window_extent() for label in seen if label.get_text() and label.get_visible()]
+            if boxes:  # panels share the labels of an axis
+                assert len(boxes) > 1
+            for one, other in itertools.pairwise(boxes):
+                assert one.x1 < other.x0 if letter == "x" else one.y1 < other.y0
 
 
 @pytest.mark.parametrize("panels", [1, 3])

@@ -187,18 +187,18 @@ def span(panels: Sequence[Chart], letter: str) -> tuple[float, float] | None:
 def log_ticks(panels: Sequence[Chart], letter: str, power: str) -> tuple[list[float], list[str]] | None:
     """Return the positions and labels of a log axis' ticks; None where nothing is shown or all of it is one value.
 
-    Powers of ten, or 1, 2, 5 (beside each other 1, 3) between them if there are few, or even steps under a decade.
-    They reach beyond the data, for zooming out. `power` spells 10 to the `{}`; plain numbers serve from a thousandth to
-    a million.
+    Powers of ten, or 1, 2, 5 (beside each other 1, 3) between them if there are few, or even steps where the highest
+    value is less than five times the lowest: beyond, even steps crowd at the upper end. They reach beyond the data, for
+    zooming out. `power` spells 10 to the `{}`; plain numbers serve from a thousandth to a million.
     """
     extent = span(panels, letter)
     if extent is None or not 0 < extent[0] < extent[1]:
         return None
-    if extent[1] < 10 * extent[0]:
-        # Labels beside each other need more room than labels above each other.
-        return _even_ticks(*extent, 5 if letter == "x" else 7, power)
     low, high = np.log10(extent)
     plain = low >= -3 and high <= 6
+    if extent[1] < (5 if plain or letter == "y" else 10) * extent[0]:
+        # Labels beside each other need more room than labels above each other.
+        return _even_ticks(*extent, 5 if letter == "x" else 6, power)
     # Factors of a power are wide: beside each other two in a decade have room, or plain numbers.
     steps = ((1, 2, 5) if plain or letter == "y" else (1, 3)) if high - low < 2 else (1,)
     every = int(np.ceil((high - low) / 8))
