@@ -305,6 +305,7 @@ READERS_AND_WRITERS = {
 """Calls that read or write a file, by their last name or, where that says too little, by the last two."""
 
 OUTSIDE_OF_FILES = {
+    "report/compact.py": {"json.loads"},  # what Plotly has just written
     "report/page.py": {"read_text"},  # a style sheet and a script of the package itself
     "train/machine.py": {"read_text"},  # /proc and /sys have no size, and nothing of a user's
     "sweep/lease.py": {"read_text"},  # /proc

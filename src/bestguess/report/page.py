@@ -21,6 +21,7 @@ from typing import Any
 from bestguess import __version__
 from bestguess.files import write_text
 from bestguess.report.charts import Chart, Picture, describe, panels_of
+from bestguess.report.compact import compact_figure, compact_svg
 from bestguess.report.look import theme
 from bestguess.report.progress import format_cell, is_figure
 from bestguess.report.render import to_plotly, to_svg
@@ -92,7 +93,7 @@ class Page:
         drawn = to_plotly(picture)
         # The page has its own title, which wraps; without Plotly's less room is needed above.
         drawn.update_layout(title=None, margin_t=drawn.layout.margin.t - 40, height=drawn.layout.height - 40)
-        still = base64.b64encode(to_svg(picture, titled=False)).decode()
+        still = base64.b64encode(compact_svg(to_svg(picture, titled=False))).decode()
         name = re.sub(r"[^a-z0-9]+", "-", picture.title.lower()).strip("-") or "chart"
         caption = f"<figcaption>{_inline(picture.caption)}</figcaption>" if picture.caption else ""
         square = " square" if isinstance(picture, Chart) and picture.equal_aspect else ""
@@ -169,11 +170,10 @@ def _plotly() -> str:
 
 
 def _json(figure: Any) -> str:
-    """Return a figure as JSON that cannot end its script element: no "<" is left in it."""
+    """Return a figure as JSON that cannot end its script element."""
     from plotly.io.json import to_json_plotly
 
-    text: str = to_json_plotly(figure)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return compact_figure(to_json_plotly(figure))
 
 
 def _markdown(text: str) -> str:
