@@ -196,6 +196,7 @@ def test_functions_and_properties_by_other_definitions(of):
     assert of["differences of the primes"] == (1, 2, 2, 4, 2, 4, 2, 4, 6, 2, 6, 4)
     assert of["numbers that are no squares"] == (2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15)
     assert of["1 for triangular numbers, else 0"] == (1, 1, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0)
+    assert of["Van Eck's sequence"] == (0, 0, 1, 0, 2, 0, 2, 2, 1, 6, 0, 5)
     assert of["Euler's totient of n"] == tuple(sum(math.gcd(k, n) == 1 for k in range(1, n + 1)) for n in range(1, 13))
 
 
@@ -222,6 +223,18 @@ def test_what_is_counted_by_counting(of):
     assert of["Kendall–Mann numbers"][:5] == (1, 1, 2, 6, 22)
     assert of["tangent numbers"][:5] == (1, 2, 16, 272, 7936)
     assert of["Catalan's triangle, by rows"][:10] == (1, 1, 1, 1, 2, 2, 1, 3, 5, 5)
+    assert of["falling factorials of n, by rows"][:10] == tuple(math.perm(n, k) for n in range(4) for k in range(n + 1))
+    assert of["Lucas' triangle, by rows"] == (2, 1, 2, 1, 3, 2, 1, 4, 5, 2, 1, 5)  # its diagonals' sums: 2, 1, 3, 4, 7
+    assert of["Fine numbers"] == (1, 0, 1, 2, 6, 18, 57, 186, 622, 2120, 7338, 25724)
+
+
+def test_partitions_into_fibonacci_numbers_have_all_of_them():
+    (known,) = (one for one in RARER if one.name == "partitions of n into Fibonacci numbers")
+    ways = [1] + [0] * 299
+    for part in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233):
+        for n in range(part, 300):
+            ways[n] += ways[n - part]
+    assert list(islice(known.terms(), 300)) == ways
 
 
 @pytest.mark.parametrize("known", [one for one in CURIOUS if one.name.startswith(("digits of", "continued"))])

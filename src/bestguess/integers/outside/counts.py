@@ -44,6 +44,14 @@ def _below(of: Callable[[int], int]) -> Callable[[int], list[int]]:
     return parts
 
 
+def _fibonacci(n: int) -> int:
+    """1, 2, 3, 5, …: each once."""
+    a, b = 1, 1
+    for _ in range(n):
+        a, b = b, a + b
+    return a
+
+
 def _these(parts: Sequence[int]) -> Callable[[int], Sequence[int]]:
     return lambda n: parts
 
@@ -263,7 +271,7 @@ _LISTED: tuple[tuple[str, Terms], ...] = (
     ("partitions of n into triangular numbers", partitions(_below(lambda i: i * (i + 1) // 2))),
     ("partitions of n into powers of 2", partitions(_below(lambda i: 2 ** (i - 1)))),
     ("partitions of 2n into powers of 2", recurrence((1,), lambda past, n: past[-1] + past[n // 2])),
-    ("partitions of n into Fibonacci numbers", partitions(lambda n: [i for i in (1, 2, 3, 5, 8, 13, 21, 34) if i < n])),
+    ("partitions of n into Fibonacci numbers", partitions(_below(_fibonacci))),
     ("plane partitions of n", partitions(lambda n: [i for i in range(1, n) for _ in range(i)])),
     ("partitions of n into parts of two kinds", partitions(lambda n: [i for i in range(1, n) for _ in range(2)])),
     *((f"partitions of n into at most {k} parts", partitions(_these(range(1, k + 1)))) for k in range(3, 7)),
@@ -324,7 +332,7 @@ _LISTED: tuple[tuple[str, Terms], ...] = (
     ("alternating sign matrices", polynomial(_robbins)),
     ("Uppuluri–Carpenter numbers", polynomial(_signed_bell)),
     ("Riordan numbers", recurrence((1, 0), lambda p, n: (n - 1) * (2 * p[-1] + 3 * p[-2]) // (n + 1))),
-    ("Fine numbers", recurrence((1, 0), lambda p, n: _fine(n))),
+    ("Fine numbers", recurrence((1, 0), lambda p, n: (C(2 * n, n) // (n + 1) - p[-1]) // 2)),
     ("forests of labelled rooted trees", polynomial(lambda n: (n + 1) ** max(0, n - 1))),
     ("labelled trees", polynomial(lambda n: n ** max(0, n - 2))),
     ("labelled rooted trees", polynomial(lambda n: n ** max(0, n - 1) if n else 0)),
@@ -353,10 +361,6 @@ def _fourth(past: list[int], n: int) -> int:
         power = [sum((power[i] * known[m - i] for i in range(m + 1)), Fraction(0)) for m in range(n + 1)]
         total += power[n] / math.factorial(k) if k > 1 else 0
     return int(total * math.factorial(n))
-
-
-def _fine(n: int) -> int:
-    return (C(2 * n, n) // (n + 1) - (_fine(n - 1) if n > 1 else 1)) // 2 if n > 1 else 1 - n
 
 
 COUNTS = tuple(Known(name, terms, more=4.0) for name, terms in _LISTED)

@@ -31,7 +31,8 @@ def _van_eck() -> Iterator[int]:
     value = 0
     for n in count():
         yield value
-        value, last[value] = n - last.get(value, n), n
+        before, last[value] = last.get(value, n), n
+        value = n - before
 
 
 def _ekg() -> Iterator[int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from itertools import count
+from itertools import count, islice
 
 from bestguess.integers.outside.arithmetic import digits_of, divisors, factors, is_square, moebius, sigma, totient
-from bestguess.integers.outside.known import Known, is_prime, polynomial, prefixes
+from bestguess.integers.outside.known import Known, integer_partitions, is_prime, polynomial, prefixes
 
 
 def _two_in(n: int) -> int:
@@ -21,8 +21,9 @@ def _carmichael(n: int) -> int:
 
 
 def _abelian(n: int) -> int:
-    partitions = (1, 1, 2, 3, 5, 7, 11, 15, 22, 30, 42)
-    return math.prod(partitions[many] for many in Counter(factors(n)).values())
+    powers = Counter(factors(n)).values()
+    partitions = list(islice(integer_partitions(), max(powers, default=0) + 1))
+    return math.prod(partitions[many] for many in powers)
 
 
 def _factorizations(n: int, least: int = 2) -> int:

@@ -138,8 +138,11 @@ def _bell() -> Iterator[int]:
         row = list(accumulate(row, initial=row[-1]))
 
 
-def _partitions() -> Iterator[int]:
-    """p(n) = Σ_k (−1)^(k−1) (p(n − k(3k−1)/2) + p(n − k(3k+1)/2)), Euler's pentagonal recurrence."""
+def integer_partitions() -> Iterator[int]:
+    """Yield the number of partitions of 0, 1, …, by Euler's pentagonal recurrence.
+
+    p(n) = Σ_k (−1)^(k−1) (p(n − k(3k−1)/2) + p(n − k(3k+1)/2)).
+    """
     found = [1]
     while True:
         yield found[-1]
@@ -309,7 +312,7 @@ KNOWN: tuple[Known, ...] = (
     Known("Motzkin numbers", _motzkin),
     Known("Bell numbers", _bell),
     Known("derangements", _derangements),
-    Known("partitions of n", _partitions),
+    Known("partitions of n", integer_partitions),
     Known("nⁿ", polynomial(lambda n: n**n, 1)),
     Known("Sylvester's sequence", _sylvester),
     Known("look and say", _look_and_say),

@@ -45,7 +45,7 @@ _RECURRENCES: tuple[tuple[str, Weights, Weights, int], ...] = (
     ("powers of 1 − x", lambda n, k: -1, lambda n, k: 1, 0),
     ("powers of 1 + 2x", lambda n, k: 2, lambda n, k: 1, 0),
     ("powers of 2 + x", lambda n, k: 1, lambda n, k: 2, 0),
-    ("falling factorials of n", lambda n, k: n, lambda n, k: 1, 0),
+    ("falling factorials of n", lambda n, k: k, lambda n, k: 1, 0),
     ("ordered partitions into k sets", lambda n, k: k, lambda n, k: k, 1),
 )
 """Each with its name, its weights, and the first row and column that count."""
@@ -128,7 +128,7 @@ def _partitions() -> Iterator[list[int]]:
 
 def _lucas_triangle() -> Iterator[list[int]]:
     row = [1, 2]
-    yield [1]
+    yield [2]
     while True:
         yield row
         row = [1, *(a + b for a, b in pairwise(row)), 2]
