@@ -71,10 +71,13 @@ def main() -> None:
     if args.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
 
-    from bestguess.train.cores import use_cores
+    from bestguess.family import load_family
+    from bestguess.train.cores import product_of, use_cores
 
     if args.device == "cpu":
-        use_cores(configuration(args, 1).product(), max(args.runs))  # as `bestguess integers train` does
+        config = configuration(args, 1)
+        product = product_of(config, load_family("integers").works.tokens(config))
+        use_cores(product, max(args.runs))  # as `bestguess integers train` does
 
     result: dict[str, Any] = {
         **begin(args),

@@ -13,7 +13,6 @@ import functools
 import importlib
 import importlib.metadata
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,9 +233,9 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
     def own(self, configs: Sequence[C], tasks: Sequence[T]) -> PyTree:
         """Return what differs between the runs beside seed and rate, as arrays with a leading run axis."""
 
-    def product(self, config: C) -> float:
-        """Return the multiply-adds of a usual matrix product in a step of one run; infinite: large enough to share."""
-        return math.inf
+    def tokens(self, config: C) -> int | None:
+        """Return how many tokens of one example the model sees; None where its config has no `model.d_model`."""
+        return None
 
     def sizes(self, config: C) -> Mapping[str, int]:
         """Return the bytes of a run's largest arrays, at the least, by the flag to blame; the task is not made yet."""

@@ -21,6 +21,7 @@ import bestguess
 from bestguess import files
 from bestguess.cli import commands, main
 from bestguess.command import Failure, UserError, make_console
+from bestguess.config import runs
 from bestguess.family import Family, families
 from bestguess.integers import workings as integers
 from bestguess.integers.sequences import priors
@@ -30,9 +31,10 @@ from bestguess.sweep.bayes import figures_of_runs
 from bestguess.sweep.spec import flatten
 from bestguess.sweep.train import figures_of
 from bestguess.task import Gaussian
+from bestguess.train.cores import product_of
 from bestguess.workflow import commands as workflow
 from bestguess.workflow.evaluation import Evaluator
-from bestguess.workflow.training import Training, load_training
+from bestguess.workflow.training import Training, load_training, read_training_config
 
 SHORT = [
     *("--steps", "6", "--warmup-steps", "1", "--validate-every", "2", "--checkpoint-every", "0", "--batch-size", "4"),
@@ -118,7 +120,7 @@ def undrawn(trained, monkeypatch) -> None:
 
     def composed(picture, kinds, dpi=200, titled=True):
         matplotlib_renderer.figure(picture, titled)
-        return [kind.encode() for kind in kinds]
+        return [f"<{kind}/>".encode() for kind in kinds]
 
     monkeypatch.setattr(matplotlib_renderer, "render_all", composed)
 
@@ -151,6 +153,18 @@ def test_a_training_leaves_the_promised_folder(family, trained):
     assert [(line["step"], line["run"]) for line in lines] == [(step, i) for step in (2, 4, 6) for i in range(2)]
     assert {"sequences", "score", "train_loss", family.progress} <= set(lines[0])
     assert lines[-1]["sequences"] == 6 * 4
+
+
+@every_family
+def test_a_step_s_product_is_of_a_micro_batch_s_tokens(family, trained):
+    config = runs(read_training_config(family, trained))[0].config
+    works = family.works.of(config)
+    halves = dataclasses.replace(config, train=dataclasses.replace(config.train, accumulate=2))
+    positions = works.tokens(config)
+    assert positions >= 3
+    whole = product_of(config, positions)
+    assert whole == config.train.batch_size * positions * config.model.d_model**2
+    assert product_of(halves, works.tokens(halves)) == whole / 2
 
 
 @every_family

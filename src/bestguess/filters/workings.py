@@ -68,10 +68,9 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
         system = system_of(config.task, config.train.first_seed)
         return jax.tree.map(np.asarray, FilterTask(system, config.task.length, config.model.patch))
 
-    def product(self, config: FiltersConfig) -> float:
-        """Return the multiply-adds of a product of a micro-batch's tokens with a square matrix of the model's width."""
-        tokens = config.train.batch_size // config.train.accumulate * (config.task.length // config.model.patch)
-        return float(tokens * config.model.d_model**2)
+    def tokens(self, config: FiltersConfig) -> int:
+        """Return the patches of a sequence."""
+        return config.task.length // config.model.patch
 
     def sizes(self, config: FiltersConfig) -> dict[str, int]:
         """Return the bytes of the system, of the factor, and of what a step, a validation and an evaluation draw."""

@@ -166,10 +166,6 @@ class IntegersConfig:
         self.objective.check()
         self.train.check()
 
-    def product(self) -> int:
-        """Return the multiply-adds of a product of a micro-batch's tokens with a square matrix of the model's width."""
-        return self.train.batch_size // self.train.accumulate * self.task.length * self.model.d_model**2
-
 
 def document() -> IntegersConfig:
     """Return the original design, whose choices docs/decisions.md lists.

@@ -64,9 +64,9 @@ class IntegerWorkings(Workings[IntegersConfig, IntegerTask, Predictor, IntegerEv
         """Return each run's α."""
         return Setting(jnp.asarray([config.objective.alpha[0] for config in configs], jnp.float32))
 
-    def product(self, config: IntegersConfig) -> float:
-        """Return the multiply-adds of a product of a micro-batch's tokens with a matrix of the model's width."""
-        return float(config.product())
+    def tokens(self, config: IntegersConfig) -> int:
+        """Return the terms of a sequence."""
+        return config.task.length
 
     def sizes(self, config: IntegersConfig) -> dict[str, int]:
         """Return the bytes of a micro-batch in the model, bfloat16 at the least, and of a validation's contexts."""

@@ -80,10 +80,9 @@ class RollsWorkings(Workings[RollsConfig, RollsTask, Predictor, Evaluation]):
         every = [_data(config, task.about, False, on_device=False) for config, task in zip(configs, tasks)]
         return Own(seeds, jax.tree.map(lambda *leaves: np.stack(leaves), *every))
 
-    def product(self, config: RollsConfig) -> float:
-        """Return the multiply-adds of a product of a micro-batch's positions with a matrix of the model's width."""
-        train = config.train
-        return float(train.batch_size // train.accumulate * config.task.window * config.model.d_model**2)
+    def tokens(self, config: RollsConfig) -> int:
+        """Return the positions of a window."""
+        return config.task.window
 
     def sizes(self, config: RollsConfig) -> dict[str, int]:
         """Return the bytes of a micro-batch in the model, bfloat16 at the least, and of a validation's windows."""

@@ -99,11 +99,10 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         """Return each run's seed."""
         return Own(np.asarray([config.train.first_seed for config in configs], np.int32))
 
-    def product(self, config: TextConfig) -> float:
-        """Return the multiply-adds of a product of a micro-batch's tokens with a square matrix of the model's width."""
+    def tokens(self, config: TextConfig) -> int:
+        """Return the tokens of a packed row, or of the longest document in both parts."""
         about = self.task(config).about
-        tokens = config.objective.packing or about.source_width + about.target_width
-        return float(config.train.batch_size // config.train.accumulate * tokens * config.model.d_model**2)
+        return config.objective.packing or about.source_width + about.target_width
 
     def sizes(self, config: TextConfig) -> dict[str, int]:
         """Return the bytes of a micro-batch in the model, in bfloat16 and with one token a document at the least."""

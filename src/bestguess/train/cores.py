@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from bestguess.train.machine import usable_cores
 
@@ -32,6 +33,15 @@ _FLOPS = 6e10
 steps per second on two cores of a server, float32 (`integers train --steps 30 --warmup-steps 3`)."""
 
 
+def product_of(config: Any, tokens: int | None) -> float | None:
+    """Return the multiply-adds of a micro-batch with a square matrix of the model's width; None: unknown.
+
+    A usual matrix product in a step of one run, by which cores and hours are judged. tokens: of one example.
+    """
+    train = config.train
+    return None if tokens is None else float(train.batch_size // train.accumulate * tokens * config.model.d_model**2)
+
+
 def hours_on(cores: int, product: float | int, layers: int, steps: int) -> float:
     """Return roughly how many hours cores take for the blocks' matrix products in so many steps, back and forth.
 
@@ -41,7 +51,7 @@ def hours_on(cores: int, product: float | int, layers: int, steps: int) -> float
     return 2 * 3 * 12 * layers * product * steps / (_FLOPS * cores) / 3600
 
 
-def use_cores(product: float | int = math.inf, runs: int = 1) -> None:
+def use_cores(product: float | int | None = None, runs: int = 1) -> None:
     """Make cores devices of JAX.
 
     XLA:CPU spreads an operation over threads, but those of a small model are done before a thread has
@@ -49,9 +59,9 @@ def use_cores(product: float | int = math.inf, runs: int = 1) -> None:
     own part of a batch, and waits once a step. A number of devices that the environment names
     (JAX_NUM_CPU_DEVICES) stays, as do those of a JAX that has begun to compute.
 
-    product: multiply-adds of a usual matrix product in a step of one run of `runs`, tokens · width². Where there are
-    more cores than devices, threads of the others share in a device's operations, unless its part of a product is
-    too small: one run of the integers benchmark, on sixteen cores, is 1.3 to 1.5 times as fast without them.
+    product: multiply-adds of a usual matrix product in a step of one run of `runs`, tokens · width²; None: unknown.
+    Where there are more cores than devices, threads of the others share in a device's operations, unless its part of
+    a product is too small: one run of the integers benchmark, on sixteen cores, is 1.3 to 1.5 times as fast without.
     """
     import jax
 
@@ -60,7 +70,7 @@ def use_cores(product: float | int = math.inf, runs: int = 1) -> None:
     devices = devices_of(usable_cores())
     with contextlib.suppress(RuntimeError):  # too late: JAX has begun
         jax.config.update("jax_num_cpu_devices", devices)
-        if product <= SHARED * devices / math.gcd(runs, devices):
+        if product is not None and product <= SHARED * devices / math.gcd(runs, devices):
             with _threads(devices):
                 jax.devices("cpu")  # threads are made with the first device
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from bestguess.family import Family, Workings
 from bestguess.files import lock, plain, read_json, sealed, unsealed, write_json
 from bestguess.report.progress import results_table
 from bestguess.report.trackers import METRICS_FILE, open_trackers
-from bestguess.train.cores import hours_on, use_cores
+from bestguess.train.cores import hours_on, product_of, use_cores
 from bestguess.train.fit import has_begun, refuse_oversized
 from bestguess.train.folder import (
     CHECKPOINTS,
@@ -105,7 +104,7 @@ def train_config(
     every = runs(config)
     refuse_sizes(family, every)
     works = family.works.of(config)
-    use_cores(works.product(config), len(every))
+    use_cores(product_of(config, works.tokens(config)), len(every))
     # A task that cannot be made, or a model that no device can hold, is told before a folder is made.
     if resume is None or not has_begun(resume / CHECKPOINTS):
         works.check_new(config)
@@ -158,8 +157,8 @@ def _long(works: Workings, config: Any, count: int) -> list[str]:
     """Return a line where a CPU will take more than an hour: its first sign of life may be minutes away."""
     import jax
 
-    product = works.product(config)
-    if jax.default_backend() != "cpu" or not math.isfinite(product):  # a family need not tell its products
+    product = product_of(config, works.tokens(config))
+    if jax.default_backend() != "cpu" or product is None:
         return []
     cores, steps = usable_cores(), config.train.steps * config.train.accumulate * count
     hours = hours_on(cores, product, config.model.layers, steps)

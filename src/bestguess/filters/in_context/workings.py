@@ -59,6 +59,10 @@ class InContextWorkings(Sampled[FiltersConfig, MixtureTask]):
         own, held_out = _systems(config, TRAINED), _systems(config, HELD_OUT)
         return jax.tree.map(np.asarray, MixtureTask(own, held_out, config.task.length, config.model.patch))
 
+    def tokens(self, config: FiltersConfig) -> int:
+        """Return the patches of a sequence."""
+        return config.task.length // config.model.patch
+
     def sizes(self, config: FiltersConfig) -> dict[str, int]:
         """Return the bytes of the filters and of their states, and of what a step and a validation draw."""
         task, train = config.task, config.train
