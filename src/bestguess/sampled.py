@@ -264,10 +264,9 @@ class Sampled(Workings[C, T, Predictor, Evaluation], Generic[C, T]):
             for i in shown
         ]
         chart = Chart("Regret by position", "predicted position", f"regret ({self.unit})", series)
-        parts = [Drawn("regret_by_position", chart)]
         sections = [
             Section("Learning", [Drawn("learning", training.learning_curve(self.family.progress, shown))]),
-            Section("Where in the sequence", [*parts]),
+            Section("Where in the sequence", [Drawn("regret_by_position", chart)]),
             Section(
                 "How this was made",
                 [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import math
 import typing
@@ -50,8 +51,9 @@ def known(monkeypatch):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pictures are most of an analysis' time: here they are described, not drawn."""
+    said = lambda picture: html.escape(f"{describe(picture)} {picture.caption}")  # noqa: E731
     monkeypatch.setattr(
-        matplotlib_renderer, "render", lambda picture, *how, **more: f"{describe(picture)} {picture.caption}".encode()
+        matplotlib_renderer, "render", lambda picture, *how, **more: f"<svg>{said(picture)}</svg>".encode()
     )
 
 

@@ -17,10 +17,11 @@ from bestguess.experiment.covariates import covariates
 from bestguess.experiment.pictures import effects, figure, findings, rollouts
 from bestguess.experiment.source import LISTS, RUNS, SWEEP, VERDICTS, Source, write_lists
 from bestguess.experiment.statistics import Finding, Verdict
-from bestguess.report.page import Page, Stat
+from bestguess.report.charts import Picture
+from bestguess.report.page import Page
 from bestguess.report.progress import format_cell, over_one
 from bestguess.report.render import save_png
-from bestguess.report.story import Drawn, Rows, Section, Words
+from bestguess.report.story import Drawn, Rows, Section, Stat, Words
 from bestguess.sweep.keys import is_number
 from bestguess.sweep.plan import config_of
 from bestguess.train.folder import PAGE
@@ -141,19 +142,28 @@ def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any
     csv.writer(table, lineterminator="\n").writerows([columns, *lines])
     files.write_text(folder / RUNS, table.getvalue())
     write_lists(folder / LISTS, long_lists(analysis))
-    pictures = {
+    own = {
         "figure": figure(analysis, told),
         "effects": effects(analysis, told),
         "rollouts": rollouts(analysis, told),
         "covariates": covariates(analysis, told),
     }
     sections = more(analysis, source.whole)
-    pictures |= {part.name: part.picture for section in sections for part in section.parts if isinstance(part, Drawn)}
-    for name, picture in pictures.items():
+    drawn = {part.name: part.picture for section in sections for part in section.parts if isinstance(part, Drawn)}
+    for name, picture in (own | drawn).items():
         if picture is not None:
             save_png(picture, folder / f"{name}.png", dpi=150)
     files.write_json(folder / VERDICTS, found)
     files.write_text(folder / "README.md", _readme(analysis, found, told, sections))
+    page = _page(analysis, found, told, [one for one in own.values() if one is not None], sections)
+    page.details("sweep.yaml: the question, the hypotheses and the rule, and the runs", asked)
+    return page.write(folder / PAGE)
+
+
+def _page(
+    analysis: Analysis, found: dict[str, Any], told: str | None, pictures: list[Picture], sections: Sequence[Section]
+) -> Page:
+    """Return the page of an experiment: verdicts, pictures, the experiment's own sections, effects, rates, costs."""
     page = Page(analysis.experiment.title, _lead(analysis, found, told))
     page.stats([Stat(one["verdict"], one["hypothesis"], one["claim"]) for one in found["verdicts"]])
     page.heading("Verdicts")
@@ -163,19 +173,9 @@ def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any
             page.text(f"- **{verdict.hypothesis}**: {'; '.join(verdict.notes)}.")
     page.text(_told_grades(found))
     page.heading("Figures")
-    for name in ("figure", "effects", "rollouts", "covariates"):
-        if (picture := pictures[name]) is not None:
-            page.chart(picture)
-    for section in sections:
-        page.heading(section.heading)
-        for part in section.parts:
-            match part:
-                case Words(text):
-                    page.text(text)
-                case Rows():
-                    page.table(part.columns, part.rows, part.caption)
-                case Drawn(_, picture):
-                    page.chart(picture)
+    for picture in pictures:
+        page.chart(picture)
+    page.sections(sections)
     page.heading("Effects in every measure")
     page.text(
         "The rule of the verdicts stands in the sweep's own file, below. Effects are paired: each seed is trained in "
@@ -193,8 +193,7 @@ def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any
     page.table(*_rate_table(analysis))
     page.heading("How this was made")
     page.text(f"- `{found['command']}`\n- " + "\n- ".join(_costs(found)))
-    page.details("sweep.yaml: the question, the hypotheses and the rule, and the runs", asked)
-    return page.write(folder / PAGE)
+    return page
 
 
 def more(analysis: Analysis, whole: bool = True) -> Sequence[Section]:

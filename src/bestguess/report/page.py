@@ -25,7 +25,7 @@ from bestguess.report.compact import compact_figure, compact_svg
 from bestguess.report.look import theme
 from bestguess.report.progress import format_cell, is_figure
 from bestguess.report.render import to_plotly, to_svg
-from bestguess.report.story import Stat
+from bestguess.report.story import Drawn, Rows, Section, Stat, Words
 
 # Inline scripts and styles and embedded pictures; no address of any kind.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -105,6 +105,20 @@ class Page:
             f'<img alt="{said}" src="data:image/svg+xml;base64,{still}"><div class="canvas" hidden></div>'
             f'<script type="application/json">{_json(drawn)}</script></div>{caption}</figure>'
         )
+
+    def sections(self, sections: Sequence[Section]) -> None:
+        """Add the sections of a story, each under its heading, if it has one."""
+        for section in sections:
+            if section.heading:
+                self.heading(section.heading)
+            for part in section.parts:
+                match part:
+                    case Words(text):
+                        self.text(text)
+                    case Rows(columns, rows, caption):
+                        self.table(columns, rows, caption)
+                    case Drawn(_, picture):
+                        self.chart(picture)
 
     def details(self, summary: str, text: str) -> None:
         """Add text as it is, such as a config, folded away under its summary."""

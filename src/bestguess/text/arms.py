@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from bestguess.text.counting import Pairing
 
 LAYERS = 6
@@ -24,3 +27,18 @@ SMALL = (
     "generated=16 generation.max_tokens=32"
 )
 """What makes a run a matter of seconds on a CPU."""
+
+
+def by_level(
+    records: Sequence[Mapping[str, Any]], levels: Mapping[str, tuple[str, str]]
+) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    """Return the figures of an experiment's runs by corpus and arm, in the order in which `levels` declares them.
+
+    levels: the corpus and the arm of each level of `change`; runs of other levels, and levels without a run, are left
+    out.
+    """
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {place: [] for place in levels.values()}
+    for record in records:
+        if (place := levels.get(record["config"]["change"])) is not None:
+            found[place].append(record["metrics"])
+    return {place: runs for place, runs in found.items() if runs}

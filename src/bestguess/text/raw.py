@@ -11,6 +11,7 @@ import numpy as np
 from bestguess.report.charts import Chart, Grid, Line
 from bestguess.report.story import Drawn, Rows, Section, Words
 from bestguess.text import experiments, natural
+from bestguess.text.arms import by_level
 from bestguess.text.experiments import FROZEN
 from bestguess.text.metrics import perplexity_ratio
 
@@ -30,7 +31,7 @@ FIRST = "encoder-decoder"
 
 def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Return costs and texts of every arm, learning curves, perplexities beside the encoder-decoder's, of a ledger."""
-    arms = by_arm(records)
+    arms = by_level(records, LEVELS)
     texts: list[Any] = [Rows(*writing(arms))]
     known = any(one.get("floor_per_document") is not None for runs in arms.values() for one in runs)
     if samples := side_by_side(arms):
@@ -143,15 +144,6 @@ def _scaled(value: float | None, by: float) -> float | None:
 
 def _percent(value: float | None) -> str | None:
     return None if value is None else f"{100 * value:.1f} %"
-
-
-def by_arm(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Runs]:
-    """Return the figures of the runs by corpus and arm, in the order of the declaration."""
-    found: dict[tuple[str, str], Runs] = {place: [] for place in LEVELS.values()}
-    for record in records:
-        if (place := LEVELS.get(record["config"]["change"])) is not None:
-            found[place].append(record["metrics"])
-    return {place: runs for place, runs in found.items() if runs}
 
 
 def _corpora(arms: Mapping[tuple[str, str], Runs]) -> list[str]:

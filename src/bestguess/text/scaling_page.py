@@ -10,6 +10,7 @@ import numpy as np
 
 from bestguess.report.charts import Chart, Grid, Line, Points
 from bestguess.report.story import Drawn, Rows, Section, Words
+from bestguess.text.arms import by_level
 from bestguess.text.fits import Fit, between, fit, resampled
 from bestguess.text.metrics import ROUGE
 from bestguess.text.scaling import BRIEF, CLAIMED, LADDER, LEVELS, LITTLE
@@ -27,7 +28,7 @@ _FEWEST = 3
 
 def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Return fitted curves, where returns diminish, parameters and seconds of every shape, and ROUGE, of a ledger."""
-    shapes = by_shape(records)
+    shapes = by_level(records, LEVELS)
     return [
         Section("Fitted curves", [Drawn("scaling", curves(shapes)), Words(_ABOUT), Rows(*fitted(shapes))]),
         Section("Sizes and times", [Rows(*sizes(shapes))]),
@@ -36,7 +37,7 @@ def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
 
 
 _ABOUT = (
-    "Regret is fitted by scale · x^(−exponent): its level is 0, as the optimum is known. The loss on files is fitted "
+    "Regret is fitted by scale · x^(−exponent): its level is 0, as the oracle is known. The loss on files is fitted "
     "with a level that no size goes below. Least squares of logarithms; intervals are percentiles over seeds drawn "
     "with replacement at each size. They are of the mean over these seeds, and narrow where seeds are few. "
     f"Returns have diminished where a doubling gains less than {LITTLE:g} nats per token."
@@ -45,15 +46,6 @@ _ROUGE = (
     "F in %. Words are runs of letters and digits in lower case, without stemming; sentences of ROUGE-Lsum are lines. "
     "The baseline writes the most frequent summary of the training part every time. By characters of the reference."
 )
-
-
-def by_shape(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Runs]:
-    """Return the figures of the runs by corpus and shape, in the order of the declaration."""
-    found: dict[tuple[str, str], Runs] = {place: [] for place in LEVELS.values()}
-    for record in records:
-        if (place := LEVELS.get(record["config"]["change"])) is not None:
-            found[place].append(record["metrics"])
-    return {place: runs for place, runs in found.items() if runs}
 
 
 def _parameters(one: Mapping[str, Any]) -> float:

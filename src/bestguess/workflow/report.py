@@ -9,7 +9,7 @@ from typing import Any
 from bestguess import files
 from bestguess.report.page import Page
 from bestguess.report.render import save_figures
-from bestguess.report.story import Drawn, Rows, Stat, Story, Words
+from bestguess.report.story import Stat, Story
 from bestguess.train.folder import CONFIG, FIGURES, PAGE, read_timing
 from bestguess.workflow.training import SETTINGS, Training
 
@@ -57,15 +57,5 @@ def make_page(story: Story, timing: Mapping[str, Any] | None = None) -> Page:
         note = f"{timing['seconds']:.0f} s on {timing['device']}"
         stats.append(Stat(f"{timing['run_steps_per_second']:,.0f}", "run-steps per second", note))
     page.stats(stats)
-    for section in story.sections:
-        if section.heading:
-            page.heading(section.heading)
-        for part in section.parts:
-            match part:
-                case Words(text):
-                    page.text(text)
-                case Rows(columns, rows, caption):
-                    page.table(columns, rows, caption)
-                case Drawn(_, picture):
-                    page.chart(picture)
+    page.sections(story.sections)
     return page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -99,14 +100,12 @@ def run_copilot(flags: CopilotFlags, console: Console) -> dict[str, Any]:
     steps = _copilot_checked(flags, setting)
     further = flags.pretrained or flags.weights is not None
     rng = np.random.default_rng(flags.seed)
-    how: dict[str, Any] = {"temperature": flags.temperature, "top_k": flags.top_k, "top_p": flags.top_p, "rng": rng}
     before = None
     if further:
         model, note = copilot.pretrained() if flags.weights is None else _load(flags.weights, setting)
         if flags.prompt is not None and not steps:
             with bugs.bug(flags.bug):
-                completion = copilot.complete(model, flags.prompt, setting=setting, **how)
-            console.print(flags.prompt + completion, markup=False)
+                completion = _completed(model, flags, setting, rng, console)
             return {"bug": flags.bug, "completion": completion, "steps": 0, "seconds": time.perf_counter() - began}
         console.print(f"Weights from: {note}.", markup=False)
         before = _scores(model, setting)
@@ -135,10 +134,7 @@ def run_copilot(flags: CopilotFlags, console: Console) -> dict[str, Any]:
         written = copilot.demos(model, setting)
         after = _scores(model, setting)
         loss = copilot.trained_loss(model, setting)
-    table = Table("demo prompt", "written", "", box=None)
-    for header, (text, right) in written.items():
-        table.add_row(Text(header), Text(repr(text)), "right" if right else "differs")
-    console.print(table)
+    _show_demos(written, console)
     lookup = copilot.copied(setting)
     _show_scores(after, console, f"after {steps:,} steps", lookup)
     skill = show_place(console, loss, floor, constant)
@@ -147,33 +143,65 @@ def run_copilot(flags: CopilotFlags, console: Console) -> dict[str, Any]:
             f"Loss of the last 20 batches, as training says it: {np.mean(losses[-20:]):.4f} nats per character."
         )
     if flags.setting == "tinytorch" and losses:
-        show_beside(
-            console,
-            [
-                ("parameters", "33,472", f"{model.count():,}"),
-                ("steps", "about 75 (180 s)", f"{steps:,}"),
-                ("seconds", "180", f"{seconds:.1f}"),
-                ("seconds a step", "about 2.4", f"{seconds / steps:.4f}"),
-                ("initial loss", "4.614", f"{first_loss:.4f}"),
-                ("final loss", "about 1.9", f"{loss:.4f}"),
-                ("improvement", "59 %", f"{100 * (1 - loss / first_loss):.1f} %"),
-                ("demos right", "1 of 5", f"{after['demos_correct']} of {len(setting.demos)}"),
-            ],
-        )
+        _show_beside_tinytorch(model, steps, seconds, (first_loss, loss), after["demos_correct"], console)
     out: dict[str, Any] = {"bug": flags.bug, "setting": flags.setting, "parameters": model.count()} | after
     out |= {"copied": asdict(lookup), "steps": steps, "loss": loss, "loss_floor": floor, "loss_constant": constant}
     out |= {"skill": skill, "initial_loss": first_loss, "demos": {h: text for h, (text, _) in written.items()}}
     if before is not None:
         out["before"] = before
     if flags.prompt is not None:
-        out["completion"] = copilot.complete(model, flags.prompt, setting=setting, **how)
-        console.print(flags.prompt + out["completion"], markup=False)
+        out["completion"] = _completed(model, flags, setting, rng, console)
     if flags.save is not None:
         checkpoint.save(flags.save, model, f"bestguess scratch copilot, {steps:,} steps, seed {flags.seed}")
         console.print(f"Weights written to {flags.save}", markup=False)
     out["seconds"] = time.perf_counter() - began
     console.print(f"{after['demos_correct']} of {len(setting.demos)} demos right; {out['seconds']:.0f} s in all.")
     return out
+
+
+def _completed(
+    model: GPT, flags: CopilotFlags, setting: copilot.Setting, rng: np.random.Generator, console: Console
+) -> str:
+    """Return what the model writes after --prompt, and print both."""
+    assert flags.prompt is not None
+    completion = copilot.complete(
+        model,
+        flags.prompt,
+        setting=setting,
+        temperature=flags.temperature,
+        top_k=flags.top_k,
+        top_p=flags.top_p,
+        rng=rng,
+    )
+    console.print(flags.prompt + completion, markup=False)
+    return completion
+
+
+def _show_demos(written: Mapping[str, tuple[str, bool]], console: Console) -> None:
+    table = Table("demo prompt", "written", "", box=None)
+    for header, (text, right) in written.items():
+        table.add_row(Text(header), Text(repr(text)), "right" if right else "differs")
+    console.print(table)
+
+
+def _show_beside_tinytorch(
+    model: GPT, steps: int, seconds: float, losses: tuple[float, float], right: int, console: Console
+) -> None:
+    """Print TinyTorch's figures beside ours; losses: the first and the last."""
+    first, last = losses
+    show_beside(
+        console,
+        [
+            ("parameters", "33,472", f"{model.count():,}"),
+            ("steps", "about 75 (180 s)", f"{steps:,}"),
+            ("seconds", "180", f"{seconds:.1f}"),
+            ("seconds a step", "about 2.4", f"{seconds / steps:.4f}"),
+            ("initial loss", "4.614", f"{first:.4f}"),
+            ("final loss", "about 1.9", f"{last:.4f}"),
+            ("improvement", "59 %", f"{100 * (1 - last / first):.1f} %"),
+            ("demos right", "1 of 5", f"{right} of {len(copilot.SETTINGS['tinytorch'].demos)}"),
+        ],
+    )
 
 
 def _copilot_checked(flags: CopilotFlags, setting: copilot.Setting) -> int:

@@ -143,7 +143,7 @@ def train(
     watch: Callable[[int, float], bool | None] = lambda step, loss: None,
     setting: Setting = OURS,
 ) -> Curve:
-    """Train on the corpus without its held-out part; padding is never scored."""
+    """Train on the corpus without its held-out part and return the losses; padding is never scored."""
     batches = draws(setting.vocabulary, setting.split()[0], batch, seed)
     return fit(model, batches, steps, lr, warmup=warmup, watch=watch)
 

@@ -96,7 +96,7 @@ def tokens(text: str, vocabulary: Vocabulary) -> Index:
 
 
 def train(model: GPT, data: Index, steps: int, seed: int, lr: float, watch: Callable) -> Curve:
-    """Train on random windows of `data`."""
+    """Train on random windows of `data` and return the losses."""
     T = model.config.positions
 
     def batches(step: int) -> tuple[Index, Index]:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from bestguess.text.flags import AttentionFlags
 
 PAGE = "attention.html"
-DPI = 120
-"""Of the heat maps: their cells are large."""
 MEASURED = 256
 """Test documents that heads are measured on, at most."""
 
