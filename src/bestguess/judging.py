@@ -1,4 +1,4 @@
-"""Judge anybody's predictor on a task whose optimum is known: `judge(open_task("filters"), predict)`."""
+"""Judge anybody's predictor on a task whose oracle is known: `judge(open_task("filters"), predict)`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import bestguess
 from bestguess import cli
 from bestguess.command import UserError
 from bestguess.rolls import answers
-from bestguess.rolls.evaluate import Optimum, evaluate
+from bestguess.rolls.evaluate import OraclePredictor, evaluate
 from bestguess.rolls.sources import source_from
 from bestguess.rolls.task import task_of
 from tests.rolls.tiny import tiny, write
@@ -206,21 +206,21 @@ class Cheat:
     """The source's own predictions, with a little of the value that comes: it has seen it."""
 
     def __init__(self, about, share: float):
-        self.optimum, self.share = Optimum(about), share
+        self.oracle, self.share = OraclePredictor(about), share
 
     def __call__(self, windows):
         import jax.numpy as jnp
 
         from bestguess.task import Categorical
 
-        p = jnp.exp(self.optimum(windows).logits)
+        p = jnp.exp(self.oracle(windows).logits)
         seen = jnp.eye(p.shape[-1])[jnp.asarray(windows[:, 1:], int)]
         return Categorical(jnp.log((1 - self.share) * p + self.share * seen))
 
 
 def test_a_predictor_that_has_seen_the_values_is_above_the_ceiling():
     about = task_of(tiny(task={"n": 6000, "test": 0.2, "test_samples": 1000})).about
-    honest = answers.above_ceiling(about, evaluate(about, Optimum(about), 125))
+    honest = answers.above_ceiling(about, evaluate(about, OraclePredictor(about), 125))
     assert honest is not None
     assert 0 <= honest < math.log(answers.ABOVE)
     odds = answers.above_ceiling(about, evaluate(about, Cheat(about, 0.2), 125))

@@ -17,7 +17,7 @@ from bestguess.task import Categorical, expected_loss, regret
 from bestguess.text import answers
 from bestguess.text.corpus import about_of, widened
 from bestguess.text.errands.documents import COPIED, FREE, INFERRED
-from bestguess.text.evaluate import Constant, ModelPredictor, Optimum, evaluate
+from bestguess.text.evaluate import Constant, ModelPredictor, OraclePredictor, evaluate
 from bestguess.text.model import TextModel
 from bestguess.text.task import ErrandsTask, constant_of, laid_out, taken_apart
 from bestguess.text.tokens import EOS, SEP
@@ -34,7 +34,7 @@ def about(task=TASKS[0], count: int = 13):
 @every_task
 def test_the_forward_algorithm_has_no_regret_and_its_entropy_is_the_floor(task):
     known = about(task)
-    found = evaluate(known, Optimum(known.known), 13)
+    found = evaluate(known, OraclePredictor(known.known), 13)
     assert np.abs(found.regret).max() < 1e-6
     # What it loses differs from what it expects to lose by chance alone.
     assert abs(found.nats.sum() - found.floor.sum()) < 6 * math.sqrt(found.nats.size)

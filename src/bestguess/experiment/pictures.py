@@ -118,7 +118,7 @@ def rollouts(analysis: Analysis, told: str | None) -> Picture | None:
                 series,
                 log_x=True,
                 x_ticks={h: f"{h:g}" for h in horizons},
-                hlines=(HLine(1.0, "optimum"),),
+                hlines=(HLine(1.0, "oracle"),),
             )
         )
     title = _title("Rollout skill by horizon", told)

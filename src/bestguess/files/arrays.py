@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def write_safetensors(path: AnyPath, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> Path:
-    """Write arrays by name, and the texts `about` them in the header, as one safetensors file."""
+    """Write arrays by name, and texts `about` them in the header, as one safetensors file; return its path."""
     from safetensors.numpy import save
 
     return write_bytes(path, save(dict(arrays), metadata=dict(about)))
 
 
 def write_npz(path: AnyPath, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write arrays by name as one compressed npz file."""
+    """Write arrays by name as one compressed npz file; return its path."""
     import io
 
     import numpy as np

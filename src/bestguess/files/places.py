@@ -98,7 +98,7 @@ def within(folder: AnyPath, *names: str) -> Path:
 
 
 def sound(path: AnyPath) -> Path:
-    """The path, if the operating system can take its characters at all."""
+    """Return the path, if the operating system can take its characters at all."""
     try:
         if b"\0" in os.fsencode(path):
             raise UserError(f"{os.fspath(path)}: a path cannot hold a zero byte")
@@ -118,7 +118,7 @@ def _refuse_link_out(root: Path, path: Path) -> None:
 
 
 def checked(path: AnyPath, also_itself: bool = True) -> Path:
-    """The path, after a look at every folder of ours that it lies in; `also_itself`: its last name may be no link."""
+    """Return the path, each folder of ours that it lies in looked at; `also_itself`: its last name may be no link."""
     path = sound(path)
     absolute = Path(os.path.abspath(path))
     for root in _owned.intersection(absolute.parents):

@@ -23,6 +23,7 @@ def read_bytes(path: AnyPath, limit: int = JSON_LIMIT) -> bytes:
 
 
 def size_of(path: Path, descriptor: int, limit: int) -> int:
+    """Return the bytes of an open file; Unreadable where they are more than `limit`."""
     size = os.fstat(descriptor).st_size
     if size > limit:
         raise Unreadable(path, f"has {size:,} bytes, and at most {limit:,} are read")
@@ -59,6 +60,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def flat(error: Exception) -> str:
+    """Return what an error says, in one line; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -115,7 +115,7 @@ def write_text(path: AnyPath, text: str) -> Path:
 
 
 def write_json(path: AnyPath, value: Any) -> Path:
-    """Write `value` as JSON, whole or not at all; numbers that are not finite become null."""
+    """Write `value` as JSON, whole or not at all, and return the path; numbers that are not finite become null."""
     return write_bytes(path, json_bytes(plain(value)))
 
 
@@ -125,7 +125,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def write_yaml(path: AnyPath, value: Any) -> Path:
-    """Write plain values as YAML, keys in their order, whole or not at all."""
+    """Write plain values as YAML, keys in their order, whole or not at all; return the path."""
     import yaml
 
     return write_text(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True))

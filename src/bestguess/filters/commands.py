@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def rollout(flags: RolloutFlags, console: Console) -> dict[str, Any]:
-    """Roll every run of a folder out."""
+    """Roll every run of a folder out and return its figures."""
     config = read_training_config(FAMILY, flags.run)
     refuse_unknown_systems(
         flags.run, config, "there are no rollouts: even the best prediction, fed back, would move what is known of them"
@@ -40,7 +40,7 @@ def rollout(flags: RolloutFlags, console: Console) -> dict[str, Any]:
 
 
 def quickstart(flags: QuickstartFlags, console: Console) -> dict[str, Any]:
-    """Train the small preset at several λ at once and show how close each comes to the Kalman filter."""
+    """Train the small preset at several λ at once and return how close each comes to the Kalman filter."""
     began = time.perf_counter()
     base = small()
     config = dataclasses.replace(

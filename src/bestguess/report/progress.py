@@ -21,7 +21,7 @@ class TrainingProgress:
     """A progress bar with loss, normalised loss, speed and time left; a context manager.
 
     On a console that is no terminal it prints a plain line after about every tenth of the steps
-    instead. The speed is in steps per second, times the runs of the ensemble where there are several.
+    instead. The speed is in steps per second, times the runs of the batch where there are several.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class TrainingProgress:
 
 
 class PartsProgress:
-    """A progress bar for each part of an ensemble that was split, one after the other; a context manager.
+    """A progress bar for each part of a batch of runs that was split, one after the other; a context manager.
 
     resumed: the step that each run goes on from. It shows means over the part's runs that are finite.
     """

@@ -25,11 +25,11 @@ WANDB_MODES = ("online", "offline", "disabled", "shared")
 
 
 class Tracker(abc.ABC):
-    """Somewhere that keeps the metrics of every run of an ensemble."""
+    """Somewhere that keeps the metrics of every run of a batch."""
 
     @abc.abstractmethod
     def log(self, step: int, run: int, metrics: Mapping[str, Any]) -> None:
-        """Keep the metrics (name to scalar) of run `run` of the ensemble after `step` steps."""
+        """Keep the metrics (name to scalar) of run `run` of the batch after `step` steps."""
 
     @abc.abstractmethod
     def finish(self, summary: Sequence[Mapping[str, Any]] = (), failed: bool = False) -> None:
@@ -145,10 +145,10 @@ class TensorBoard(Tracker):
 
 
 class WandB(Tracker):
-    """Weights & Biases: one run per member of the ensemble, in one group; files in `folder`/wandb.
+    """Weights & Biases: one run of its own for each run of the batch, in one group; files in `folder`/wandb.
 
     Online if WANDB_MODE says so, or if it says nothing and a key is at hand (WANDB_API_KEY or netrc);
-    offline otherwise. It never prompts. The ensemble's step is the metric `step`, the x axis of all others.
+    offline otherwise. It never prompts. The batch's step is the metric `step`, the x axis of all others.
     """
 
     def __init__(
@@ -352,7 +352,7 @@ def _run_ids(path: Path, count: int, resumed: bool) -> list[str]:
 
 
 def _step_of(resume_step: int | Sequence[int] | None, run: int) -> int | None:
-    """Return the step that one run goes on from: parts of an ensemble may stand at different steps."""
+    """Return the step that one run goes on from: parts of a batch of runs may stand at different steps."""
     if resume_step is None or isinstance(resume_step, int):
         return resume_step
     return resume_step[run]

@@ -23,7 +23,7 @@ Feed = Literal["auto", "resident", "host"]
 
 @dataclass(frozen=True)
 class RollsTaskConfig:
-    """A file of uint16 values, or values of a source whose optimum is known; the model predicts the next values."""
+    """A file of uint16 values, or values of a source whose oracle is known; the model predicts the next values."""
 
     MOST: ClassVar[dict[str, int]] = dict.fromkeys(("n", "max_samples", "test_samples"), 1 << 40)
 

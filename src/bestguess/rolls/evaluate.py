@@ -1,4 +1,4 @@
-"""Any predictor on the windows of the test part: its losses, its regret where the optimum is known, its bets."""
+"""Any predictor on the windows of the test part: its losses, its regret where the oracle is known, its bets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Constant:
 
 
 @dataclass(frozen=True, eq=False)
-class Optimum:
+class OraclePredictor:
     """The source's own predictions. The evaluation asks it for each window alone, by another way than its reference."""
 
     about: About
@@ -164,7 +164,7 @@ class Evaluation:
     entropy: np.ndarray
     """Of the prediction (bits), float32 [n, T]."""
     regret: np.ndarray | None
-    """KL from the oracle's prediction (bits), float64 [m, T] of the first m windows; None: the optimum is not known."""
+    """KL from the oracle's prediction (bits), float64 [m, T] of the first m windows; None: the oracle is not known."""
     floor: np.ndarray | None
     """The oracle's own expected loss (bits), [m, T]."""
     ceiling: np.ndarray | None
@@ -230,7 +230,7 @@ def evaluate(about: About, predictor: Predictor, most: int) -> Evaluation:
         own = starts[places]
         windows = about.read(own)
         keep = lambda of: np.asarray(of)[:count]  # noqa: B023, E731
-        prediction = predictor.at(windows, own) if isinstance(predictor, Optimum) else predictor(windows)
+        prediction = predictor.at(windows, own) if isinstance(predictor, OraclePredictor) else predictor(windows)
         for row, found in zip(rows, _judged(prediction, jnp.asarray(windows[:, 1:], jnp.int32))):
             row.append(keep(found))
         if about.known and places[0] < compared:

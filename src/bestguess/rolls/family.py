@@ -12,7 +12,7 @@ FAMILY = Family(
     title="Files of uint16 values, and whether they can be predicted:",
     about="""Train a transformer to predict the next values of a file, and answer whether the past helps at all.
 
-    Without a file, 300,000 values are drawn from a hidden Markov source, whose optimum is known; --source names
+    Without a file, 300,000 values are drawn from a hidden Markov source, whose oracle is known; --source names
     another. The first pass over the training part is itself a test with a controlled false-alarm rate. Figures are
     of the test part at the file's end; weights and learning rates are chosen on the validation part before it.
     """,

@@ -28,7 +28,7 @@ class About:
 
     @property
     def known(self) -> bool:
-        """Whether the optimum is known at every position."""
+        """Whether the oracle is known at every position."""
         return self.rolls.source is not None and self.rolls.source.has_oracle
 
     def windows(self, part: tuple[int, int]) -> int:

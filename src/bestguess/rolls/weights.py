@@ -28,7 +28,7 @@ _FORMAT = "bestguess rolls 1"
 
 
 def save_weights(path: Path, training: Training, shown: int) -> Path:
-    """Write the best weights of a run, and what its first pass has shown, as one file."""
+    """Write the best weights of a run, and what its first pass has shown, as one file; return its path."""
     config = training.runs[shown].config
     about = training.tasks[shown].about
     # The file's hash belongs to the weights: another file would be judged by tokens that are not its own.

@@ -22,7 +22,7 @@ from bestguess.rolls.evaluate import (
     Constant,
     Evaluation,
     ModelPredictor,
-    Optimum,
+    OraclePredictor,
     Outside,
     Predictor,
     evaluate,
@@ -122,7 +122,7 @@ class RollsWorkings(Workings[RollsConfig, RollsTask, Predictor, Evaluation]):
 
         Of the marginal it is known otherwise, by counts, what it scores: that is the self-test then.
         """
-        return Optimum(task.about) if task.about.known else Constant(task.about.tokens.log_marginal)
+        return OraclePredictor(task.about) if task.about.known else Constant(task.about.tokens.log_marginal)
 
     def constant(self, config: RollsConfig, task: RollsTask) -> Predictor:
         """Return the training marginal; where no source is known, the uniform distribution."""
@@ -195,7 +195,7 @@ class RollsWorkings(Workings[RollsConfig, RollsTask, Predictor, Evaluation]):
         return shown
 
     def record(self, found: Evaluation) -> dict[str, Any]:
-        """Return bits, accuracies and perplexity; regret, floor and skill where the optimum is known."""
+        """Return bits, accuracies and perplexity; regret, floor and skill where the oracle is known."""
         of_windows = -found.log_q.mean(axis=1) / math.log(2)
         count = len(of_windows)
         kept: dict[str, Any] = {

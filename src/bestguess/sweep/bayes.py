@@ -18,7 +18,7 @@ from bestguess.sweep.spec import Spec, flatten, parse_spec
 
 
 def propose(ledger: Ledger) -> bool:
-    """Add a round of new runs to a bayes sweep; False where the sweep is of another kind, or has all its runs.
+    """Add a round of runs to a bayes sweep and return True; False where it is of another kind, or has all its runs.
 
     The study is made anew from the ledger: no state of its own can be lost, and any worker can propose.
     """

@@ -55,13 +55,13 @@ def _measure(shape: str, units: list[list[Run]]) -> Estimate:
     began = time.perf_counter()
     training = make_training(families[0], Path(), [run_of_single(config, i) for i, config in enumerate(configs)])
     train = training.config
-    width, ensemble, memory = fit_to_memory(training.problem, train, training.members)
+    width, program, memory = fit_to_memory(training.problem, train, training.members)
     needed = max(memory.needed, training.works.memory(configs[0], training.tasks[0], training.problem))
     prepared = time.perf_counter() - began
     length = min(train.validate_every, train.steps)
-    state = jax.block_until_ready(ensemble.start())  # it compiles too: no part of a chunk's time
+    state = jax.block_until_ready(program.start())  # it compiles too: no part of a chunk's time
     began = time.perf_counter()
-    state, metrics = jax.block_until_ready(ensemble.chunk(state, 0, length))
+    state, metrics = jax.block_until_ready(program.chunk(state, 0, length))
     took = time.perf_counter() - began
     per_step = took / length / width
     # Of an untrained model: what it costs does not depend on the weights.

@@ -133,7 +133,7 @@ class Ledger:
         return [Round.from_dict(files.read_json(path), str(path)) for path in paths]
 
     def add_round(self, number: int, round_: Round) -> bool:
-        """Add a round; False if another worker has added one of this number."""
+        """Add a round and return True; False if another worker has added one of this number."""
         return write_new(self.folder / "rounds" / f"{number:04d}.json", files.json_bytes(round_.to_dict()))
 
     def runs(self) -> dict[str, Run]:

@@ -1,4 +1,4 @@
-"""From a sweep's YAML to runs, and from runs to ensembles: runs that share shapes and train as one program."""
+"""From a sweep's YAML to runs, and from runs to batches of them, which share shapes and train as one program."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Unit:
-    """What a worker takes at once: runs of one shape, trained as one ensemble."""
+    """What a worker takes at once: runs of one shape, trained as one batch."""
 
     unit: str
     runs: tuple[str, ...]

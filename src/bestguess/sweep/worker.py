@@ -1,4 +1,4 @@
-"""A worker: takes one ensemble of a sweep at a time, trains it, records each run, until there is none left."""
+"""A worker: takes one batch of runs of a sweep at a time, trains it, records each run, until there is none left."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _train(
     evaluators: Evaluators,
 ) -> None:
     names = [run.run for run in runs]
-    # The same runs go on from their checkpoints; other runs make another ensemble.
+    # The same runs go on from their checkpoints; other runs make another batch.
     name = f"{unit.unit}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:8]}"
     place = "work", f"{name}.{distributed.of_first(lease.number if lease is not None else 0):04d}"
     folder = files.within(ledger.folder, *place)

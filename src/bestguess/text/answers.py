@@ -69,7 +69,7 @@ def notes(config: TextConfig, about: About) -> list[str]:
 
 
 def record(losses: Evaluation, told: Written | None, about: About) -> dict[str, Any]:
-    """Return one run's losses, its regret and skill where the optimum is known, and shares of what was generated."""
+    """Return one run's losses, its regret and skill where the oracle is known, and shares of what was generated."""
     each, count = losses.nats.sum(axis=1), len(losses.pairs)
     kept: dict[str, Any] = {
         "documents": count,

@@ -26,7 +26,7 @@ class TextTaskConfig:
     """The documents, and what of them is predicted."""
 
     corpus: str = ERRANDS
-    """Corpus: errands (generated, its optimum known), docstrings (the standard library's), a file or folder of text, \
+    """Corpus: errands (generated, its oracle known), docstrings (the standard library's), a file or folder of text, \
 JSON lines, JSON, CSV or Parquet, or a name on the Hugging Face hub (needs the extra hub)."""
     task: Kind = "dialogue"
     """Of errands: dialogues with their summaries, or stories, raw text that is cut in two."""

@@ -206,7 +206,7 @@ def best_counts(about: About) -> Counts:
 def beside(about: About, losses: Evaluation) -> dict[str, Any]:
     """Return what the best order of counts comes to on the very documents of an evaluation.
 
-    nats_per_document, bits_per_byte, perplexity; regret_per_document (nats) where the optimum is known, else None.
+    nats_per_document, bits_per_byte, perplexity; regret_per_document (nats) where the oracle is known, else None.
     """
     counts, regret = best_counts(about), None
     nats = counts.nats(losses.pairs)

@@ -195,7 +195,7 @@ def _beam_search(start: Start, step: Step, config: GenerationConfig) -> Generate
         return _Beams(t, tokens, log_p_nK, cache, parent_nK, best, score, done)
 
     def better(beams: _Beams, tokens_nKM, log_p_nK, length, stopped: bool) -> tuple[Generated, Float[Array, " n"]]:
-        """The best outcome and its score, with the best of some sequences of one length among them."""
+        """Return the best outcome and its score, with the best of some sequences of one length among them."""
         which_n = jnp.argmax(log_p_nK, axis=1)
         log_p_n = jnp.take_along_axis(log_p_nK, which_n[:, None], axis=1)[:, 0]
         tokens_nM = jnp.take_along_axis(tokens_nKM, which_n[:, None, None], axis=1)[:, 0]

@@ -1,4 +1,4 @@
-"""Any predictor on the test documents: its loss, its regret where the optimum is known, by place and kind of token."""
+"""Any predictor on the test documents: its loss, its regret where the oracle is known, by place and kind of token."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Constant:
 
 
 @dataclass(frozen=True, eq=False)
-class Optimum:
+class OraclePredictor:
     """The grammar's own prediction of one document at a time, by the plain forward algorithm."""
 
     known: Errands
@@ -102,7 +102,7 @@ class Evaluation:
     hits: np.ndarray
     """Whether the token was the most probable one, bool [n, U]."""
     regret: np.ndarray | None
-    """KL from the oracle's prediction (nats), float64 [n, U], 0 behind the end; None: the optimum is not known."""
+    """KL from the oracle's prediction (nats), float64 [n, U], 0 behind the end; None: the oracle is not known."""
     floor: np.ndarray | None
     """The oracle's own expected loss (nats), [n, U]."""
     ceiling: np.ndarray | None

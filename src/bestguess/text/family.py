@@ -9,7 +9,7 @@ _FLAGS, _COMMANDS = "bestguess.text.flags:", "bestguess.text.commands:"
 
 FAMILY = Family(
     name="text",
-    title="Encoder-decoder and decoder-only models of text, with a corpus whose optimum is known:",
+    title="Encoder-decoder and decoder-only models of text, with a corpus whose oracle is known:",
     about="""Train a transformer to write a document's target from its source: a summary, or the rest of a text.
 
     Without flags, an encoder-decoder learns Errands: generated dialogues with summaries, of which the best possible
@@ -56,7 +56,7 @@ FAMILY = Family(
             "bestguess.text.convert:convert_command",
         ),
         "text make": Command(
-            "write the Errands corpus as JSON lines, with its optimum",
+            "write the Errands corpus as JSON lines, with its floors",
             _FLAGS + "MakeFlags",
             _COMMANDS + "make",
         ),

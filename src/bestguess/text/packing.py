@@ -168,7 +168,7 @@ def sequence_row(documents: Documents, row_K: Int[Array, "K"], tokens: int) -> S
     source_T = source_K[jnp.minimum(document, len(row_K) - 1)]
 
     def at(place_T: Int[Array, "T"]) -> Int[Array, "T"]:
-        """The token at a place of `[BOS] source [SEP] target`."""
+        """Return the token at a place of `[BOS] source [SEP] target`."""
         own = _take(documents.source, corpus, place_T - 1)
         behind = _take(documents.target, corpus, place_T - source_T - 2)
         found = jnp.where(place_T <= source_T, own, jnp.where(place_T == source_T + 1, SEP, behind))

@@ -166,7 +166,7 @@ def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:
 def _stats(one: Mapping[str, Any], evaluation: Mapping[str, Any], windows: bool) -> list[Stat]:
     if one["floor_per_document"] is not None:
         value, error = one["regret_per_document"], one["regret_error"]
-        first = Stat(with_error(value, error), "nats per document over the optimum", _floor(one))
+        first = Stat(with_error(value, error), "regret, nats per document", _floor(one))
     else:
         first = Stat(f"{one['bits_per_byte']:.4f}", "bits per byte", "the floor is not known")
     if windows:

@@ -57,7 +57,7 @@ TASKS = {
     "model.dropout=0.3 train.steps=600 train.batch_size=32 train.warmup_steps=60 train.validate_every=30 "
     "train.validation_sequences=100",
 }
-"""What sets the corpora apart: generated dialogues whose optimum is known, and files of dialogues with summaries."""
+"""What sets the corpora apart: generated dialogues whose oracle is known, and files of dialogues with summaries."""
 
 
 def level(task: str, shape: str) -> str:

@@ -41,7 +41,7 @@ class About:
     continued: bool = False
     """Whether a target continues its source: raw text that was cut, or windows; not a summary of it."""
     known: Errands | None = None
-    """What generated it, where its optimum is known."""
+    """What generated it, where its oracle is known."""
     test_kinds: np.ndarray | None = None
     """Kind of each token of the test targets, int [n, U]: an index into `kind_names`."""
     kind_names: tuple[str, ...] = ()

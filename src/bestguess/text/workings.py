@@ -24,7 +24,7 @@ from bestguess.text.evaluate import (
     Constant,
     Evaluation,
     ModelPredictor,
-    Optimum,
+    OraclePredictor,
     Outside,
     Predictor,
     evaluate,
@@ -122,12 +122,12 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         return ModelPredictor(model)
 
     def oracle(self, config: TextConfig, task: TextTask) -> Predictor:
-        """Return the plain forward algorithm; where the optimum is not known, the best constant in its place."""
+        """Return the plain forward algorithm; where the oracle is not known, the best constant in its place."""
         about = task.about
-        return Constant(about.log_constant) if about.known is None else Optimum(about.known)
+        return Constant(about.log_constant) if about.known is None else OraclePredictor(about.known)
 
     def constant(self, config: TextConfig, task: TextTask) -> Constant:
-        """Return the frequencies at each place; where the optimum is not known, the uniform distribution."""
+        """Return the frequencies at each place; where the oracle is not known, the uniform distribution."""
         about = task.about
         return Constant(np.zeros_like(about.log_constant) if about.known is None else about.log_constant)
 
@@ -167,7 +167,7 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         return TextEvaluation(found, told, task)
 
     def measured(self, config: TextConfig, task: TextTask, found: TextEvaluation) -> list[Measured]:
-        """Return the regret of a document (nats); without a known optimum, the loss over the best constant's."""
+        """Return the regret of a document (nats); without a known oracle, the loss over the best constant's."""
         losses = found.losses
         if losses.regret is not None:
             assert losses.floor is not None
@@ -184,7 +184,7 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         return [Measured("nats per document over the best constant", over, None, count, expected, uniform, unit)]
 
     def by_position(self, found: TextEvaluation) -> np.ndarray:
-        """Return the regret at each place of the target (nats); without a known optimum, the loss."""
+        """Return the regret at each place of the target (nats); without a known oracle, the loss."""
         losses = found.losses
         return losses.nats.mean(axis=0) if losses.regret is None else losses.regret.mean(axis=0)
 

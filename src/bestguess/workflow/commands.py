@@ -123,7 +123,7 @@ def train_config(
 def fit_in_folder(
     training: Training, config: Any, console: Console, track: tuple[str, ...], *, resume: bool
 ) -> Training:
-    """Train the runs of a folder's config; Failure where none has a finite validation loss."""
+    """Train the runs of a folder's config and return them; Failure where none has a finite validation loss."""
     folder, every = training.folder, training.runs
     for note in [*training.works.notes(config), *_long(training.works, config, len(every))]:
         console.print(note, style="dim")
@@ -283,7 +283,7 @@ def read_results(folder: Path, part: str) -> Any:
 
 
 def report(family: Family, flags: Any, console: Console) -> dict[str, Any]:
-    """Write a folder's page and figures from what training and evaluation left in it."""
+    """Write a folder's page and figures from what training and evaluation left in it; return the page's path."""
     config = read_training_config(family, flags.run)
     results = {part: read_results(flags.run, part) for part in family.works.of(config).parts}
     for i, (part, found) in enumerate(results.items()):

@@ -109,6 +109,7 @@ def predict(flags: PredictFlags, console: Console) -> dict[str, Any]:
 
 
 def ask(model: PortableModel, terms: tuple[int, ...], steps: int) -> _Question:
+    """Return what the model, the oracle and the rules outside the prior say of terms."""
     from bestguess.integers.oracle.fitting import fit
     from bestguess.integers.outside.rules import named_rules, outside_rules
 

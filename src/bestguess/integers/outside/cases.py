@@ -25,7 +25,7 @@ def _fewest(rows: Sequence[Sequence[int]], right: Sequence[int], names: Sequence
 
 
 def by_parity(terms: Terms, steps: int) -> Iterator[OutsideRule]:
-    """One rule after even terms and another after odd ones, each p·a(n−1) + q: such as Collatz's."""
+    """Yield one rule after even terms and another after odd ones, each p·a(n−1) + q: such as Collatz's."""
     names = ("a(n−1)", "")
     cases: list[Weights] = []
     for odd in (0, 1):
@@ -47,7 +47,7 @@ def by_parity(terms: Terms, steps: int) -> Iterator[OutsideRule]:
 
 
 def by_half(terms: Terms, steps: int) -> Iterator[OutsideRule]:
-    """a(2n) and a(2n + 1) from a(n) and a(n + 1), the index from 0 or from 1: what follows binary digits."""
+    """Yield a(2n) and a(2n + 1) by a(n) and a(n + 1), the index from 0 or from 1: what follows binary digits."""
     names = ("a(n)", "", "a(n+1)", "(n mod 2)")
     for first in (0, 1):
         at = lambda past, i, first=first: past[i - first]  # noqa: E731
@@ -81,8 +81,10 @@ def by_half(terms: Terms, steps: int) -> Iterator[OutsideRule]:
 
 
 def by_rows(terms: Terms, steps: int) -> Iterator[OutsideRule]:
-    """Rows of a triangle, of 1, 2, 3, … terms, each from the two above with weights linear in row n and place k, from
-    0: such as Pascal's and Stirling's."""
+    """Yield the rule by which rows of 1, 2, 3, … terms follow from one another: Pascal's, Stirling's triangle.
+
+    Each term is a sum of the two above it, with weights that are linear in row n and place k, both from 0.
+    """
     names = (
         *("T(n−1, k−1)", "T(n−1, k)", "k·T(n−1, k−1)", "k·T(n−1, k)"),
         *("n·T(n−1, k−1)", "n·T(n−1, k)"),
@@ -124,7 +126,7 @@ _SUMS: tuple[tuple[str, Callable[[Sequence[int], int], int]], ...] = (
 
 
 def by_sum(terms: Terms, steps: int) -> Iterator[OutsideRule]:
-    """A sum over all terms before, the index from 0, times a constant: Catalan's, Bell's, Euler's zigzag numbers."""
+    """Yield a sum of all terms before times a constant, the index from 0: Catalan's, Bell's, Euler's zigzag numbers."""
     for name, summand in _SUMS:
         for given in (1, 2):
             sums = [summand(terms[:n], n) for n in range(given, len(terms))]

@@ -16,7 +16,7 @@ MOST_AT_ONCE = 1000
 
 
 def composed(terms: Terms, steps: int, inner: Inner) -> Iterator[OutsideRule]:
-    """The compositions that fit, by the shortest inner rule each."""
+    """Yield the compositions that fit, by the shortest inner rule each."""
     for composition in (_signs, _steps, _factors, _powers, _multiples, _turns, _runs, _restarts, _countdowns):
         yield from composition(terms, steps, inner)
 

@@ -63,13 +63,13 @@ DIVIDED: tuple[Form, ...] = ((N1, A1), (NN1, N1, A1), (N1, A1, N2, A2))
 
 
 def constant_weights(terms: Terms, steps: int) -> Iterator[OutsideRule]:
-    """One rule for each linear recurrence with constant weights that fits."""
+    """Yield one rule for each linear recurrence with constant weights that fits."""
     for form in CONSTANT:
         yield from _fitted(terms, steps, form, None)
 
 
 def by_form(terms: Terms, steps: int) -> Iterator[OutsideRule]:
-    """One rule for each form that has weights for these terms."""
+    """Yield one rule for each form that has weights for these terms."""
     yield from constant_weights(terms, steps)
     for form in FORMS:
         yield from _fitted(terms, steps, form, None)
@@ -122,7 +122,7 @@ def _formula(weights: list[Fraction], form: Form) -> str:
 
 
 def periodic(terms: Terms, steps: int) -> Iterator[OutsideRule]:
-    """The shortest period, up to 12, that all terms but two at least repeat."""
+    """Yield the shortest period, up to 12, that all terms but two at least repeat."""
     for k in range(1, min(12, len(terms) - 2) + 1):
         if all(a == b for a, b in zip(terms, terms[k:])):
             again = tuple(terms[len(terms) - k + i % k] for i in range(steps))
@@ -131,7 +131,7 @@ def periodic(terms: Terms, steps: int) -> Iterator[OutsideRule]:
 
 
 def index_powers(terms: Terms, steps: int) -> Iterator[OutsideRule]:
-    """(p·n + q)^(n + r): powers whose base and exponent both follow the index, such as nⁿ and nⁿ⁻²."""
+    """Yield (p·n + q)^(n + r): powers whose base and exponent both follow the index, such as nⁿ and nⁿ⁻²."""
     for p, q, r in itertools.product((1, 2, 3), range(-2, 4), range(-3, 4)):
         found: list[int] = []
         for n in range(1, len(terms) + steps + 1):
@@ -149,7 +149,7 @@ def index_powers(terms: Terms, steps: int) -> Iterator[OutsideRule]:
 
 
 def rounded(terms: Terms, steps: int) -> Iterator[OutsideRule]:
-    """A fraction of the last term, rounded down or up, where it does round: 1000, 500, 250, 125, 62."""
+    """Yield a fraction of the last term, rounded down or up, where it does round: 1000, 500, 250, 125, 62."""
     pairs = list(itertools.pairwise(terms))
     for q in range(2, 11):
         for p in range(1, 3 * q):
@@ -164,7 +164,7 @@ def rounded(terms: Terms, steps: int) -> Iterator[OutsideRule]:
 
 
 def polynomial(terms: Terms, steps: int) -> Iterator[OutsideRule]:
-    """A polynomial of the index: the lowest degree whose differences are constant, with a term to confirm it."""
+    """Yield a polynomial of the index: the lowest degree whose differences are constant, with a term to confirm it."""
     rows = [list(terms)]
     while len(set(rows[-1])) > 1:
         rows.append([b - a for a, b in zip(rows[-1], rows[-1][1:])])

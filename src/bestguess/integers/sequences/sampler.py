@@ -19,7 +19,7 @@ PADDING = -1
 
 
 class Sampler(eqx.Module):
-    """Draws rows of one part of a table under any mixture of the phases. Shared by all runs of an ensemble."""
+    """Draws rows of one part of a table under any mixture of the phases. Shared by all runs of a batch."""
 
     rows: UInt8[Array, "N terms"]
     lengths: Int[Array, "N"]

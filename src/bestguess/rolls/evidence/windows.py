@@ -132,7 +132,7 @@ class Chunk:
         return np.arange(len(self.block), 0, -1, dtype=float)[:, None]
 
     def lagged(self, lag: int) -> np.ndarray:
-        """The values `lag` steps before each of the block's, uint16 [B, blocks]."""
+        """Return the values `lag` steps before each of the block's, uint16 [B, blocks]."""
         return self.window[self.context - lag : len(self.window) - lag]
 
     @cached_property
