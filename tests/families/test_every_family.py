@@ -420,6 +420,16 @@ def test_one_task_has_one_self_test(family, trained):
         assert abs(one.regret) <= 1e-6 * one.unit
 
 
+@pytest.mark.parametrize("family", [one for one in TRAINED if one.name == "integers"], ids=lambda one: one.name)
+def test_a_place_that_takes_no_results_is_told_before_the_evaluation(family, copy, capsys, monkeypatch):
+    (copy / "evaluation.json").unlink()
+    (copy / "evaluation.json").mkdir()
+    monkeypatch.setattr(Training, "evaluator", lambda *_: pytest.fail("was evaluated"))
+    code, out, err = run(capsys, family.name, "evaluate", copy, "--json")
+    assert (code, out) == (2, None)
+    assert err == f"bestguess: error: {copy}/evaluation.json: cannot be written (it is a folder)\n"
+
+
 # ------------------------------------------------------------------------------------------ validation selects
 
 

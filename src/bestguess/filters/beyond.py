@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bestguess.config import Run
-from bestguess.files import plain, write_json
+from bestguess.files import check_writable, plain, write_json
 from bestguess.filters import memory_page
 from bestguess.filters.baselines import fitted_ar
 from bestguess.filters.family import FAMILY
@@ -43,6 +43,7 @@ def evaluate(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     # Asked for what cannot be, it says so before anything is computed.
     wanted = _elsewhere(overridden(config, shared), flags, flags.lambda_ or config.task.lambda_)
     wanted.check()
+    check_writable(flags.run / RESULTS)
     training = load_training(FAMILY, flags.run, config)
     entries: list[dict[str, Any]] = []
     missed = 0.0

@@ -11,7 +11,7 @@ import numpy as np
 
 from bestguess.command import UserError
 from bestguess.config import Run
-from bestguess.files import plain, write_json
+from bestguess.files import check_writable, plain, write_json
 from bestguess.filters import heads_page, kalman, memory_page
 from bestguess.filters.baselines import bounded_memory
 from bestguess.filters.family import FAMILY
@@ -62,6 +62,7 @@ def inspect(flags: InspectFlags, console: Console) -> dict[str, Any]:
         raise UserError(f"--sequences {flags.sequences}: at least 8, half of them to fit probes on")
     config = read_training_config(FAMILY, flags.run)
     refuse_unknown_systems(flags.run, config, "inspect a run on one system, beside its filter")
+    check_writable(flags.run / RESULTS)
     training = load_training(FAMILY, flags.run, config)
     with console.status("self-test"):
         missed = max(training.evaluator(i).missed for i in range(len(training.runs)))

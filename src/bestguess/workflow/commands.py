@@ -13,7 +13,7 @@ import numpy as np
 from bestguess.command import Failure, UserError, interrupted_with
 from bestguess.config import RATE, SEED, runs, to_dict
 from bestguess.family import Family, Workings
-from bestguess.files import lock, plain, read_json, sealed, unsealed, write_json
+from bestguess.files import check_writable, lock, plain, read_json, sealed, unsealed, write_json
 from bestguess.report.progress import results_table
 from bestguess.report.trackers import METRICS_FILE, open_trackers
 from bestguess.train.cores import hours_on, product_of, use_cores
@@ -198,6 +198,8 @@ def evaluate_training(
     """Return the figures of every run by part, each part also as a file of the folder; the self-test first."""
     parts = parts or training.works.parts
     every = range(len(training.runs))
+    for part in parts:  # before minutes of evaluation
+        check_writable(training.folder / f"{part}.json")
     with console.status("self-test"):
         missed = max(training.evaluator(i).missed for i in every)
     console.print(f"self-test: the oracle has a regret of 0 within {missed:.0g} on this very path", style="dim")
