@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from bestguess import __version__, cli
+from bestguess import __main__, __version__, cli
 from bestguess.cli import commands, main, parse, titles
 from bestguess.command import Command, Failure, UserError, make_console, nearest
 from bestguess.config import flag
@@ -466,3 +466,14 @@ def test_an_empty_name_is_named(words, tmp_path, monkeypatch, capsys):
         main(words)
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("bestguess: error: '': no ")
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("4", "4")])
+def test_the_program_gives_blas_one_thread_unless_it_is_told_another_number(monkeypatch, given, found):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", given or "")
+    if given is None:
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    seen = []
+    monkeypatch.setattr(cli, "main", lambda: seen.append(os.environ["OPENBLAS_NUM_THREADS"]))
+    __main__.main()
+    assert seen == [found]

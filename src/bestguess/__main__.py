@@ -1,5 +1,6 @@
 """The program `bestguess`, and `python -m bestguess`: the command line."""
 
+import os
 import signal
 
 
@@ -8,6 +9,10 @@ def main() -> None:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # what runs in the background may ignore it
     if heard:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Before NumPy is imported. Our products in float64 are many and small, such as the thousands of AR(k). Threads of
+    # BLAS wait by spinning: they gain nothing there, and where a machine does other work, too, they take a hundred
+    # times as long. JAX has threads of its own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from bestguess.cli import main as command_line
 
     if heard:

@@ -276,8 +276,9 @@ def test_wandb_works_offline_without_an_account_silently_one_run_per_member(tmp_
     home.mkdir()
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
+    empty = dict.fromkeys(("WANDB_MODE", "WANDB_PROJECT", "WANDB_API_KEY", "WANDB_BASE_URL"), "")  # means unset
     for code in (WANDB, WANDB_RESUMED):
-        done = run(code, tmp_path / "run", HOME=str(home), NETRC=str(home / "none"))
+        done = run(code, tmp_path / "run", HOME=str(home), NETRC=str(home / "none"), **empty)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     ids = json.loads((tmp_path / "run" / "wandb" / "run_ids.json").read_text())
     assert len(set(ids)) == 2

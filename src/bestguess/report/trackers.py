@@ -167,6 +167,7 @@ class WandB(Tracker):
             raise _missing("wandb", "wandb") from error
         folder = Path(folder).resolve()
         files.make_folder(folder / "wandb")
+        _unset_empty()
         mode = wandb_mode()
         if mode not in WANDB_MODES:
             raise UserError(f"WANDB_MODE: no mode {mode!r}{nearest(mode, WANDB_MODES)}")
@@ -310,6 +311,12 @@ def wandb_mode() -> str:
             if any(known.authenticators(host) for host in hosts):
                 return "online"
     return "offline"
+
+
+def _unset_empty() -> None:
+    """Unset W&B's variables that are empty: wandb takes "" for a value, and fails on most in words of its own."""
+    for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value.strip()]:
+        del os.environ[name]
 
 
 def _servers() -> list[str]:
