@@ -204,7 +204,7 @@ def _table(
 
 
 def _whole(figures: Mapping[str, Any]) -> str:
-    """The share of sequences predicted whole, the oracle's in brackets; a dash in figures of before it was measured."""
+    """The fraction of sequences predicted whole, the oracle's in brackets; a dash where it was not measured yet."""
     found = figures.get("whole_sequence")
     return f"{100 * found['accuracy']:.1f} % ({100 * found['oracle']:.1f} %)" if found else "–"
 

@@ -84,7 +84,7 @@ class IntegerProblem(Problem[Setting, IntegerModel]):
         """Return loss, accuracy and mean distance over sequences of the final mixture, beside a random guess's.
 
         They are means over all positions; `last_loss` is the loss of each sequence's last term alone, and
-        `sequence_accuracy` the share of sequences whose every term is the first choice, the oracle's own on the same
+        `sequence_accuracy` the fraction of sequences whose every term is the first choice, the oracle's own on the same
         sequences beside it. `objective` is the training's own loss; a random guess's is that of a uniform prediction
         whose distance is that of two numbers drawn uniformly.
         """

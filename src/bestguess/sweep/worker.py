@@ -224,20 +224,25 @@ def _train(
                 raise
             files.remove_tree(ledger.folder, *place)
             raise Lost from error
-        if isinstance(error, Absent):  # no fault of the runs either: another worker, or this one later, can train them
-            resume = f"resume with `bestguess sweep {ledger.id}`"
-            raise UserError(f"{label_of(left)}: {error} (nothing is recorded; {resume})") from error
-        kind, reason = explain(error)
-        for name in left:
-            ledger.fail(name, reason, kind, attempt, traceback=traceback.format_exc()[-4000:])
-        tally.failed += len(left)
-        console.print(labelled(f"{label_of(left)}: {reason}", "", "red"), soft_wrap=True)
+        _fail(ledger, left, error, attempt, console, tally)
         if jax.process_count() > 1:
             raise  # the others wait for us in the middle of a step: only ending all of them is safe
         return
     distributed.wait("runs are recorded")
     if distributed.is_first():
         files.remove_tree(ledger.folder, *place)
+
+
+def _fail(ledger: Ledger, left: dict[str, Run], error: Exception, attempt: str, console: Console, tally: Tally) -> None:
+    """Record why the runs that are left have failed; UserError, and no record, where this machine lacks something."""
+    if isinstance(error, Absent):  # no fault of the runs: another worker, or this one later, can train them
+        resume = f"resume with `bestguess sweep {ledger.id}`"
+        raise UserError(f"{label_of(left)}: {error} (nothing is recorded; {resume})") from error
+    kind, reason = explain(error)
+    for name in left:
+        ledger.fail(name, reason, kind, attempt, traceback=traceback.format_exc()[-4000:])
+    tally.failed += len(left)
+    console.print(labelled(f"{label_of(left)}: {reason}", "", "red"), soft_wrap=True)
 
 
 def _take_over(ledger: Ledger, name: str, folder: Path) -> None:

@@ -40,7 +40,7 @@ FACTS = {
     "statements": "statements that are true",
     "read": "sentences that can be read",
 }
-"""Facts of what is generated, in words; each is a share of those that could be right."""
+"""Facts of what is generated, in words; each is a fraction of those that could be right."""
 
 
 def notes(config: TextConfig, about: About) -> list[str]:
@@ -69,7 +69,7 @@ def notes(config: TextConfig, about: About) -> list[str]:
 
 
 def record(losses: Evaluation, told: Written | None, about: About) -> dict[str, Any]:
-    """Return one run's losses, its regret and skill where the oracle is known, and shares of what was generated."""
+    """Return one run's losses, its regret and skill where the oracle is known, and fractions of what was generated."""
     each, count = losses.nats.sum(axis=1), len(losses.pairs)
     kept: dict[str, Any] = {
         "documents": count,

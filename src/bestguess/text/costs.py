@@ -1,4 +1,4 @@
-"""What a training step costs: FLOPs by XLA's own count, the share of the tokens that it learns from, memory."""
+"""What a training step costs: FLOPs by XLA's own count, the fraction of the tokens that it learns from, memory."""
 
 from __future__ import annotations
 

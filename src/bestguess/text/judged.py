@@ -28,7 +28,7 @@ class JudgedSummaries:
     decode: Callable[[np.ndarray], str]
 
     def shares(self) -> dict[str, float | None]:
-        """Return the share of each kind of fact that is right; None where there is none to judge."""
+        """Return the fraction of each kind of fact that is right; None where there is none to judge."""
         found = self.found
         rates = found.rates()
         own = {name: rates[name] for name in COPIED_FACTS}
@@ -66,7 +66,7 @@ class JudgedStories:
     decode: Callable[[np.ndarray], str]
 
     def shares(self) -> dict[str, float | None]:
-        """Return the share of the claims that are true, and of the sentences that can be read."""
+        """Return the fraction of the claims that are true, and of the sentences that can be read."""
         rates = self.found.rates()
         said = {"statements": rates["true"], "read": rates["read"]}
         return {name: None if np.isnan(value) else value for name, value in said.items()}

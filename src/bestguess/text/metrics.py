@@ -19,9 +19,9 @@ class Score(NamedTuple):
     """What a text shares with its reference, from 0 to 1."""
 
     precision: float
-    """As a share of the text."""
+    """As a fraction of the text."""
     recall: float
-    """As a share of the reference."""
+    """As a fraction of the reference."""
     f: float
     """Their harmonic mean."""
 
@@ -116,13 +116,13 @@ def _shared_in_lines(reference: list[list[str]], text: list[list[str]]) -> int:
 
 
 def distinct(texts: Sequence[Sequence[Hashable]], n: int) -> float:
-    """Return the distinct n-grams of all texts as a share of their n-grams (Li et al., 2016); NaN if there are none."""
+    """Return the distinct n-grams of all texts as a fraction of their n-grams (Li et al., 2016); NaN of none."""
     ngrams = [one for tokens in texts for one in _ngrams(tokens, n)]
     return len(set(ngrams)) / len(ngrams) if ngrams else math.nan
 
 
 def repetition(tokens: Sequence[Hashable], n: int = 4) -> float:
-    """Return the share of a text's n-grams that stood in it before; NaN if it has fewer than n tokens."""
+    """Return the fraction of a text's n-grams that stood in it before; NaN if it has fewer than n tokens."""
     return 1 - distinct([tokens], n)
 
 

@@ -102,8 +102,8 @@ def writing(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[
             rows.append([corpus, "the documents themselves", None, None, *_variety(reference), None])
     columns = ["corpus", "arm", "ends", "tokens", "distinct 1-grams", "distinct 2-grams", "repeated 4-grams", "true"]
     caption = (
-        "Greedy, means over seeds. Distinct n-grams are shares of all; repeated is the share of a text's 4-grams that "
-        "occur before in it; true are, where a grammar can say, a summary's copied facts, or a story's statements."
+        "Greedy, means over seeds. Distinct n-grams are fractions of all; repeated is the fraction of 4-grams that "
+        "stood before in it; true are, where a grammar can say, a summary's copied facts, or a story's statements."
     )
     return *_filled(columns, rows), caption
 

@@ -44,7 +44,7 @@ class Count(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """Return the share of the first; None where neither was taken."""
+        """Return the fraction of the first; None where neither was taken."""
         return self.first / (self.first + self.second) if self.first + self.second else None
 
     @property
@@ -144,7 +144,7 @@ def _majority(every: Sequence[Votes]) -> dict[int, int | None]:
 
 
 def _agreement(every: Sequence[Votes]) -> float | None:
-    """The share of the documents with several votes on which all are the same; None of one rater."""
+    """The fraction of the documents with several votes on which all are the same; None of one rater."""
     shared = [number for number in every[0].won if all(number in one.won for one in every)]
     if len(every) < 2 or not shared:
         return None

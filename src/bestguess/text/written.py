@@ -65,7 +65,7 @@ class Written:
         }
 
     def facts(self) -> dict[str, float | None] | None:
-        """Return the share of each kind of fact that is right; None where no grammar can say."""
+        """Return the fraction of each kind of fact that is right; None where no grammar can say."""
         return None if self.judged is None else self.judged.shares()
 
     def rouge(self) -> dict[str, Any] | None:
@@ -96,7 +96,7 @@ class Written:
 
 
 def _variety(texts: list[list[int]]) -> dict[str, float | None]:
-    """Return the distinct n-grams as a share of all, and the 4-grams that repeat in a text; None of too short ones."""
+    """Return the distinct n-grams as a fraction of all, and the 4-grams that repeat in a text, None where too short."""
     repeated = [share for share in map(repetition, texts) if not math.isnan(share)]
     distinct_1, distinct_2 = (distinct(texts, n) for n in (1, 2))
     return {

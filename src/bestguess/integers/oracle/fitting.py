@@ -106,18 +106,8 @@ def fit(config: IntegerTaskConfig, terms: Sequence[int], steps: int = 1) -> Answ
         residue_weights += weight * np.bincount(nexts % CLASSES, minlength=CLASSES)
         chosen = {name: values[found].astype(object) for name, values in family.parameters().items()}
         exact = (rows[found, :n] == np.array(given, dtype=object)).all(axis=1).astype(bool)
-        if not exact.all():  # a start outside the alphabet, whose residue is in it: the rule runs on what was typed
-            moved = chosen | {
-                name: np.array([given[i]] * len(found), dtype=object)
-                for name, i in (("s", 0), ("x", 0), ("y", 1))
-                if name in chosen and i < n
-            }
-            runs = family.sequence.terms(moved, n)
-            also = (runs == np.array(given, dtype=object)).all(axis=1).astype(bool) & ~exact
-            for name in STARTS:
-                if name in chosen:
-                    chosen[name] = np.where(also, moved[name], chosen[name])
-            exact |= also
+        if not exact.all():
+            chosen, exact = _from_typed_starts(family, chosen, given, exact)
         on = family.sequence.terms(chosen, n + steps)
         for i in range(len(found)):
             values = [int(one) for one in on[i, n:]]
@@ -131,6 +121,24 @@ def fit(config: IntegerTaskConfig, terms: Sequence[int], steps: int = 1) -> Answ
         wrapped = [_Source(o.family, o.place, o.choice, o.weight, tuple(t % CLASSES for t in o.terms)) for o in wrapped]
     total = residue_weights.sum()
     return Answer(_merged(true or wrapped), exactly, residue_weights / total if total > 0 else None)
+
+
+def _from_typed_starts(
+    family: Family, chosen: dict[str, np.ndarray], given: list[int], exact: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the parameters and whether they give what was typed, with starts as typed where that makes it so.
+
+    A start outside the alphabet has a residue in it: the rule then runs on what was typed.
+    """
+    moved = chosen | {
+        name: np.array([given[i]] * len(exact), dtype=object)
+        for name, i in (("s", 0), ("x", 0), ("y", 1))
+        if name in chosen and i < len(given)
+    }
+    runs = family.sequence.terms(moved, len(given))
+    also = (runs == np.array(given, dtype=object)).all(axis=1).astype(bool) & ~exact
+    starts = {name: np.where(also, moved[name], chosen[name]) for name in STARTS if name in chosen}
+    return chosen | starts, exact | also
 
 
 def _merged(sources: list[_Source]) -> tuple[Fit, ...]:

@@ -97,7 +97,7 @@ def make_table(
     overflow: how terms outside 0..255 are shown. "wrap" shows each modulo 256, as a byte (−1 is 255);
     the recurrence itself runs on the true integers. "end" ends the row before the first such term;
     rows of fewer than two terms are left out.
-    held_out_fraction: the share of full contexts (the first `length` terms) kept from training, chosen
+    held_out_fraction: the fraction of full contexts (the first `length` terms) kept from training, chosen
     by a hash of their terms and `salt`; `validation_fraction` more are kept for validation. All
     continuations of a context are on one side, so what follows a full context is distributed as
     without holding out.
@@ -117,14 +117,8 @@ def make_table(
         kept = count >= 2
         terms, count, family, choice = terms[kept], count[kept], family[kept], choice[kept]
     shown = (terms % CLASSES).astype(np.uint8)
-
-    # A share of each phase for each family, then the same share for each choice of parameters that is left.
-    weight = np.array([one.weight for one in families])
     phase = np.array([one.phase for one in families]) - 1
-    choices = np.bincount(family, minlength=len(families))
-    weight = np.where(choices > 0, weight, 0.0)
-    total = np.bincount(phase, weight, minlength=PHASES)
-    source_prior = weight[family] / total[phase[family]] / choices[family]
+    source_prior = _prior_of_sources(families, family)
 
     order = np.lexsort((count, *_words(shown).T[::-1]))
     shown, count = shown[order], count[order]
@@ -148,6 +142,19 @@ def make_table(
         source_choice=choice,
         source_prior=source_prior,
     )
+
+
+def _prior_of_sources(families: tuple[Family, ...], family: np.ndarray) -> np.ndarray:
+    """Return the probability of each source within its phase; family: the index of each source's.
+
+    A share of the phase for each family, then the same share for each choice of parameters that is left.
+    """
+    weight = np.array([one.weight for one in families])
+    phase = np.array([one.phase for one in families]) - 1
+    choices = np.bincount(family, minlength=len(families))
+    weight = np.where(choices > 0, weight, 0.0)
+    total = np.bincount(phase, weight, minlength=PHASES)
+    return weight[family] / total[phase[family]] / choices[family]
 
 
 def table_of(config: IntegerTaskConfig) -> Table:

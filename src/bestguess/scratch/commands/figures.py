@@ -14,7 +14,7 @@ TRAINED, HELD_OUT = "#2a6fb0", "#c2571a"
 
 
 def quality_against_loss(points: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw option A: the share of bodies written right, against steps and against the loss."""
+    """Draw option A: the fraction of bodies written right, against steps and against the loss."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")

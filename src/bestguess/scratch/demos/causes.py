@@ -32,7 +32,7 @@ TEMPERATURE, TOP_K = 1.0, 5
 LONGER = 5
 """Times as many steps as the others that the arm with enough training has: 1,000 where they have 200."""
 MATTERS = 0.05
-"""A share of completions; a cause whose whole interval lies below it is none."""
+"""A fraction of completions; a cause whose whole interval lies below it is none."""
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
          2.120, 2.110, 2.101, 2.093)  # fmt: skip
@@ -96,7 +96,7 @@ def _joined(tokens: list[int], pair: tuple[int, int], new: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Run:
-    """One trained model: shares of bodies written exactly, and its loss on the texts trained on.
+    """One trained model: fractions of bodies written exactly, and its loss on the texts trained on.
 
     `loss` is in nats per character, padding left out; `said` is the loss as its own training counts it.
     """
@@ -118,7 +118,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What mending one suspected cause changes: shares of bodies written exactly, mended less faulty."""
+    """What mending one suspected cause changes: fractions of bodies written exactly, mended less faulty."""
 
     cause: str
     faulty: str

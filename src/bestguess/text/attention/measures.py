@@ -21,7 +21,7 @@ RELATED = "related"
 LABELS = {
     "mass": "weight on the block, of each query's whole weight",
     "entropy": "entropy (nats)",
-    "evenness": "entropy as a share of that of uniform attention",
+    "evenness": "entropy as a fraction of that of uniform attention",
     "distance": "mean distance (tokens)",
     "copy": "weight on tokens equal to the one to be predicted (encoder: to the query, elsewhere)",
     "copy_uniform": "the same for uniform attention",
