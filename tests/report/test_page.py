@@ -2,6 +2,7 @@
 
 import html
 import html.parser
+import itertools
 import json
 import re
 from pathlib import Path
@@ -138,6 +139,39 @@ def test_on_a_narrow_screen_nothing_overflows_and_panels_stack(report, browser):
         })"""
     )
     assert met == [[0, 0]] * len(met)
+
+
+def test_on_a_narrow_screen_long_names_of_rows_leave_room_for_what_they_name(browser, tmp_path):
+    long = {float(i): f"{i},000 pairs: converted, with a random encoder" for i in range(7)}
+    claims = {float(i): f"H{i}  A claim that is longer than a line of a phone" for i in range(5)}
+    charts = [
+        Chart(
+            title,
+            "effect",
+            "",
+            [Points(np.linspace(-1.5, 1.5, len(ticks)), list(ticks))],
+            y_ticks=ticks,
+            rows=len(ticks),
+        )
+        for title, ticks in (("Regret of what follows, in nats per summary and seed", long), ("Claims", claims))
+    ]
+    page = Page("Rows")
+    page.chart(Grid("Rows", charts, columns=1, share_x=False, share_y=False))
+    page, _, said = open_page(browser, page.write(tmp_path / "rows.html"), viewport={"width": 400, "height": 800})
+    assert said == []
+    labels, plots = page.evaluate(
+        """['[class^=y][class$=tick] text', '.nsewdrag'].map(every => [...document.querySelectorAll(every)].map(one => {
+          const { left, right, top, bottom } = one.getBoundingClientRect();
+          return [left, right, top, bottom];
+        }))"""
+    )
+    assert len(labels) == 12
+    assert min(left for left, *_ in labels) >= 0
+    labels.sort(key=lambda one: one[2])
+    assert all(above[3] <= below[2] + 1 for above, below in itertools.pairwise(labels))
+    assert min(right - left for left, right, *_ in plots) > 130
+    texts = page.locator("[class^=y][class$=tick] text").all_text_contents()
+    assert {f"H{i}" for i in range(5)} < set(texts)
 
 
 @pytest.mark.parametrize("way", ["no script", "no DecompressionStream"])

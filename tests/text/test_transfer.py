@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import pytest
 
 from bestguess.experiment.analysis import analyse, check
@@ -145,7 +146,14 @@ def test_pairs_needed_and_the_section_of_the_page():
     assert words.heading == "Words that the raw text lacks"
     drawn = section.parts[0]
     assert isinstance(drawn, Drawn)
-    assert len(drawn.picture.series) == len(ARMS)
+    assert [len(panel.series) for panel in drawn.picture.panels] == [len(ARMS) - 2, 2]
+    own = drawn.picture.panels[0].series[2]  # converted
+    seeds = by_arm(helped().records)["converted"]
+    low, high = np.asarray(own.y) - own.error[0], np.asarray(own.y) + own.error[1]
+    assert (seeds.min(axis=1) <= low).all()
+    assert (low < seeds.mean(axis=1)).all()
+    assert (seeds.mean(axis=1) < high).all()
+    assert (high <= seeds.max(axis=1)).all()
 
 
 def test_what_is_drawn_anew_has_a_row_for_each_corpus():

@@ -249,15 +249,19 @@ def _forest(analysis: Analysis, told: str | None) -> Picture:
     stated = {one.name: one.between or ((one.beyond,) if one.beyond else ()) for one in analysis.experiment.hypotheses}
     title = _title("Effects", told)
     if len({one.main.unit for one in verdicts}) == 1:
-        return _rows(verdicts, stated, title, caption)
+        return _rows(verdicts, stated, title, f" ({verdicts[0].main.unit})", caption)
     panels = [
-        _rows([one for one in verdicts if one.main.measure == name], stated, _capital(labels[name])) for name in names
+        _rows(own, stated, _capital(", ".join(filter(None, (labels[name], own[0].main.unit)))), unit="")
+        for name in names
+        if (own := [one for one in verdicts if one.main.measure == name])
     ]
     return Grid(title, panels, caption, columns=1, share_x=False, share_y=False)
 
 
-def _rows(verdicts: list[Verdict], stated: Mapping[str, tuple[float, ...]], title: str, caption: str = "") -> Chart:
-    """stated: the bounds that hypotheses name."""
+def _rows(
+    verdicts: list[Verdict], stated: Mapping[str, tuple[float, ...]], title: str, unit: str, caption: str = ""
+) -> Chart:
+    """stated: the bounds that hypotheses name. unit: behind the axis's name; of several panels it stands above."""
     rows = dict(zip((one.hypothesis for one in verdicts), range(len(verdicts) - 1, -1, -1)))
     limits = (-0.7, len(rows) - 0.3)
     # Seeds lie a little below their mean, so that they hide no interval.
@@ -279,7 +283,7 @@ def _rows(verdicts: list[Verdict], stated: Mapping[str, tuple[float, ...]], titl
             series.append(Points(means, [row for _, row in judged], x_error=halves, name=word, **look))
     return Chart(
         title,
-        f"effect ({verdicts[0].main.unit})",
+        f"effect{unit}",
         "",
         series,
         caption,

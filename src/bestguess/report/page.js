@@ -46,6 +46,29 @@
     layout.height = layout.margin.t + layout.margin.b + grid.panel_height * rows;
   };
 
+  // On a phone words must leave room for what is drawn: rows are named briefly, titles and legends begin at the left.
+  const broken = (text, most) => text.split(" ").reduce(([...lines], word) => {
+    const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
+    return lines.length && longer.length <= most ? [...lines.slice(0, -1), longer] : [...lines, word];
+  }, []).join("<br>");
+  const brief = text => text.includes("  ") ? text.split("  ")[0] : broken(text, 24); // "H1a  Larger is better"
+  const fitted = layout => {
+    let taller = 1;
+    for (const [name, axis] of Object.entries(layout)) {
+      if (name.startsWith("xaxis") && !axis.ticktext) Object.assign(axis, { tickangle: 0, nticks: 4 });
+      if (!name.startsWith("yaxis") || !axis.ticktext) continue;
+      axis.ticktext = axis.ticktext.map(brief);
+      axis.tickfont = { ...axis.tickfont, size: 11 };
+      const lines = Math.max(...axis.ticktext.map(text => text.split("<br>").length));
+      const [bottom, top] = axis.domain ?? [0, 1];
+      const room = (top - bottom) * (layout.height - layout.margin.t - layout.margin.b) / axis.ticktext.length;
+      if (lines > 1) taller = Math.max(taller, (14 * lines + 6) / room);
+    }
+    layout.height *= taller;
+    for (const note of layout.annotations ?? []) Object.assign(note, { text: broken(note.text, 38), align: "left" });
+    if (layout.meta?.grid) Object.assign(layout.legend, { xref: "container", x: 0.02, xanchor: "left" });
+  };
+
   const draw = async plot => {
     const { data, layout } = specification(plot);
     arrange(layout, plot.clientWidth);
@@ -56,6 +79,7 @@
       layout.font.size = 12;
       layout.margin.l = 44;
       layout.margin.r = 8;
+      fitted(layout);
     }
     const config = {
       responsive: true, displaylogo: false,
@@ -69,7 +93,8 @@
     // A grid's legend stands above its panels' titles and takes as many lines as the window makes of it.
     const legend = canvas.querySelector("g.legend");
     if (legend && layout.meta && layout.meta.grid) {
-      const more = Math.ceil(legend.getBoundingClientRect().height) + 30 - layout.margin.t;
+      const two = layout.annotations?.some(note => note.text.includes("<br>"));
+      const more = Math.ceil(legend.getBoundingClientRect().height) + (two ? 44 : 30) - layout.margin.t;
       if (more > 0) {
         layout.margin.t += more;
         layout.height += more;

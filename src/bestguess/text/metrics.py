@@ -26,7 +26,8 @@ class Score(NamedTuple):
     """Their harmonic mean."""
 
 
-ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
+"""Names in code, which are those of rouge-score, and in print."""
 
 
 def words(text: str) -> list[str]:

@@ -123,7 +123,7 @@ def rouge_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], s
         "F in %, by characters of the reference. Words are runs of letters and digits in lower case, not stemmed; "
         "sentences of ROUGE-Lsum are lines."
     )
-    return ["reference", "documents", "", *ROUGE], rows, caption
+    return ["reference", "documents", "", *ROUGE.values()], rows, caption
 
 
 def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:

@@ -137,10 +137,10 @@ def _rouge(name: str) -> Measure:
     def baseline(config: TextConfig, figures: Mapping[str, Any]) -> float:
         return figures["rouge"]["baseline"][name] if corpus_of(config) == "files" else math.nan
 
-    read = _on("files", lambda figures: figures["rouge"][name])
+    read, told = _on("files", lambda figures: figures["rouge"][name]), name.replace("rouge", "ROUGE-")
     beside = (Reference("the most frequent summary", baseline),)
     return Measure(
-        name, f"{name} F, files", "of 1", read, "rouge", f"files: {name}, F (%)", _percent, references=beside
+        name, f"{told} F, files", "of 1", read, "rouge", f"files: {told}, F (%)", _percent, references=beside
     )
 
 

@@ -22,6 +22,7 @@ _LOSSES = {
     "errands": ("regret_per_document", "regret (nats per summary)"),
     "files": ("nats_per_token", "nats per token"),
 }
+_BY_LENGTH = "rougeL"
 _FEWEST = 3
 """Sizes that a curve is fitted to at least."""
 
@@ -169,7 +170,7 @@ def sizes(shapes: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[
 def rouge(shapes: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[Any]], str]:
     """Return ROUGE of every shape on the files, in all and by length, in the mean over seeds, under the baseline's."""
     own = {shape: [one["rouge"] for one in runs] for (task, shape), runs in shapes.items() if task == "files"}
-    columns = ["", *ROUGE, *(f"{ROUGE[2]}, {name}" for name in STRATA)]
+    columns = ["", *ROUGE.values(), *(f"{ROUGE[_BY_LENGTH]}, {name}" for name in STRATA)]
     if not own:
         return columns, [], ""
     first = next(iter(own.values()))[0]
@@ -185,7 +186,7 @@ def _scores(runs: list[Mapping[str, Any]], baseline: bool) -> list[str]:
     of = lambda one: one["baseline"] if baseline else one  # noqa: E731
     found = [f"{100 * np.mean([of(one)[name] for one in runs]):.1f}" for name in ROUGE]
     for name in STRATA:
-        there = [of(one["by_length"][name])[ROUGE[2]] for one in runs if name in one["by_length"]]
+        there = [of(one["by_length"][name])[_BY_LENGTH] for one in runs if name in one["by_length"]]
         found.append(f"{100 * np.mean(there):.1f}" if there else "")
     return found
 

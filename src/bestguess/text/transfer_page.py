@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from bestguess.report.charts import Chart, Dash, Line
+from bestguess.report.charts import Chart, Grid, Points
 from bestguess.report.story import Drawn, Rows, Section, Words
 from bestguess.text.fits import between, needed
 from bestguess.text.transfer import ARMS, LEVELS, PAIRS
@@ -47,17 +48,46 @@ def by_arm(records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     return arms
 
 
-def chart(arms: Mapping[str, np.ndarray]) -> Chart:
-    """Return the regret over training pairs, a line for each arm: the mean over seeds; decoder-only ones are dashed."""
-    one = [arm for arm in arms if arm.startswith("decoder-only")]
-    two = [arm for arm in arms if arm not in one]
-    kinds: tuple[tuple[list[str], Dash | None], ...] = ((two, None), (one, "dash"))
-    lines = [
-        Line(np.array(PAIRS, float), arms[arm].mean(axis=1), name=arm, colour=i, dash=dash)
-        for own, dash in kinds
-        for i, arm in enumerate(own)
-    ]
-    return Chart("Regret over training pairs", "pairs", "nats per summary", lines, log_x=True, log_y=True)
+def chart(arms: Mapping[str, np.ndarray]) -> Grid:
+    """Return the regret over training pairs, a line for each arm: the mean over seeds with its 95 % interval.
+
+    Models with an encoder and without stand in panels of their own; arms lie a little apart, so that no interval hides.
+    """
+    one = [arm for arm in arms if arm.startswith(_ALONE)]
+    kinds = {"encoder-decoder": [arm for arm in arms if arm not in one], "decoder-only": one}
+    panels = []
+    for kind, own in kinds.items():
+        lines = [
+            Points(
+                np.array(PAIRS) * _APART ** (i - (len(own) - 1) / 2),
+                arms[arm].mean(axis=1),
+                _reach(arms[arm]),
+                connect=True,
+                name=arm.removeprefix(_ALONE),
+                colour=i,
+            )
+            for i, arm in enumerate(own)
+        ]
+        if lines:
+            panels.append(Chart(kind, "pairs", "regret (nats per summary)", lines, log_x=True, log_y=True))
+    return Grid("Regret over training pairs", panels, "Means over seeds with 95 % intervals.", columns=2)
+
+
+_ALONE = "decoder-only, "
+_APART = 1.06
+"""Ratio of neighbours' places."""
+
+
+def _reach(regret: Float[np.ndarray, "pairs seeds"]) -> Float[np.ndarray, "2 pairs"]:
+    """Return how far the interval of the mean over seeds reaches below and above it."""
+    rng, mean = np.random.default_rng(0), regret.mean(axis=1)
+    low, high = np.quantile([_drawn(regret, rng) for _ in range(_RESAMPLES)], [0.025, 0.975], axis=0)
+    return np.stack([np.maximum(mean - low, 0), np.maximum(high - mean, 0)])
+
+
+def _drawn(regret: Float[np.ndarray, "pairs seeds"], rng: np.random.Generator) -> Float[np.ndarray, " pairs"]:
+    """Return the mean over seeds that are drawn with replacement at each number of pairs."""
+    return np.take_along_axis(regret, rng.integers(regret.shape[1], size=regret.shape), axis=1).mean(axis=1)
 
 
 def pairs_needed(arms: Mapping[str, np.ndarray]) -> tuple[list[str], list[list[Any]], str]:
@@ -69,11 +99,7 @@ def pairs_needed(arms: Mapping[str, np.ndarray]) -> tuple[list[str], list[list[A
     ]
     rows = []
     for arm, regret in arms.items():
-        sizes, seeds = regret.shape
-        draws = [
-            np.take_along_axis(regret, rng.integers(seeds, size=(sizes, seeds)), axis=1).mean(axis=1)
-            for _ in range(_RESAMPLES)
-        ]
+        draws = [_drawn(regret, rng) for _ in range(_RESAMPLES)]
         cells = []
         for level in reached:
             low, high = between([needed(x, one, level) for one in draws])
