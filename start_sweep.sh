@@ -52,7 +52,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 [ -n "$sweep" ] || usage
-if [ ${#options[@]} -gt 0 ] && ! command -v sbatch >/dev/null; then
+if [ ${#options[@]} -gt 0 ] && ! command -v "$([ -n "$estimate" ] && echo srun || echo sbatch)" >/dev/null; then
   fail "no Slurm here, so nothing takes what follows --: ${options[*]}"
 fi
 [ ${#track[@]} -eq 0 ] || track=(--track ${track[@]+"${track[@]}"})

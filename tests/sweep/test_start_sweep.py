@@ -85,6 +85,14 @@ def test_bad_words_are_told(environment, words, told):
     assert told in done.stderr
 
 
+def test_an_estimate_s_options_are_srun_s(environment, tmp_path):
+    """Where there is sbatch alone, an estimate runs on this machine, and has no use for them."""
+    (tmp_path / "bin" / "sbatch").symlink_to(shutil.which("true"))
+    done = start(environment, "x", "--estimate", "--", "--gres=gpu:1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nothing takes what follows --: --gres=gpu:1" in done.stderr
+
+
 def test_an_unknown_sweep_is_told_before_anything_is_started(environment):
     done = start(environment, "none")
     assert done.returncode == 2
