@@ -29,9 +29,13 @@ class Branches(eqx.Module):
     """log p*(value | prefix), nats."""
     next_prefix: Int[Array, "continuations"]
     """Place of the longer prefix among those of one term more, or −1."""
+    most: int = eqx.field(static=True)
+    """The most continuations of a prefix: all 256 numbers of the empty one, a few of those of several terms."""
 
     def __init__(self, level: Level):
-        self.first = jnp.asarray(np.searchsorted(level.prefix, np.arange(len(level.row) + 1)), jnp.int32)
+        first = np.searchsorted(level.prefix, np.arange(len(level.row) + 1))
+        self.most = int(np.diff(first).max(initial=1))
+        self.first = jnp.asarray(first, jnp.int32)
         self.value = jnp.asarray(level.value, jnp.int32)
         self.log_probability = jnp.asarray(np.log(level.probability), jnp.float32)
         self.next_prefix = jnp.asarray(level.next_prefix, jnp.int32)
@@ -40,7 +44,7 @@ class Branches(eqx.Module):
         """Return log p*(· | prefix), all zeros for an unknown prefix (−1), and the prefix one `term` longer."""
         known = prefix >= 0
         start = self.first[prefix]
-        place = start + jnp.arange(CLASSES)
+        place = start + jnp.arange(self.most)
         exists = known & (place < self.first[prefix + 1])
         value = jnp.where(exists, self.value[place], CLASSES)
         out = jnp.full(CLASSES, jnp.where(known, -jnp.inf, 0.0))
