@@ -29,8 +29,14 @@ def log_drift(counts: np.ndarray) -> float:
     """Return the largest ln E over segments, at least 0, from counts int64 [segments, bins], of any binning."""
     if min(counts.shape) < 2:
         return 0.0  # exactly: sums of logarithms of factorials would leave rounding errors
-    paths = [_log_path(coarse, half_life, prior) for coarse in _coarser(counts) for half_life in HALF_LIVES
-             for prior in PRIORS]  # fmt: skip
+    paths = []
+    for coarse in _coarser(counts):
+        left = np.cumsum(coarse[::-1], axis=0)[::-1]
+        null = _log_hypergeometric(coarse, left)
+        for half_life in HALF_LIVES:
+            for prior in PRIORS:
+                bet = _log_dirichlet_multinomial(coarse, _expected(coarse, half_life, prior))
+                paths.append(np.cumsum(bet - null))
     mean = np.logaddexp.reduce(paths, axis=0) - np.log(len(paths))
     return max(0.0, float(mean.max()))
 
@@ -48,29 +54,25 @@ def _coarser(counts: np.ndarray) -> list[np.ndarray]:
     return list(found.values())
 
 
-def _log_path(counts: np.ndarray, half_life: float, prior: float) -> np.ndarray:
-    """Return Σ ln e up to each segment, float64 [segments]."""
+def _expected(counts: np.ndarray, half_life: float, prior: float) -> np.ndarray:
+    """Return the decayed counts before each segment, plus the prior; float64 [segments, bins], as is `counts`."""
     total, size = counts.sum(axis=0), counts[0].sum()
     decay = 0.5 ** (1 / half_life)
-    pretended = prior * size * total / total.sum()
-    decayed, left = np.zeros(len(total)), total.astype(float)
-    logs = []
-    for c in counts:
-        logs.append(_log_dirichlet_multinomial(c, decayed + pretended) - _log_hypergeometric(c, left))
-        decayed, left = decay * (decayed + c), left - c
-    return np.cumsum(logs)
+    decayed = np.zeros(counts.shape)
+    for g in range(1, len(counts)):
+        decayed[g] = decay * (decayed[g - 1] + counts[g - 1])
+    return decayed + prior * size * total / total.sum()
 
 
-def _log_dirichlet_multinomial(c: np.ndarray, alpha: np.ndarray) -> float:
-    """Return ln P(c) times Π c!, which both laws share."""
-    n, whole = c.sum(), alpha.sum()
-    return float(gammaln(n + 1) + gammaln(whole) - gammaln(n + whole) + np.sum(gammaln(c + alpha) - gammaln(alpha)))
+def _log_dirichlet_multinomial(c: np.ndarray, alpha: np.ndarray) -> np.ndarray | float:
+    """Return ln P(c) times Π c!, which both laws share; of counts [..., bins]."""
+    n, whole = c.sum(axis=-1), alpha.sum(axis=-1)
+    own = np.sum(gammaln(c + alpha) - gammaln(alpha), axis=-1)
+    return gammaln(n + 1) + gammaln(whole) - gammaln(n + whole) + own
 
 
-def _log_hypergeometric(c: np.ndarray, left: np.ndarray) -> float:
-    """Return ln P(c) of drawing c from `left` without replacement, times Π c!."""
-    n, whole = c.sum(), left.sum()
-    return float(
-        np.sum(gammaln(left + 1) - gammaln(left - c + 1))
-        - (gammaln(whole + 1) - gammaln(n + 1) - gammaln(whole - n + 1))
-    )
+def _log_hypergeometric(c: np.ndarray, left: np.ndarray) -> np.ndarray | float:
+    """Return ln P(c) of drawing c from `left` without replacement, times Π c!; of counts [..., bins]."""
+    n, whole = c.sum(axis=-1), left.sum(axis=-1)
+    own = np.sum(gammaln(left + 1) - gammaln(left - c + 1), axis=-1)
+    return own - (gammaln(whole + 1) - gammaln(n + 1) - gammaln(whole - n + 1))
