@@ -70,6 +70,7 @@ settings.load_profile("untimed")
 def pytest_collection():
     """Import everything without looking for garbage, a fifth of the time of it, and never look through it again.
 
+    Later, too, look for it a fourteenth as often: what JAX keeps of every program is much to look through.
     Then JAX has read its settings, and processes that tests start get others.
     """
     gc.disable()
@@ -77,6 +78,7 @@ def pytest_collection():
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(10_000, 10, 10)
         gc.enable()
         for name in SHARED:
             del os.environ[name]
