@@ -20,6 +20,7 @@ from bestguess.filters.forecaster import (
     predict,
     rollout,
 )
+from tests.compiled import whole
 
 T, M = 64, 3
 SCALE = jnp.asarray([0.5, 2.0, 7.0])
@@ -244,6 +245,6 @@ def test_bfloat16_stays_close_and_predicts_in_float32():
 def test_attention_weights_are_over_patches():
     forecaster = make(4, "input")
     tokens = draw().reshape(-1, 4 * M)
-    weights = forecaster.core.attention_weights(tokens)
+    weights = whole(forecaster.core.attention_weights, tokens)
     assert weights.shape == (1, 5, T // 4, T // 4)
     np.testing.assert_allclose(np.asarray(weights).sum(-1), 1, atol=1e-6)

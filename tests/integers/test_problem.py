@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import jax
@@ -21,6 +22,7 @@ from bestguess.integers.sequences.table import table_of
 from bestguess.train.problem import Turn
 from bestguess.train.program import Program
 from bestguess.workflow.training import make_training
+from tests.compiled import whole
 
 SETTING = Setting(jnp.asarray(0.3))
 
@@ -45,7 +47,17 @@ def tiny(**rooms) -> IntegersConfig:
 def draws(config: IntegersConfig, count: int = 400, progress: float = 1.0) -> Drawn:
     problem = make_problem(config)
     keys = jax.random.split(jax.random.key(0), count)
-    return jax.vmap(lambda key: problem.draw(SETTING, Turn(key, jnp.asarray(progress), jnp.asarray(0))))(keys)
+    draw = jax.vmap(lambda key, at: problem.draw(SETTING, Turn(key, at, jnp.asarray(0))), (0, None))
+    return whole(draw, keys, jnp.asarray(progress))
+
+
+@functools.cache
+def started(config: IntegersConfig, opinion: float = 0.0) -> IntegerModel:
+    """Return an untrained model, or one with every weight away from where it starts."""
+    model = IntegerModel(config.model, config.task.length, key=jax.random.key(2))
+    if not opinion:
+        return model
+    return jax.tree.map(lambda leaf: leaf + opinion * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), model)
 
 
 def test_training_validation_and_evaluation_share_no_context():
@@ -92,16 +104,15 @@ def test_variable_lengths_are_cut_and_padded():
 def test_the_loss_of_one_sequence_by_hand(masked):
     config = tiny(task={"lengths": "variable"}, objective={"loss": "weighted", "masked": masked, "masked_weight": 0.25})
     problem = make_problem(config)
-    model = IntegerModel(config.model, 4, key=jax.random.key(2))
-    model = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), model)
+    model = started(config, 0.1)
     drawn = Drawn(jnp.asarray(17), jnp.asarray(3), None)
     row = np.asarray(problem.sampler.rows)[17].astype(int)
     inputs, targets = [*row[:3], -1], [*row[1:3], 0, 0]
-    logits = np.asarray(model(jnp.asarray(inputs))[0], float)
+    logits = np.asarray(whole(model, jnp.asarray(inputs))[0], float)
     log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     own = -log_p[np.arange(4), targets] * (1 + 0.3 * np.abs(logits.argmax(axis=-1) - targets))
     weight = np.array([1, 1, *[{"ignored": 0, "included": 1, "weighted": 0.25}[masked]] * 2])
-    total, count = problem.loss(model, SETTING, drawn)
+    total, count = whole(problem.loss, model, SETTING, drawn)
     np.testing.assert_allclose(total, own @ weight, rtol=1e-4)
     np.testing.assert_allclose(count, weight.sum())
 
@@ -110,8 +121,8 @@ def test_the_loss_of_one_sequence_by_hand(masked):
 def test_validation_stands_beside_a_random_guess(stop_on):
     config = tiny(objective={"stop_on": stop_on})
     problem = make_problem(config)
-    model = IntegerModel(config.model, 4, key=jax.random.key(2))
-    found = problem.validate(model, SETTING, jax.random.split(jax.random.key(0), 300))
+    model = started(config)
+    found = whole(problem.validate, model, SETTING, jax.random.split(jax.random.key(0), 300))
     assert float(found["loss"]) == pytest.approx(RANDOM.loss, rel=1e-5)  # an untrained model is one
     assert float(found["random_sequence_accuracy"]) == pytest.approx(RANDOM.accuracy**4)
     assert float(found["sequence_accuracy"]) <= float(found["accuracy"])
@@ -127,17 +138,16 @@ def test_validation_stands_beside_a_random_guess(stop_on):
 def test_the_last_loss_is_that_of_every_sequences_last_term(lengths):
     config = tiny(task={"lengths": lengths, "overflow": "end"}, objective={"stop_on": "last"})
     problem = make_problem(config)
-    model = IntegerModel(config.model, 4, key=jax.random.key(2))
-    model = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), model)
+    model = started(config, 0.1)
     keys = jax.random.split(jax.random.key(0), 40)
     losses, ends = [], set()
-    for key in keys:
-        terms = np.asarray(sequence(problem.validation, problem._draw(problem.validation, key, jnp.ones(()))))
+    draw = lambda key: sequence(problem.validation, problem._draw(problem.validation, key, jnp.ones(())))  # noqa: E731
+    for terms in np.asarray(whole(jax.vmap(draw), keys)):
         end = int((terms >= 0).sum())
-        logits = np.asarray(model(jnp.asarray(terms[:-1]))[0], np.float64)[end - 2]
+        logits = np.asarray(whole(model, terms[:-1])[0], np.float64)[end - 2]
         losses.append(np.log(np.exp(logits).sum()) - logits[terms[end - 1]])
         ends.add(end)
-    found = problem.validate(model, SETTING, keys)
+    found = whole(problem.validate, model, SETTING, keys)
     assert float(found["last_loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
     assert float(found["score"]) == float(found["last_loss"]) != float(found["loss"])
     assert len(ends) > 1  # overflow ends some, and variable lengths are cut
@@ -159,8 +169,7 @@ OPTIONS: list[dict] = [
 def test_options_reach_every_weight(rooms):
     config = tiny(**rooms)
     problem, drawn = make_problem(config), draws(config, 8, progress=0.5)
-    model = IntegerModel(config.model, config.task.length, key=jax.random.key(2))
-    model = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), model)
+    model = started(config, 0.1)
 
     def total(model):
         loss, count = jax.vmap(lambda one: problem.loss(model, SETTING, one))(drawn)
@@ -196,11 +205,11 @@ def test_whole_sequences_are_counted_beside_the_oracles():
     """A uniform model's first choice is 0 everywhere: right of whole sequences that are 0 from the second term on."""
     config = tiny(task={"validation": 0.2})
     problem, table = make_problem(config), table_of(config.task)
-    model = IntegerModel(config.model, 4, key=jax.random.key(2))
+    model = started(config)
     keys = jax.random.split(jax.random.key(0), 400)
-    found = problem.validate(model, SETTING, keys)
-    drawn = jax.vmap(lambda key: problem._draw(problem.validation, key, jnp.ones(())))(keys)
-    terms = np.asarray(problem.validation.rows)[np.asarray(drawn.place)]
+    found = whole(problem.validate, model, SETTING, keys)
+    draw = lambda key: problem._draw(problem.validation, key, jnp.ones(())).place  # noqa: E731
+    terms = np.asarray(problem.validation.rows)[np.asarray(whole(jax.vmap(draw), keys))]
     assert float(found["sequence_accuracy"]) == pytest.approx((terms[:, 1:] == 0).all(axis=1).mean())
     oracle = oracle_of(config.task)
     right = [

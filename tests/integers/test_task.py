@@ -12,6 +12,7 @@ from bestguess.integers.sequences.sampler import PADDING
 from bestguess.integers.sequences.table import make_table
 from bestguess.integers.task import IntegerTask
 from bestguess.task import expected_loss, regret
+from tests.compiled import whole
 from tests.integers.sequences.test_table import SMALL
 
 MIXTURE = (0.2, 0.5, 0.3)
@@ -30,11 +31,11 @@ def test_the_oracle_on_the_device_is_the_one_on_the_host(overflow):
     task = IntegerTask(host)
     for row, n in zip(table.rows, table.lengths):
         sequence = jnp.asarray(np.where(np.arange(LENGTH + 1) < n, row.astype(int), PADDING))
-        oracle = task.oracle(sequence)
+        oracle = whole(task.oracle, sequence)
         assert oracle.logits.shape == (LENGTH + 1, 256)
         for j in range(n):
             np.testing.assert_allclose(np.exp(oracle.logits[j]), host.predict(row[:j].tolist()), rtol=1e-5)
-        np.testing.assert_allclose(regret(oracle, oracle), 0.0)
+        np.testing.assert_allclose(whole(regret, oracle, oracle), 0.0)
 
 
 def test_the_whole_table_on_the_device():
@@ -49,16 +50,16 @@ def test_the_whole_table_on_the_device():
 def test_the_oracle_sees_the_terms_before_alone():
     task = IntegerTask(Oracle(make_table(LENGTH, families=SMALL)))
     sequence = jnp.asarray([3, 5, 7, 9, 11, 13])
-    before = task.oracle(sequence).logits
+    before = whole(task.oracle, sequence).logits
     for j in range(LENGTH + 1):
-        after = task.oracle(sequence.at[j:].set(200)).logits
+        after = whole(task.oracle, sequence.at[j:].set(200)).logits
         np.testing.assert_array_equal(after[: j + 1], before[: j + 1])
         assert j == LENGTH or (after[j + 1 :] != before[j + 1 :]).any()
 
 
 def test_terms_that_nobody_gives_are_uniform_from_there_on():
     task = IntegerTask(Oracle(make_table(LENGTH, families=SMALL)))
-    logits = np.asarray(task.oracle(jnp.asarray([3, 99, 7, 9, 11, 13])).logits)
+    logits = np.asarray(whole(task.oracle, jnp.asarray([3, 99, 7, 9, 11, 13])).logits)
     assert np.isinf(logits[:2]).any(axis=1).all()
     assert not logits[2:].any()
 

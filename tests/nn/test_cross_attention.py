@@ -14,6 +14,7 @@ from bestguess.nn import masked
 from bestguess.nn.attention import Attention
 from bestguess.nn.config import DesignConfig
 from bestguess.nn.cross_attention import CrossAttention, Memory
+from tests.compiled import whole
 
 T, S, H, K = 5, 7, 3, 4
 D = H * K
@@ -98,9 +99,10 @@ def test_masked_self_attention_against_brute_force(mask, positions):
 def test_a_causal_mask_is_no_mask():
     layer, x = Attention(CONFIG, key=jax.random.key(0)), jnp.asarray(draw(T, D))
     gain = jnp.asarray(draw(D, seed=2))
-    plain, under_mask = layer(x, None, gain)[0], layer(x, None, gain, mask_TS=masked.prefix_mask(T, 0))[0]
+    mask = masked.prefix_mask(T, 0)
+    plain, under_mask = whole(layer, x, None, gain)[0], whole(layer, x, None, gain, mask_TS=mask)[0]
     np.testing.assert_allclose(under_mask, plain, atol=1e-6)
-    np.testing.assert_allclose(layer.weights(x), layer.weights(x, masked.prefix_mask(T, 0)), atol=1e-7)
+    np.testing.assert_allclose(whole(layer.weights, x), whole(layer.weights, x, mask), atol=1e-7)
 
 
 def test_the_prefix_mask():
@@ -138,26 +140,27 @@ def test_positions_continue_from_the_memory_to_its_readers(cross):
     """The same tokens one position later, memory and readers both, are read alike: known and traced positions agree."""
     x, y = jnp.asarray(draw(T, D)), jnp.asarray(draw(S, D, seed=1))
     there, later = jnp.ones(S, bool), jnp.concatenate([jnp.zeros((1, D)), y])
-    weights = cross.weights(x, cross.memory(y, there), START)
-    shifted = cross.weights(x, cross.memory(later, jnp.arange(S + 1) > 0), jnp.asarray(START + 1))
+    weights_of = lambda y, there, start: cross.weights(x, cross.memory(y, there), start)  # noqa: E731
+    weights = whole(weights_of, y, there, START)
+    shifted = whole(weights_of, later, jnp.arange(S + 1) > 0, jnp.asarray(START + 1))
     np.testing.assert_allclose(shifted[..., 1:], weights, atol=1e-5)
-    assert np.abs(cross.weights(x, cross.memory(y, there), START + 1) - weights).max() > 1e-3
+    assert np.abs(whole(weights_of, y, there, START + 1) - weights).max() > 1e-3
 
 
 def test_an_empty_memory_is_read_as_nothing(cross):
-    x, memory = jnp.asarray(draw(T, D)), cross.memory(jnp.asarray(draw(S, D)), jnp.zeros(S, bool))
-    np.testing.assert_allclose(cross(x, memory), jnp.broadcast_to(cross.out_bias, (T, D)), atol=1e-7)
-    assert not np.asarray(cross.weights(x, memory)).any()
-    gradient = jax.grad(lambda layer: jnp.sum(layer(x, memory) ** 2))(cross)
+    x, memory = jnp.asarray(draw(T, D)), whole(cross.memory, draw(S, D), jnp.zeros(S, bool))
+    np.testing.assert_allclose(whole(cross, x, memory), jnp.broadcast_to(cross.out_bias, (T, D)), atol=1e-7)
+    assert not np.asarray(whole(cross.weights, x, memory)).any()
+    gradient = whole(jax.grad(lambda layer: jnp.sum(layer(x, memory) ** 2)), cross)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_large_scores_and_what_stands_in_the_padding_do_no_harm(cross):
     x, y = jnp.asarray(draw(T, D)) * 1e3, jnp.asarray(draw(S, D))
     there = jnp.arange(S) < 4
-    clean, dirty = cross.memory(y, there), cross.memory(y.at[4:].set(1e6), there)
-    assert np.isfinite(cross(x, clean)).all()
-    np.testing.assert_array_equal(cross(x, dirty), cross(x, clean))
+    clean, dirty = (whole(cross.memory, one, there) for one in (y, y.at[4:].set(1e6)))
+    assert np.isfinite(whole(cross, x, clean)).all()
+    np.testing.assert_array_equal(whole(cross, x, dirty), whole(cross, x, clean))
 
 
 def test_dropout_of_the_weights_only_with_a_key_and_right_on_average():
@@ -178,16 +181,16 @@ def test_dropout_of_the_weights_only_with_a_key_and_right_on_average():
 
 
 def test_dropout_of_cross_attention(cross):
-    x, memory = jnp.asarray(draw(T, D)), cross.memory(jnp.asarray(draw(S, D)), jnp.ones(S, bool))
+    x, memory = jnp.asarray(draw(T, D)), whole(cross.memory, draw(S, D), jnp.ones(S, bool))
     dropping = eqx.tree_at(
         lambda layer: layer.query,
         CrossAttention(dataclasses.replace(CONFIG, attention_dropout=0.5), key=jax.random.key(1)),
         cross.query,
     )
-    dropped = [dropping(x, memory, key=jax.random.key(seed)) for seed in (0, 0, 1)]
+    dropped = [whole(dropping, x, memory, key=jax.random.key(seed)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(dropped[0], dropped[1])
     assert np.abs(dropped[0] - dropped[2]).max() > 1e-3
-    assert np.abs(dropped[0] - dropping(x, memory)).max() > 1e-3
+    assert np.abs(dropped[0] - whole(dropping, x, memory)).max() > 1e-3
 
 
 def test_gradients_are_those_of_the_formula(cross):
@@ -215,8 +218,8 @@ def test_gradients_are_those_of_the_formula(cross):
 
 def test_bfloat16_stays_close(cross):
     x, y, there = jnp.asarray(draw(T, D)), jnp.asarray(draw(S, D)), jnp.ones(S, bool)
-    narrow = cross.memory(y.astype(jnp.bfloat16), there)
+    narrow = whole(cross.memory, y.astype(jnp.bfloat16), there)
     assert isinstance(narrow, Memory)
-    found = cross(x.astype(jnp.bfloat16), narrow)
+    found = whole(cross, x.astype(jnp.bfloat16), narrow)
     assert found.dtype == narrow.key.dtype == jnp.bfloat16
-    np.testing.assert_allclose(found.astype(jnp.float32), cross(x, cross.memory(y, there)), atol=0.1)
+    np.testing.assert_allclose(found.astype(jnp.float32), whole(cross, x, whole(cross.memory, y, there)), atol=0.1)

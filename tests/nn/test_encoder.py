@@ -12,6 +12,7 @@ import pytest
 from bestguess.nn.config import DesignConfig, Norm, NormPlace, Positions
 from bestguess.nn.decoder import Decoder, sinusoids
 from bestguess.nn.encoder import Encoder
+from tests.compiled import whole
 
 S, T, H, K, F, LAYERS, CONTEXT = 7, 5, 3, 2, 13, 2, 17
 D = H * K
@@ -87,24 +88,27 @@ def test_the_weights_are_those_that_were_used():
     """Each layer's values, averaged by them and added to the stream, give the next layer's stream."""
     encoder, decoder = make(norm_place="none", positions="rope")
     y, x = draw(S, D), draw(T, D)
-    encoded = encoder(y, there)
-    memory = decoder.memory(encoded, there)
-    own, cross = decoder.weights(x, start=LENGTH, memory=memory)
-    of_source = encoder.attention_weights(y, there)
+    memory = whole(decoder.memory, encode(encoder, y, there), there)
+    own, cross = whole(decoder.weights, x, start=LENGTH, memory=memory)
+    of_source = whole(encoder.attention_weights, y, there)
     assert (own.shape, cross.shape, of_source.shape) == ((LAYERS, H, T, T), (LAYERS, H, T, S), (LAYERS, H, S, S))
     for weights in (own, cross, of_source):
         np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
     assert not np.asarray(own)[..., ~np.tri(T, dtype=bool)].any()
     assert not np.asarray(cross)[..., LENGTH:].any()
     assert not np.asarray(of_source)[..., LENGTH:].any()
-    stream = x
-    for layer, block in enumerate(decoder.blocks):
-        value = (stream @ block.attention.qkv[:, 2 * D :]).reshape(T, H, K)
-        stream = stream + jnp.einsum("hts,shk->thk", own[layer], value).reshape(T, D) @ block.attention.out
-        read = jnp.einsum("hts,hsk->thk", cross[layer], memory[layer].value).reshape(T, D)
-        stream = stream + read @ block.cross.out
-        stream = stream + block.feed_forward(stream)
-    np.testing.assert_allclose(decoder(x, start=LENGTH, memory=memory)[0], stream, atol=1e-5)
+
+    def averaged(decoder, stream):
+        for layer, block in enumerate(decoder.blocks):
+            value = (stream @ block.attention.qkv[:, 2 * D :]).reshape(T, H, K)
+            stream = stream + jnp.einsum("hts,shk->thk", own[layer], value).reshape(T, D) @ block.attention.out
+            read = jnp.einsum("hts,hsk->thk", cross[layer], memory[layer].value).reshape(T, D)
+            stream = stream + read @ block.cross.out
+            stream = stream + block.feed_forward(stream)
+        return stream
+
+    predicted = whole(decoder, x, start=LENGTH, memory=memory)[0]
+    np.testing.assert_allclose(predicted, whole(averaged, decoder, x), atol=1e-5)
 
 
 @every_norm_place
@@ -121,24 +125,24 @@ def test_gradients_are_finite_and_reach_every_weight(norm, norm_place):
 @pytest.mark.parametrize("norm_place", typing.get_args(NormPlace))
 def test_cached_equals_uncached_with_a_memory(norm_place):
     (encoder, decoder), x = make(norm_place=norm_place, positions="sinusoidal"), draw(T, D)
-    memory = decoder.memory(encoder(draw(S, D), there), there)
-    whole = decoder(x, start=LENGTH, memory=memory)[0]
+    memory = whole(decoder.memory, encode(encoder, draw(S, D), there), there)
+    at_once = whole(decoder, x, start=LENGTH, memory=memory)[0]
     step = jax.jit(lambda cache, x, start: decoder(x, cache, start=start, memory=memory))
     cache = decoder.empty_cache(T)
     for t in range(T):
         one, cache = step(cache, x[t : t + 1], LENGTH + t)
-        np.testing.assert_allclose(one[0], whole[t], atol=1e-5)
+        np.testing.assert_allclose(one[0], at_once[t], atol=1e-5)
 
 
 def test_dropout_only_with_a_key():
     config = DesignConfig(layers=1, d_model=D, heads=H, d_ff=F, dropout=0.5)
     encoder, decoder = Encoder(config, key=jax.random.key(1)), Decoder(config, key=jax.random.key(2), cross=True)
     y, x, key = draw(S, D), draw(T, D), jax.random.key(3)
-    np.testing.assert_array_equal(encoder(y, there), encoder(y, there))
-    assert np.abs(encoder(y, there, key) - encoder(y, there)).max() > 0.1
-    memory = decoder.memory(encoder(y, there), there)
-    plain = decoder(x, memory=memory)[0]
-    dropped = [decoder(x, memory=memory, key=jax.random.key(seed))[0] for seed in (3, 3, 4)]
+    np.testing.assert_array_equal(encode(encoder, y, there), encode(encoder, y, there))
+    assert np.abs(whole(encoder, y, there, key) - encode(encoder, y, there)).max() > 0.1
+    memory = whole(decoder.memory, encode(encoder, y, there), there)
+    plain = whole(decoder, x, memory=memory)[0]
+    dropped = [whole(decoder, x, memory=memory, key=jax.random.key(seed))[0] for seed in (3, 3, 4)]
     np.testing.assert_array_equal(dropped[0], dropped[1])
     assert min(np.abs(dropped[0] - other).max() for other in (plain, dropped[2])) > 0.1
 

@@ -77,7 +77,7 @@ def gradients(decoder: Decoder, x: jax.Array):
         out = jax.vmap(lambda one: decoder(one)[0])(x).astype(jnp.float32)
         return jnp.sum(jnp.sin(out)), out
 
-    (_, out), gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(decoder, x)
+    (_, out), gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(decoder, x)
     return out, gradient
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import pytest
 from bestguess.rolls.config import RollsModelConfig, RollsTaskConfig
 from bestguess.rolls.model import RollsModel, Shape, signs
 from bestguess.rolls.tokens import fit_tokens
+from tests.compiled import whole
 
 KINDS = ("raw", "adaptive", "uniform", "bits", "digits")
 T, K = 11, 3
@@ -24,6 +26,7 @@ def tokens_of(kind: str):
     return fit_tokens(COUNTS, RollsTaskConfig(tokens=kind, vocab=13))
 
 
+@functools.cache
 def model_of(kind: str, random: bool = True, **more) -> RollsModel:
     config = dataclasses.replace(RollsModelConfig(layers=1, d_model=16, heads=2, outputs=K), **more)
     tokens = tokens_of(kind)
@@ -72,7 +75,7 @@ def test_the_default_width_of_the_large_model():
 def test_an_untrained_model_predicts_the_marginal_whatever_it_is_given(kind):
     model, tokens = model_of(kind, random=False), tokens_of(kind)
     for seed in range(3):
-        log_p = jax.nn.log_softmax(model(jnp.asarray(tokens_in(kind, seed))))
+        log_p = jax.nn.log_softmax(whole(model, tokens_in(kind, seed)))
         assert log_p.shape == (T, K, tokens.vocab)
         np.testing.assert_allclose(log_p, np.broadcast_to(tokens.log_p0, log_p.shape), rtol=1e-6, atol=2e-6)
 
@@ -80,7 +83,7 @@ def test_an_untrained_model_predicts_the_marginal_whatever_it_is_given(kind):
 @kinds
 def test_every_head_is_a_distribution_over_the_tokens_and_over_the_values(kind):
     model, tokens = model_of(kind), tokens_of(kind)
-    log_p = np.asarray(jax.nn.log_softmax(model(jnp.asarray(tokens_in(kind)))), float)
+    log_p = np.asarray(jax.nn.log_softmax(whole(model, tokens_in(kind))), float)
     np.testing.assert_allclose(np.exp(log_p).sum(axis=-1), 1, rtol=1e-5)
     of_values = log_p[..., tokens.of_value] + tokens.log_within
     assert of_values.shape == (T, K, len(COUNTS))
@@ -92,11 +95,11 @@ def test_every_head_is_a_distribution_over_the_tokens_and_over_the_values(kind):
 def test_no_head_sees_the_future(kind):
     model, vocab = model_of(kind), tokens_of(kind).vocab
     token = tokens_in(kind)
-    before = np.asarray(model(jnp.asarray(token)))
+    before = np.asarray(whole(model, token))
     for t in range(T):
         changed = token.copy()
         changed[t:] = (changed[t:] + 1 + np.arange(T - t)) % vocab
-        after = np.asarray(model(jnp.asarray(changed)))
+        after = np.asarray(whole(model, changed))
         np.testing.assert_array_equal(after[:t], before[:t])
         assert (np.abs(after[t] - before[t]).max(axis=-1) > 1e-6).all()  # every head sees the present
 
@@ -105,12 +108,10 @@ def test_no_head_sees_the_future(kind):
 def test_a_masked_input_is_not_seen(kind):
     model, vocab = model_of(kind), tokens_of(kind).vocab
     token, masked = tokens_in(kind), np.arange(T) == 4
-    found = [
-        np.asarray(model(jnp.asarray(np.where(masked, other, token)), jnp.asarray(masked))) for other in range(vocab)
-    ]
+    found = [np.asarray(whole(model, np.where(masked, other, token), masked)) for other in range(vocab)]
     for one in found[1:]:
         np.testing.assert_array_equal(one, found[0])
-    plain = np.asarray(model(jnp.asarray(token)))
+    plain = np.asarray(whole(model, token))
     np.testing.assert_array_equal(found[0][:4], plain[:4])
     assert np.abs(found[0][4:] - plain[4:]).max() > 1e-3
 
@@ -119,7 +120,7 @@ def test_a_masked_input_is_not_seen(kind):
 def test_bfloat16_is_close_to_float32(kind):
     one, other = model_of(kind), model_of(kind, dtype="bfloat16")
     token = jnp.asarray(tokens_in(kind))
-    wide, narrow = one(token), other(token)
+    wide, narrow = whole(one, token), whole(other, token)
     assert narrow.dtype == jnp.bfloat16
     np.testing.assert_allclose(jax.nn.softmax(narrow.astype(jnp.float32)), jax.nn.softmax(wide), atol=0.1)
 

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +22,7 @@ from bestguess.rolls.sources import source_from
 from bestguess.train.problem import Purpose, Turn, member_key
 from bestguess.train.program import Program
 from bestguess.workflow.training import slice_of
+from tests.compiled import whole
 from tests.rolls.tiny import made, own, tiny, write
 from tests.rolls.worker import PIECES, curves, learnt, on_file
 
@@ -49,7 +49,7 @@ def turns(training, first: int, count: int, fed=None) -> Drawn:
     def draw(number, key, fed):
         return problem.draw(task, Turn(key, jnp.asarray(0.0), number, fed))
 
-    return jax.device_get(jax.vmap(draw, in_axes=(0, 0, None if fed is None else 0))(numbers, keys, fed))
+    return jax.device_get(whole(jax.vmap(draw, in_axes=(0, 0, None if fed is None else 0)), numbers, keys, fed))
 
 
 # ------------------------------------------------------------------------------------------ an epoch
@@ -207,16 +207,14 @@ def test_validation_by_hand(path):
     about, problem = training.tasks[0].about, training.problem
     tokens = about.tokens
     assert tokens.vocab < tokens.values
-    model = jax.tree.map(lambda leaf: leaf + 0.1, problem.init(own(training), jax.random.key(0)))
-    said = jax.device_get(
-        eqx.filter_jit(problem.validate)(model, own(training), jax.random.split(jax.random.key(1), 4))
-    )
+    model = jax.tree.map(lambda leaf: leaf + 0.1, whole(problem.init, own(training), jax.random.key(0)))
+    said = jax.device_get(whole(problem.validate, model, own(training), jax.random.split(jax.random.key(1), 4)))
     windows = about.spread(about.split.validation, 4).astype(int)
     assert len(windows) == 4
     assert about.split.validation[0] >= about.split.training[1] + 8
     loss, within, hits = 0.0, 0.0, 0
     for window in windows:
-        logits = np.asarray(model(jnp.asarray(tokens.of_value[window[:-1]]))[:, 0], float)
+        logits = np.asarray(whole(model, tokens.of_value[window[:-1]])[:, 0], float)
         log_q = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         for t, value in enumerate(window[1:]):
             of_values = log_q[t, tokens.of_value] + tokens.log_within
@@ -235,9 +233,8 @@ def test_noise_and_masks_change_inputs_and_no_target(path):
     problem, task = training.problem, own(training)
     token = jnp.asarray(np.tile(np.arange(8), 60), jnp.int32)
     keys = jax.random.split(jax.random.key(0), 2)
-    seen, masked, _ = problem._augmented(token, problem._data(task), keys[0])
-    again, masked_again, _ = problem._augmented(token, problem._data(task), keys[0])
-    other, other_masked, _ = problem._augmented(token, problem._data(task), keys[1])
+    augmented = jax.jit(lambda key: problem._augmented(token, problem._data(task), key)[:2])
+    (seen, masked), (again, masked_again), (other, other_masked) = map(augmented, (keys[0], keys[0], keys[1]))
     np.testing.assert_array_equal(seen, again)
     np.testing.assert_array_equal(masked, masked_again)
     assert (seen != other).any()
@@ -248,10 +245,9 @@ def test_noise_and_masks_change_inputs_and_no_target(path):
     plain = made(of_file(path)).problem
     window = jnp.arange(9, dtype=jnp.uint16) % 8
     drawn = Drawn(jnp.asarray(0), window, jnp.asarray(True), keys[0])
-    model = problem.init(task, keys[1])  # untrained: it predicts the marginal, whatever its inputs are
-    assert float(problem.loss(model, task, drawn)[0]) == pytest.approx(
-        float(plain.loss(model, task, drawn)[0]), rel=1e-6
-    )
+    model = whole(problem.init, task, keys[1])  # untrained: it predicts the marginal, whatever its inputs are
+    loss, of_plain = (float(whole(one.loss, model, task, drawn)[0]) for one in (problem, plain))
+    assert loss == pytest.approx(of_plain, rel=1e-6)
 
 
 # ------------------------------------------------------------------------------------------ processes

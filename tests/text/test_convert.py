@@ -27,6 +27,7 @@ from bestguess.train.fit import keep_fitted
 from bestguess.train.folder import CHECKPOINTS, write_config
 from bestguess.workflow.commands import train_config
 from bestguess.workflow.training import load_training, make_training
+from tests.compiled import whole
 from tests.text.tiny import tiny
 
 STORIES = {"task": "story"}
@@ -74,8 +75,8 @@ def test_with_no_output_of_cross_attention_it_predicts_what_it_did_of_a_target_a
     target = jnp.asarray([7, 9, 6, 8, 11], jnp.int32)
     inputs = shift(jnp.concatenate([jnp.full(1, SEP, jnp.int32), target]))[0]
     for i in range(2):
-        ours = new.model(i).logits(jnp.asarray([8, 5, 9], jnp.int32), 3, target)
-        np.testing.assert_allclose(ours, old.model(i).next_logits(inputs), atol=2e-5)
+        ours = whole(new.model(i).logits, jnp.asarray([8, 5, 9], jnp.int32), 3, target)
+        np.testing.assert_allclose(ours, whole(old.model(i).next_logits, inputs), atol=2e-5)
     assert np.isfinite(new.validation).all()
     assert [[line["score"] for line in own] for own in new.curves()] == [[one] for one in new.validation]
 

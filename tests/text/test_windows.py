@@ -27,6 +27,7 @@ from bestguess.text.problem import Drawn, Own, TextProblem
 from bestguess.text.task import task_of
 from bestguess.text.windows import apart, prompts, scored
 from bestguess.train.problem import Turn
+from tests.compiled import whole
 from tests.text.tiny import FLAGS, tiny
 
 VOCAB, CONTEXT = 11, 6
@@ -89,14 +90,14 @@ def model(request) -> TextModel:
 
 def test_a_model_without_marks_predicts_source_and_target_as_one_text(model):
     text = jnp.asarray(TEXT[:6])
-    whole = model.next_logits(text)
+    every_next = whole(model.next_logits, text)
     for source in (1, 3, 4):
         padded = jnp.zeros(4, jnp.int32).at[:source].set(text[:source])
         target = jnp.zeros(3, jnp.int32).at[: 6 - source].set(text[source : source + 3])
         count = min(3, 6 - source)
-        ours = model.logits(padded, source, target)
-        np.testing.assert_allclose(ours[:count], whole[source - 1 : source - 1 + count], atol=2e-5)
-        every = model.sequence_logits(padded, source, target, count)
+        ours = whole(model.logits, padded, jnp.asarray(source), target)
+        np.testing.assert_allclose(ours[:count], every_next[source - 1 : source - 1 + count], atol=2e-5)
+        every = whole(model.sequence_logits, padded, jnp.asarray(source), target, jnp.asarray(count))
         assert every.logits.shape == (6, VOCAB)
         assert every.predicted.tolist() == [i < source - 1 + count for i in range(6)]
         assert every.scored.tolist() == [source - 1 <= i < source - 1 + count for i in range(6)]
@@ -105,11 +106,11 @@ def test_a_model_without_marks_predicts_source_and_target_as_one_text(model):
 
 def test_one_token_at_a_time_without_marks(model):
     source, target = jnp.asarray([*TEXT[:3], 0]), jnp.asarray(TEXT[3:6])
-    expected = model.logits(source, 3, target)
-    logits, cache = model.start(source, 3, 3)
+    expected = whole(model.logits, source, 3, target)
+    logits, cache = whole(model.start, source, 3, 3)
     found = [logits]
     for token in target[:-1]:
-        logits, cache = model.step(token, cache)
+        logits, cache = whole(model.step, token, cache)
         found.append(logits)
     np.testing.assert_allclose(jnp.stack(found), expected, atol=2e-5)
 
@@ -130,24 +131,25 @@ def problem_of(text: np.ndarray) -> TextProblem:
 def test_windows_are_drawn_anywhere_and_every_token_is_learnt_from():
     problem, own = problem_of(TEXT[:10]), Own(jnp.asarray(0))
     turn = lambda key: Turn(key, jnp.asarray(0.0), jnp.asarray(0))  # noqa: E731
-    rows = jax.vmap(lambda key: problem.draw(own, turn(key)).row)(jax.random.split(jax.random.key(0), 200))
+    draw = jax.vmap(lambda key: problem.draw(own, turn(key)).row)
+    rows = whole(draw, jax.random.split(jax.random.key(0), 200))
     assert set(rows.tolist()) == {0, 1, 2, 3}  # the last window ends with the text
-    model = problem.init(own, jax.random.key(1))
-    loss, count = problem.loss(model, own, Drawn(jnp.asarray(3), None))
-    log_p = jax.nn.log_softmax(model.next_logits(jnp.asarray(TEXT[3:9])))
+    model = whole(problem.init, own, jax.random.key(1))
+    loss, count = whole(problem.loss, model, own, Drawn(jnp.asarray(3), None))
+    log_p = jax.nn.log_softmax(whole(model.next_logits, TEXT[3:9]))
     assert float(count) == CONTEXT
     np.testing.assert_allclose(loss, -log_p[np.arange(6), TEXT[4:10]].sum(), rtol=1e-5)
 
 
 def test_validation_is_the_loss_of_every_token_with_what_its_window_has_before_it():
     problem, own = problem_of(TEXT), Own(jnp.asarray(0))
-    model = problem.init(own, jax.random.key(1))
+    model = whole(problem.init, own, jax.random.key(1))
     nats = 0.0
     for first in range(0, 40, CONTEXT):
         inputs, targets = TEXT[first : first + CONTEXT], TEXT[first + 1 : first + CONTEXT + 1]
-        log_p = jax.nn.log_softmax(model.next_logits(jnp.asarray(inputs)))
+        log_p = jax.nn.log_softmax(whole(model.next_logits, inputs))
         nats -= float(log_p[np.arange(len(targets)), targets].sum())
-    found = problem.validate(model, own, jax.random.split(jax.random.key(0), 2))
+    found = whole(problem.validate, model, own, jax.random.split(jax.random.key(0), 2))
     np.testing.assert_allclose(float(found["loss"]), nats / 40, rtol=1e-5)
 
 
@@ -279,12 +281,12 @@ def test_evaluation_scores_all_of_a_part_by_the_model_alone(play):
     )
     about = about_of(task.task, 0, 99, 99)
     problem = FAMILY.works.problem([task], [FAMILY.works.task(task)])
-    model = problem.init(Own(jnp.asarray(0)), jax.random.key(0))
+    model = whole(problem.init, Own(jnp.asarray(0)), jax.random.key(0))
     found = evaluate(about, ModelPredictor(model), 99)
     text = about.encode(play.read_text())
     test = text[int(len(text) * 0.95) :]
     assert found.tokens == len(test) - 1
-    log_p = jax.nn.log_softmax(model.next_logits(jnp.asarray(test[:8])))
+    log_p = jax.nn.log_softmax(whole(model.next_logits, test[:8]))
     np.testing.assert_allclose(found.nats[0], -log_p[np.arange(8), test[1:9]], atol=1e-5)
     assert found.bits_per_byte(about.test_bytes) == pytest.approx(found.loss / np.log(2))
 

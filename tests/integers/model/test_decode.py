@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import equinox as eqx
@@ -14,6 +15,7 @@ from bestguess.integers.config import IntegerModelConfig
 from bestguess.integers.model.decode import _after_windows, _window, beam_search, generate
 from bestguess.integers.model.transformer import IntegerModel
 from bestguess.integers.sequences.sampler import PADDING
+from tests.compiled import whole
 
 LENGTH = 5
 DESIGNS = {
@@ -25,6 +27,7 @@ DESIGNS = {
 }
 
 
+@functools.cache
 def model_of(name="rope", seed=0):
     """An untrained model whose head has random weights, so that its guesses differ from term to term."""
     model = IntegerModel(DESIGNS[name], LENGTH, key=jax.random.key(seed))
@@ -71,7 +74,7 @@ def test_drawn_terms_have_the_model_s_probabilities():
     """χ² of the first drawn term over seeds, at two temperatures."""
     model = model_of()
     for temperature in (1.0, 0.5):
-        logits = np.asarray(model(jnp.asarray([7, 2]))[0][-1], np.float64) / temperature
+        logits = np.asarray(whole(model, jnp.asarray([7, 2]))[0][-1], np.float64) / temperature
         p = np.exp(logits - logits.max())
         p /= p.sum()
         noise = np.stack([np.random.default_rng([seed, 0]).gumbel(size=256) for seed in range(6_000)])
@@ -96,11 +99,9 @@ def test_a_wide_beam_finds_the_best_of_all_continuations(method):
     """Among the 256² continuations of two terms, where the beam keeps every first term."""
     model = model_of()
     found = beam_search(model, (7, 2, 4, 4), 2, LENGTH, 256, method)
-    logits = [model(jnp.asarray([7, 2, 4, 4]))[0][-1]]
-    first = jax.nn.log_softmax(logits[0])
-    second = jax.nn.log_softmax(
-        jax.vmap(lambda t: model(jnp.asarray([7, 2, 4, 4, 0]).at[4].set(t))[0][-1])(jnp.arange(256))
-    )
+    first = jax.nn.log_softmax(whole(model, jnp.asarray([7, 2, 4, 4]))[0][-1])
+    then = jax.vmap(lambda t: model(jnp.asarray([7, 2, 4, 4, 0]).at[4].set(t))[0][-1])
+    second = jax.nn.log_softmax(whole(then, jnp.arange(256)))
     both = np.asarray(first)[:, None] + np.asarray(second)
     a, b = np.unravel_index(both.argmax(), both.shape)
     assert found[0].terms == (a, b)
@@ -126,9 +127,9 @@ def test_beams_agree_between_methods_beyond_the_window(terms):
 def test_rotated_positions_alone_cannot_count():
     """Why the default design learns its positions: among equal terms, rotation tells no place from another."""
     sevens = jnp.full(LENGTH, 7)
-    rotated = np.asarray(model_of("rope")(sevens)[0])
+    rotated = np.asarray(whole(model_of("rope"), sevens)[0])
     np.testing.assert_allclose(rotated, np.broadcast_to(rotated[:1], rotated.shape), atol=1e-4)
-    learned = np.asarray(model_of("learned positions, post-norm")(sevens)[0])
+    learned = np.asarray(whole(model_of("learned positions, post-norm"), sevens)[0])
     assert np.abs(learned[1:] - learned[0]).max(axis=1).min() > 0.1
 
 
@@ -138,4 +139,4 @@ def test_a_window_slides_and_is_padded_behind():
     model = model_of()
     for terms in itertools.accumulate(([7], [2], [9]), lambda a, b: a + b):
         padded = _after_windows(model, jnp.asarray(_window(terms, LENGTH)[None]))[0]
-        np.testing.assert_allclose(padded, model(jnp.asarray(terms))[0][-1], atol=1e-5)
+        np.testing.assert_allclose(padded, whole(model, jnp.asarray(terms))[0][-1], atol=1e-5)

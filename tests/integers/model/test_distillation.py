@@ -23,6 +23,7 @@ from bestguess.integers.problem import Setting, make_problem
 from bestguess.integers.sequences.table import table_of
 from bestguess.train.program import Program
 from bestguess.workflow.training import make_training
+from tests.compiled import whole
 from tests.integers.test_problem import tiny
 
 CONFIG = tiny(task={"held_out": 0.2, "validation": 0.2}, model={"dropout": 0.3}, train={"seeds": 3})
@@ -109,7 +110,7 @@ def test_a_lesson_is_a_function_of_its_seed(lesson):
 def test_targets_are_the_mean_of_the_teachers(lesson):
     for place in (0, 7, len(lesson.terms_NT) - 1):
         terms = jnp.asarray(lesson.terms_NT[place], jnp.int32)
-        p = np.mean([np.asarray(jax.nn.softmax(one(terms)[0])) for one in teachers()], axis=0)
+        p = np.mean([np.asarray(jax.nn.softmax(whole(one, terms)[0])) for one in teachers()], axis=0)
         np.testing.assert_allclose(lesson.p_NTV[place], p, atol=5e-4)
         np.testing.assert_allclose(np.asarray(lesson.p_NTV[place], np.float64).sum(axis=1), 1.0, atol=2e-3)
 
@@ -119,16 +120,17 @@ def test_the_student_starts_as_the_teacher_asked_for_and_drops_nothing(lesson):
     for a, b in zip(jax.tree.leaves(began), jax.tree.leaves(teacher(1))):
         np.testing.assert_array_equal(a, b)
     terms = jnp.asarray([1, 2, 3, 4])
-    with_key, _ = began(terms, key=jax.random.key(0))
-    np.testing.assert_array_equal(with_key, began(terms)[0])
-    dropped, _ = teacher(1)(terms, key=jax.random.key(0))
+    with_key, _ = whole(began, terms, key=jax.random.key(0))
+    np.testing.assert_array_equal(with_key, whole(began, terms)[0])
+    dropped, _ = whole(teacher(1), terms, key=jax.random.key(0))
     assert not np.allclose(dropped, with_key)
 
 
 def test_the_loss_is_the_cross_entropy_and_least_where_student_and_teachers_agree(lesson):
     place = jnp.asarray(4)
-    loss, count = lesson.loss(teacher(0), SETTING, place)
-    log_q = np.asarray(jax.nn.log_softmax(teacher(0)(jnp.asarray(lesson.terms_NT[4], jnp.int32))[0]), np.float64)
+    loss, count = whole(lesson.loss, teacher(0), SETTING, place)
+    logits, _ = whole(teacher(0), jnp.asarray(lesson.terms_NT[4], jnp.int32))
+    log_q = np.asarray(jax.nn.log_softmax(logits), np.float64)
     assert float(loss) == pytest.approx(-(np.asarray(lesson.p_NTV[4], np.float64) * log_q).sum(), rel=1e-4)
     assert float(count) == CONFIG.task.length
     alike = make_lesson(make_problem(student()), [teacher(2)] * 2, 0, 50)

@@ -16,6 +16,7 @@ from bestguess.text.attention.weights import Blocks, blocks_of
 from bestguess.text.corpus import about_of
 from bestguess.text.errands.grammar import ACCEPT
 from bestguess.text.model import TextModel
+from tests.compiled import whole
 from tests.text.tiny import tiny
 
 S, U = 7, 3
@@ -147,8 +148,8 @@ def test_blocks_are_the_model_s_weights_without_padding(small, architecture):
     every = list(blocks_of(model, pairs))
     assert len(every) == 3
     i = 2
-    own = model.attention(jnp.asarray(pairs.source[i]), int(pairs.source_length[i]), jnp.asarray(pairs.target[i]))
     S, U = int(pairs.source_length[i]), int(pairs.target_length[i])
+    own = whole(model.attention, jnp.asarray(pairs.source[i]), S, jnp.asarray(pairs.target[i]))
     found = every[i]
     assert (found.encoder.shape[2:], found.decoder.shape[2:], found.cross.shape[2:]) == ((S, S), (U, U), (U, S))
     if architecture == "encoder-decoder":
