@@ -235,6 +235,7 @@ def parse(name: str, args: list[str]) -> tuple[Any, bool]:
     as_json, flags = values.pop("json"), cls(**values)
     check_bounds(flags)
     _refuse_empty_paths(flags, args)
+    _refuse_missing_paths(flags, args, prog)
     if getattr(flags, "resume", None) is not None:
         _refuse_beside_resume(flags, args)
     return flags, as_json
@@ -266,6 +267,15 @@ def _refuse_empty_paths(flags: Any, args: list[str]) -> None:
             name = flag[2:].replace("-", "_")
             if Path() in (getattr(flags, name, None), getattr(flags, name + "_", None)):
                 raise UserError(f"{flag} '': is empty; name a file or a folder")
+
+
+def _refuse_missing_paths(flags: Any, args: list[str], prog: str) -> None:
+    """A positional path whose default is the empty one, which only stands after inherited flags, is to be given."""
+    if any(arg and Path(arg) == Path() for arg in args):  # the working directory is meant
+        return
+    for one in dataclasses.fields(flags):
+        if "Positional" in str(one.type) and one.default == getattr(flags, one.name) == Path():
+            raise UserError(f"{one.name.upper()} is missing: a path ({prog} --help describes it)")
 
 
 def _refuse_beside_resume(flags: Any, args: list[str]) -> None:

@@ -268,7 +268,7 @@ def test_figures_of_another_benchmark_are_an_estimate(tmp_path, capsys):
         (["observed", "--set", "model.patch=4,16"], "parameters.model.patch: lacks 1, which H1 is about"),
         (["other.yaml"], "name: other: the family filters declares no experiment of this name"),
         (["eigenvalue", "--jobs", "0"], "--jobs 0: must be positive"),
-        (["eigenvalue", "--benchmark", "none.json"], "--benchmark none.json: not the figures of benchmarks/filters.py"),
+        (["eigenvalue", "--benchmark", "none.json"], "--benchmark: none.json: no such file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(tmp_path, capsys, words, told):

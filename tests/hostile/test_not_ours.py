@@ -73,6 +73,15 @@ def test_a_note_beside_a_file_of_values_is_left_as_it_is(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
+    ("words", "missing"), [("text generate", "RUN"), ("text sheet", "RUN_A"), ("text sheet run", "RUN_B")]
+)
+def test_a_folder_that_is_not_named_is_not_the_working_directory(words, missing, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert f"error: {missing} is missing" in refused(capsys, tuple(words.split()))
+    assert ".: not the folder of a training" in refused(capsys, ("text", "generate", "."))
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("filters", "train", "--preset", "small", "--out", ""),

@@ -60,8 +60,10 @@ def test_plan_train_status_go_on(tmp_path, marks, capsys):
         (["sweep", "none.yaml"], "none.yaml: cannot be read"),
         (["sweep", "toy.yaml", "--jobs", "0"], "--jobs 0: must be positive"),
         (["sweep", "toy.yaml", "--test", "0"], "--test 0: must be positive"),
-        (["sweep", "toy.yaml", "--set", "fault=x"], "toy.yaml: parameters: fault: no fault 'x'"),
-        (["sweep", "toy.yaml", "--set", "widht=3"], "toy.yaml: parameters: widht: unknown key; did you mean width?"),
+        (["sweep", "toy.yaml", "--set", "fault=x"], "toy.yaml with --set fault=x: parameters: fault: no fault 'x'"),
+        (["sweep", "toy.yaml", "--set", "widht=3"], "widht=3: parameters: widht: unknown key; did you mean width?"),
+        (["sweep", "toy.yaml", "--reuse", "none"], "--reuse: none: no sweep of this ID"),
+        (["sweep", "toy.yaml", "--rates", "none"], "--rates: none: no sweep of this ID"),
         (["sweep", "an-id", "--set", "width=3"], "--set: the sweep an-id is planned already"),
         (["sweep", "an-id", "--distributed", "--jobs", "2"], "--distributed: all processes are one worker"),
     ],
@@ -73,6 +75,7 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, marks, capsys, words, told):
     assert err.startswith("bestguess: error: ")
     assert told in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_a_sweep_lacks_is_said(tmp_path, marks, capsys):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bestguess import files
 from bestguess.command import Failure, UserError, labelled, nearest, told_of
 from bestguess.experiment.config import ExperimentFlags, experiments, unknown
-from bestguess.experiment.source import RUNS, SWEEP, VERDICTS, of_ledger, of_table, renamed
+from bestguess.experiment.source import RUNS, SWEEP, VERDICTS, of_ledger, of_table, read_benchmark, renamed
 from bestguess.report.progress import results_table
 from bestguess.sweep.cells import ANEW
 from bestguess.sweep.commands import adopt, open_ledger, sweep
@@ -38,7 +38,7 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
         return _again(flags, flags.from_, console, began)
     given = _sweep_flags(flags)
     given.check()
-    _check_out(flags.out)
+    _check_files(flags.out, flags.benchmark)
     ledger = open_ledger(given)
     adopt(ledger, given, console)
     tested = _declared(ledger)
@@ -76,8 +76,10 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     return found | {"report": str(page), "seconds": time.perf_counter() - began}
 
 
-def _check_out(folder: Path | None) -> None:
+def _check_files(folder: Path | None, benchmark: Path | None) -> None:
     """UserError, before anything is trained, where results cannot be written or would replace what is not ours."""
+    if benchmark is not None:
+        read_benchmark(benchmark)
     if folder is None:
         return
     with told_of("--out"):
@@ -94,7 +96,7 @@ def _again(flags: ExperimentFlags, table: Path, console: Console, began: float) 
     for name, idle in _IDLE.items():
         if getattr(flags, name) != idle:
             raise UserError(f"--{name.strip('_').replace('_', '-')}: --from judges runs that are done; drop it")
-    _check_out(flags.out)
+    _check_files(flags.out, flags.benchmark)
     source = of_table(table, flags.experiment)
     tested = _experiment(source.runs[0].config.get("family"), source.name)
     source = renamed(source, {one.key: one.former for one in tested.factors})

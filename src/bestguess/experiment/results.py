@@ -15,14 +15,13 @@ from bestguess.command import UserError, load
 from bestguess.experiment.analysis import Analysis, edges, long_lists, rows
 from bestguess.experiment.covariates import covariates
 from bestguess.experiment.pictures import effects, figure, findings, rollouts
-from bestguess.experiment.source import LISTS, RUNS, SWEEP, VERDICTS, Source, write_lists
+from bestguess.experiment.source import LISTS, RUNS, SWEEP, VERDICTS, Source, read_benchmark, write_lists
 from bestguess.experiment.statistics import Finding, Verdict
 from bestguess.report.charts import Picture
 from bestguess.report.page import Page
 from bestguess.report.progress import format_cell, over_one
 from bestguess.report.render import save_png
 from bestguess.report.story import Drawn, Rows, Section, Stat, Words
-from bestguess.sweep.keys import is_number
 from bestguess.sweep.plan import config_of
 from bestguess.train.folder import PAGE
 
@@ -102,14 +101,7 @@ def pytorch(analysis: Analysis, benchmark: Path) -> dict[str, Any]:
     operations are at the measured rate; those of the others are scaled by operations, which is an estimate,
     as everything is where the runs were trained on another device (`same_device`).
     """
-    try:
-        found = files.read_json(benchmark)
-        best = found["best_pytorch"]
-        rate, work, device = found["training"][best]["steps_per_second"], found["operations_per_step"], found["device"]
-        if not all(is_number(one) and one > 0 for one in (rate, work)):
-            raise ValueError("rates and operations are positive numbers")
-    except (files.Unreadable, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--benchmark {benchmark}: not the figures of benchmarks/filters.py ({error})") from error
+    best, rate, work, device = read_benchmark(benchmark)
     if analysis.experiment.operations is None:
         raise UserError(f"--benchmark: the experiment {analysis.experiment.title!r} does not count its operations")
     alike = other = 0.0

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bestguess import files
-from bestguess.command import UserError
+from bestguess.command import UserError, told_of
 from bestguess.sweep.distributions import quantile
 from bestguess.sweep.keys import RATE, SEED, is_number
 from bestguess.sweep.ledger import Ledger
@@ -60,6 +60,22 @@ def of_ledger(ledger: Ledger) -> Source:
     changes = tuple(about["changes"])
     runs, records = list(ledger.runs().values()), ledger.records()
     return Source(str(about["name"]), ledger.id, ledger.planned, asked, changes, runs, records)
+
+
+def read_benchmark(path: Path) -> tuple[str, float, float, str]:
+    """Return of a benchmark's JSON the best PyTorch variant, its steps/s, the operations of a step, and the device."""
+    with told_of("--benchmark"):
+        found = files.read_json(path)
+        if found is None:
+            raise UserError(f"{path}: no such file")
+    try:
+        best = found["best_pytorch"]
+        rate, work, device = found["training"][best]["steps_per_second"], found["operations_per_step"], found["device"]
+        if not all(is_number(one) and one > 0 for one in (rate, work)):
+            raise ValueError("rates and operations are positive numbers")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--benchmark {path}: not the figures of benchmarks/filters.py ({error})") from error
+    return best, rate, work, device
 
 
 def of_table(path: Path, name: str) -> Source:

@@ -99,13 +99,17 @@ def open_ledger(flags: SweepFlags) -> Ledger:
                 raise UserError(f"--{name.rstrip('_')}: the sweep {flags.sweep} is planned already; give its YAML")
         return Ledger.find(flags.folder, flags.sweep)
     spec = read_spec(path, flags.set_, flags.runs)
+    with told_of("--reuse"):  # before the ledger is made
+        for name in flags.reuse:
+            Ledger.find(flags.folder, name)
     folder = flags.folder / sweep_id(spec, flags.seed, flags.rates)
     if (folder / "plan.json").exists():
         return Ledger(folder)
     try:
         first = _first_round(spec, flags)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        changed = f" with --set {' '.join(flags.set_)}" if flags.set_ else ""
+        raise UserError(f"{path}{changed}: {error}") from error
     about = {
         "name": spec.name,
         "method": spec.method,
@@ -140,7 +144,8 @@ def _fewer(spec: Spec, first: Round) -> list[str]:
 def adopt(ledger: Ledger, flags: SweepFlags, console: Console) -> None:
     """Take over the runs that the sweeps of --reuse have done; say how many."""
     for name in flags.reuse:
-        count = ledger.adopt(Ledger.find(flags.folder, name))
+        with told_of("--reuse"):
+            count = ledger.adopt(Ledger.find(flags.folder, name))
         if count:
             console.print(f"{count} runs are taken over from {name}", soft_wrap=True)
 

@@ -26,7 +26,8 @@ def at_rates(
     UserError where the search lacks a cell, has a best rate at the edge of its grid, or trained on a seed that is to
     be judged; Failure where it is not done.
     """
-    searches = [Ledger.find(root, one) for one in name.split(",")]
+    with told_of("--rates"):
+        searches = [Ledger.find(root, one) for one in name.split(",")]
     for search in searches:
         if any(one.config is None or not _diverged(search, one.run) for one in search.status().missing):
             require_complete(search, False)
