@@ -33,7 +33,8 @@ def isomorphisms(one: tuple, other: tuple) -> Iterator[tuple[int, ...]]:
     generators: list[int] = []
     while len(reached := spanned(one, {g: g for g in generators}, one) or ()) < len(one):
         generators.append(next(g for g in range(len(one)) if g not in reached))
-    for images in product(range(len(one)), repeat=len(generators)):
+    kinds, others = (kinds_of(table) for table in (one, other))
+    for images in product(*([x for x, kind in enumerate(others) if kind == kinds[g]] for g in generators)):
         found = spanned(one, dict(zip(generators, images)), other)
         if found and len(set(found.values())) == len(one):
             yield tuple(found[g] for g in range(len(one)))
@@ -69,7 +70,7 @@ def groups(n: int) -> list[tuple]:
                 for a in range(len(N)):
                     if sigma[a] == a and all(N[powers[p][y]][a] == N[a][y] for y in range(len(N))):
                         table = extension(N, p, powers, a)
-                        same = found.setdefault(invariants(table), [])
+                        same = found.setdefault(tuple(sorted(kinds_of(table))), [])
                         if not any(next(isomorphisms(table, one), None) for one in same):
                             same.append(table)
     return [table for same in found.values() for table in same]
@@ -84,7 +85,9 @@ def extension(N: tuple, p: int, powers: list[tuple[int, ...]], a: int) -> tuple:
     return tuple(tuple(times(left, right) for right in range(p * len(N))) for left in range(p * len(N)))
 
 
-def invariants(table: tuple) -> tuple:
+def kinds_of(table: tuple) -> list[tuple[int, int, int]]:
+    """Return each element's order, how many commute with it, and how many have it as their square."""
+
     def order(x: int) -> int:
         power, many = x, 1
         while power:
@@ -92,7 +95,8 @@ def invariants(table: tuple) -> tuple:
         return many
 
     every = range(len(table))
-    return tuple(sorted((order(x), sum(table[x][y] == table[y][x] for y in every)) for x in every))
+    squares = Counter(table[x][x] for x in every)
+    return [(order(x), sum(table[x][y] == table[y][x] for y in every), squares[x]) for x in every]
 
 
 def permutation_groups(n: int) -> tuple[int, int]:
