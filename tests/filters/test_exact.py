@@ -118,7 +118,7 @@ def test_cached_equals_uncached(patch, normalisation):
         output, cache = feed(exact, y[start : start + length], cache)
         outputs.append(output)
     assert off(np.concatenate(outputs)[:-patch], best[task.predicted], task.floor) < 1e-8
-    assert int(cache.core.step) == T
+    assert int(cache.core.state.step) == T
 
 
 def test_the_wrong_system_is_found_out():

@@ -16,20 +16,20 @@ from jaxtyping import Array, Float, Int
 
 from bestguess.filters import kalman
 from bestguess.filters.config import FilterModelConfig
-from bestguess.filters.forecaster import Forecaster, Normaliser, Statistics, make_normaliser
+from bestguess.filters.forecaster import Forecaster, Normaliser, make_normaliser
+from bestguess.filters.recursion import RecursiveCore
 from bestguess.filters.systems import System
 
 
 class FilterState(NamedTuple):
-    """The predictor's state: x̂_{t+1|t}, the step t + 1, and the sequence's statistics up to t."""
+    """The filter's state: x̂_{t+1|t} and the step t + 1."""
 
     state: Float[Array, "n"]
     step: Int[Array, ""]
-    statistics: Statistics
 
 
-class FilterCore(eqx.Module):
-    """A forecaster's core that undoes the normalisation, filters, predicts, and normalises again.
+class FilterCore(RecursiveCore[FilterState]):
+    """The filter as a forecaster's core.
 
         x̂_{t+1|t} = A x̂_{t|t−1} + K_t (y_t − C x̂_{t|t−1}),   E[y_{t+h} | y_{1:t}] = C A^{h−1} x̂_{t+1|t}
 
@@ -42,41 +42,20 @@ class FilterCore(eqx.Module):
     normaliser: Normaliser
     patch: int = eqx.field(static=True)
 
-    def __call__(
-        self, token_Nk: Float[Array, "N i"], cache: FilterState | None = None
-    ) -> tuple[Float[Array, "N k"], FilterState]:
-        """Return, for each patch, the filter's prediction of the one after it, and the state after the last."""
-        start = self.empty_cache(0) if cache is None else cache
-        end, out_Nk = jax.lax.scan(lambda carry, token: self._patch(carry, token), start, token_Nk)
-        return out_Nk, end
+    def begun(self) -> FilterState:
+        """Return the state before the first step."""
+        return FilterState(jnp.zeros(self.A.shape[0]), jnp.zeros((), jnp.int32))
 
-    def empty_cache(self, tokens: int) -> FilterState:
-        """Return the state before the first step; it needs no room for tokens."""
-        return FilterState(jnp.zeros(self.A.shape[0]), jnp.zeros((), jnp.int32), self.normaliser.start())
+    def observed(self, state: FilterState, y: Float[Array, "m"]) -> FilterState:
+        """Return the state after one more observation."""
+        x, step = state
+        gain = self.gains[jnp.minimum(step, self.gains.shape[0] - 1)]
+        return FilterState(_times(self.A, x) + _times(gain, y - _times(self.C, x)), step + 1)
 
-    def _patch(self, carry: FilterState, token: Float[Array, "i"]) -> tuple[FilterState, Float[Array, "k"]]:
-        m = self.C.shape[0]
-        # Statistics that are told after the values are kept in the state, too.
-        u_Pm = token[: self.patch * m].reshape(self.patch, m)
-        before = jax.tree.map(lambda s: s[None], carry.statistics)
-        y_Pm = self.normaliser.restore(u_Pm[None], before)[0]
-        _, after = self.normaliser.normalise(y_Pm[None], carry.statistics)
-
-        def observe(state_step, y):
-            state, step = state_step
-            gain = self.gains[jnp.minimum(step, self.gains.shape[0] - 1)]
-            state = _times(self.A, state) + _times(gain, y - _times(self.C, state))
-            return (state, step + 1), None
-
-        def ahead(state, _):
-            return _times(self.A, state), _times(self.C, state)
-
-        (state, step), _ = jax.lax.scan(observe, (carry.state, carry.step), y_Pm)
-        _, guess_Pm = jax.lax.scan(ahead, state, length=self.patch)
-        # What `restore` will undo: its inverse is `normalise` with the statistics after this patch.
-        latest = jax.tree.map(lambda s: s[0], after)
-        out_Pm, _ = self.normaliser.normalise(guess_Pm[None], latest)
-        return FilterState(state, step, latest), out_Pm.reshape(-1)
+    def ahead(self, state: FilterState) -> Float[Array, "P m"]:
+        """Return the predictions of the next patch's steps."""
+        step = lambda x, _: (_times(self.A, x), _times(self.C, x))  # noqa: E731
+        return jax.lax.scan(step, state.state, length=self.patch)[1]
 
 
 def constant_forecaster(config: FilterModelConfig, system: System, scale: Float[Array, "m"], length: int) -> Forecaster:
@@ -93,7 +72,7 @@ def exact_forecaster(config: FilterModelConfig, system: System, scale: Float[Arr
     gains, _ = kalman.kalman_gains(system, length)
     normaliser = make_normaliser(config, scale)
     as32 = lambda a: jnp.asarray(a, jnp.float32)  # noqa: E731
-    core = FilterCore(as32(system.A), as32(system.C), as32(gains), normaliser, config.patch)
+    core = FilterCore(A=as32(system.A), C=as32(system.C), gains=as32(gains), normaliser=normaliser, patch=config.patch)
     return Forecaster(normaliser, core, config.patch)
 
 

@@ -14,21 +14,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from bestguess.filters.config import FilterModelConfig
-from bestguess.filters.forecaster import Forecaster, Normaliser, Statistics, make_normaliser
+from bestguess.filters.forecaster import Forecaster, Normaliser, make_normaliser
 from bestguess.filters.in_context.task import MixtureTask
+from bestguess.filters.recursion import RecursiveCore
 
 
 class MixtureState(NamedTuple):
-    """The predictor's state: every filter's x̂_{t+1|t}, its log evidence, the step, the sequence's statistics."""
+    """The mixture's state: every filter's x̂_{t+1|t}, its log evidence, and the step."""
 
     states: Float[Array, "K n"]
     evidence: Float[Array, "K"]
     step: Int[Array, ""]
-    statistics: Statistics
 
 
-class MixtureCore(eqx.Module):
-    """A forecaster's core that undoes the normalisation, runs K filters, weighs them, and normalises again."""
+class MixtureCore(RecursiveCore[MixtureState]):
+    """K filters, weighed by their evidence, as a forecaster's core."""
 
     A: Float[Array, "K n n"]
     C: Float[Array, "K m n"]
@@ -38,53 +38,37 @@ class MixtureCore(eqx.Module):
     normaliser: Normaliser
     patch: int = eqx.field(static=True)
 
-    def __call__(
-        self, token_Nk: Float[Array, "N i"], cache: MixtureState | None = None
-    ) -> tuple[Float[Array, "N k"], MixtureState]:
-        """Return, for each patch, the mixture's prediction of the one after it, and the state after the last."""
-        start = self.empty_cache(0) if cache is None else cache
-        end, out_Nk = jax.lax.scan(lambda carry, token: self._patch(carry, token), start, token_Nk)
-        return out_Nk, end
-
-    def empty_cache(self, tokens: int) -> MixtureState:
-        """Return the state before the first step; it needs no room for tokens."""
+    def begun(self) -> MixtureState:
+        """Return the state before the first step."""
         K, n = self.A.shape[:2]
-        return MixtureState(jnp.zeros((K, n)), jnp.zeros(K), jnp.zeros((), jnp.int32), self.normaliser.start())
+        return MixtureState(jnp.zeros((K, n)), jnp.zeros(K), jnp.zeros((), jnp.int32))
 
-    def _patch(self, carry: MixtureState, token: Float[Array, "i"]) -> tuple[MixtureState, Float[Array, "k"]]:
-        m = self.C.shape[1]
-        # Statistics that are told after the values are kept in the state, too.
-        u_Pm = token[: self.patch * m].reshape(self.patch, m)
-        before = jax.tree.map(lambda s: s[None], carry.statistics)
-        y_Pm = self.normaliser.restore(u_Pm[None], before)[0]
-        _, after = self.normaliser.normalise(y_Pm[None], carry.statistics)
+    def observed(self, state: MixtureState, y: Float[Array, "m"]) -> MixtureState:
+        """Return the state after one more observation."""
+        states, evidence, step = state
+        at = jnp.minimum(step, self.gains.shape[0] - 1)
+        error = y[None] - _each(self.C, states)
+        squared = jnp.sum(_each(self.whiten[at], error) ** 2, axis=1)
+        evidence = evidence - squared / 2 + jnp.log(jnp.linalg.det(self.whiten[at]))
+        return MixtureState(_each(self.A, states) + _each(self.gains[at], error), evidence, step + 1)
 
-        def observe(state, y):
-            states, evidence, step = state
-            at = jnp.minimum(step, self.gains.shape[0] - 1)
-            error = y[None] - _each(self.C, states)
-            squared = jnp.sum(_each(self.whiten[at], error) ** 2, axis=1)
-            evidence = evidence - squared / 2 + jnp.log(jnp.linalg.det(self.whiten[at]))
-            states = _each(self.A, states) + _each(self.gains[at], error)
-            return (states, evidence, step + 1), None
+    def ahead(self, state: MixtureState) -> Float[Array, "P m"]:
+        """Return the predictions of the next patch's steps."""
+        weight = jnp.exp(state.evidence - jax.nn.logsumexp(state.evidence))
 
-        (states, evidence, step), _ = jax.lax.scan(observe, (carry.states, carry.evidence, carry.step), y_Pm)
-        weight = jnp.exp(evidence - jax.nn.logsumexp(evidence))
-
-        def ahead(states, _):
+        def step(states, _):
             guess = jnp.einsum("k,kij,kj->i", weight, self.C, states, precision="highest")
             return _each(self.A, states), guess
 
-        _, guess_Pm = jax.lax.scan(ahead, states, length=self.patch)
-        latest = jax.tree.map(lambda s: s[0], after)
-        out_Pm, _ = self.normaliser.normalise(guess_Pm[None], latest)
-        return MixtureState(states, evidence, step, latest), out_Pm.reshape(-1)
+        return jax.lax.scan(step, state.states, length=self.patch)[1]
 
 
 def exact_mixture(config: FilterModelConfig, task: MixtureTask) -> Forecaster:
     """Return a forecaster with the exact mixture of a task's systems as its core."""
     normaliser, bank = make_normaliser(config, task.scale), task.bank
-    core = MixtureCore(bank.A, bank.C, bank.gains, bank.whiten, normaliser, config.patch)
+    core = MixtureCore(
+        A=bank.A, C=bank.C, gains=bank.gains, whiten=bank.whiten, normaliser=normaliser, patch=config.patch
+    )
     return Forecaster(normaliser, core, config.patch)
 
 
