@@ -276,6 +276,41 @@ def test_a_panel_s_title_is_not_cut_off(columns):
     assert ends[-1].x1 <= drawn.bbox.x1
 
 
+def test_a_title_above_rows_with_names_is_not_cut_off():
+    chart = Chart(
+        "ROUGE-L over the most frequent summary's, F, as a fraction of 1",
+        "x",
+        "",
+        [Points([1, 2], [0, 1])],
+        y_ticks=NAMED,
+    )
+    drawn = to_matplotlib(Grid("g", [chart] * 2, columns=1))
+    drawn.draw_without_rendering()
+    assert max(axes._left_title.get_window_extent().x1 for axes in drawn.axes) <= drawn.bbox.x1
+
+
+NAMED = {float(i): f"H{i}  A shape that takes longer than all but the largest" for i in range(2)}
+BRIEF = {0.0: "H7b  Attention leaves the story", 1.0: "H7a  Attention leaves the dialogue"}
+
+
+@pytest.mark.parametrize(
+    ("chart", "columns"),
+    [
+        (Chart("heat", "key", "query", [Heatmap(np.ones((3, 58)), y_labels=["felix", "brings", "it"])], rows=3), 4),
+        (Chart("Weight, of it all, ratio", "x", "", [Points([-0.0158, 0.0031], [0, 1])], y_ticks=BRIEF, rows=2), 1),
+    ],
+)
+def test_ticks_beside_names_of_rows_and_in_narrow_panels_do_not_overlap(chart, columns):
+    drawn = to_matplotlib(Grid("g", [chart] * 4, columns=columns, share_x=False))
+    drawn.draw_without_rendering()
+    for axes in drawn.axes[:4]:
+        low, high = axes.get_xlim()
+        ticks = zip(axes.xaxis.get_ticklabels(), axes.xaxis.get_ticklocs())
+        boxes = [label.get_window_extent() for label, at in ticks if low <= at <= high]
+        assert len(boxes) > 1
+        assert all(one.x1 + 4 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
 @pytest.mark.parametrize("ratio", [4.1, 4.9, 9.1])
 def test_ticks_under_a_decade_do_not_overlap(ratio):
     """Even steps lie closest at the upper end of a log axis."""

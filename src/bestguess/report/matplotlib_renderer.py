@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from bestguess.report.charts import (
     Bars,
@@ -156,7 +156,8 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
         for chart, look, axes in zip(panels, styles(panels), spots):
             _panel(chart, sharing(picture, chart), look, axes, heat)
             if isinstance(picture, Grid):
-                axes.set_title(fold(chart.title, round(WIDTH / columns * TITLE_LETTERS)), loc="left")
+                room = WIDTH / columns / (2 if chart.y_ticks else 1)  # names of rows take half of it
+                axes.set_title(fold(chart.title, round(room * TITLE_LETTERS)), loc="left")
         if isinstance(picture, Grid):
             _share_labels(list(spots), len(panels), columns, share_x, share_y)
         if rows > 1:
@@ -279,9 +280,17 @@ def _ticks(chart: Chart, panels: dict[str, Sequence[Chart]], axes: Axes) -> None
         elif log:  # nothing is shown, or one value
             axis.set_minor_locator(NullLocator())
         elif heat and not any(labels):
-            axis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+            axis.set_major_locator(MaxNLocator(integer=True, nbins=8 if letter == "y" else _across(axes, 8)))
         elif not labels and 1000 <= np.abs(limits).max() < 1e7:
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}".replace("-", "−")))
+        elif letter == "x" and not heat and chart.rows > 1 and not isinstance(axis.get_major_locator(), FixedLocator):
+            axis.set_major_locator(MaxNLocator(nbins=_across(axes, 6)))  # names of rows take half of the width
+
+
+def _across(axes: Axes, most: int) -> int:
+    """Return how many steps of the x-axis a panel has room for, `most` in a figure of one column."""
+    place = axes.get_subplotspec()
+    return most if place is None else max(3, most // place.get_gridspec().ncols)
 
 
 def _legend(drawn: Figure, spots: list[Axes], title: str) -> None:

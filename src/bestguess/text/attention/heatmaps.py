@@ -12,6 +12,8 @@ MOST_LABELS = 40
 """Tokens that are named along the upright axis, at most; a longer text has its numbers."""
 _ACROSS = 12
 """The same along the other axis, whose names lie side by side."""
+_NARROW = 32
+"""Tokens that are read in one of four panels side by side, at most; of more, two stand side by side."""
 _NAMES = {"encoder": "source on source", "decoder": "target on target", "cross": "target on source"}
 
 
@@ -24,6 +26,7 @@ def heatmaps(about: About, pairs: Pairs, i: int, blocks: Blocks) -> dict[str, Gr
     found = {}
     for kind in KINDS:
         weights = getattr(blocks, kind)
+        columns = 4 if len(keys[kind]) <= _NARROW else 2
         layers, heads = weights.shape[:2]
         panels = [
             Chart(
@@ -45,7 +48,7 @@ def heatmaps(about: About, pairs: Pairs, i: int, blocks: Blocks) -> dict[str, Gr
             for layer in range(layers)
             for head in range(heads)
         ]
-        found[kind] = Grid(f"Attention, {_NAMES[kind]}", panels, "", columns=min(heads, 4))
+        found[kind] = Grid(f"Attention, {_NAMES[kind]}", panels, "", columns=min(heads, columns))
     return found
 
 

@@ -91,7 +91,8 @@
     }
     const { nats, regret } = one.models[m];
     const sum = values => values.reduce((a, b) => a + b, 0).toFixed(3);
-    pane.about.textContent = `${sum(nats)} nats` + (regret ? `, of them ${sum(regret)} of regret` : "");
+    pane.about.textContent = `${data.models[m].about}; this target: loss ${sum(nats)} nats` +
+      (regret ? `, regret ${sum(regret)}` : "");
   };
 
   const shade = (elements, values) => elements.forEach((element, i) => {
@@ -107,8 +108,8 @@
     const source = one.source.map(([, text]) => text);
     if (part === "source") return `${name(source[i])} reads ${top(row(m, "encoder", i), source) || "nothing"}`;
     const { nats, floor, regret } = one.models[m];
-    const loss = `${nats[i].toFixed(3)} nats` +
-      (regret ? ` (floor ${floor[i].toFixed(3)}, regret ${regret[i].toFixed(3)})` : "");
+    const loss = `loss ${nats[i].toFixed(3)} nats` +
+      (regret ? ` (expected of the best possible ${floor[i].toFixed(3)}, of this model ${regret[i].toFixed(3)} more)` : "");
     const aligned = one.aligned && one.aligned[i] >= 0 ? `; stated by ${name(source[one.aligned[i]])}` : "";
     return `${name(one.target[i][1])}: ${loss}; read to predict it: ${top(row(m, "cross", i), source) || "nothing"}${aligned}`;
   };
@@ -187,11 +188,12 @@
       const [layer, head] = pane.heads[kind];
       button.setAttribute("aria-pressed", i === (layer ? (layer - 1) * data.models[m].heads + head : 0));
     })));
-    document.querySelectorAll("tbody tr").forEach(line => {
+    document.querySelectorAll("#rows tr").forEach(line => {
       const [m, kind, layer, head] = line.dataset.head.split(" ");
       const own = panes[m].heads[kind];
       line.classList.toggle("chosen", own[0] === Number(layer) && own[1] === Number(head));
     });
+    document.querySelectorAll(".block").forEach(block => block.classList.toggle("active", block.dataset.kind === last));
     find("arcs").setAttribute("aria-pressed", arcs);
     find("arcs").disabled = !data.documents[at].aligned;
     find("place").textContent = `Document ${at + 1} of ${data.documents.length} (test ${data.documents[at].index})`;
@@ -217,6 +219,9 @@
     light(token);
   };
 
+  // What a document opens with: a copied token, whose arc and shades are worth a look; else the first one.
+  const telling = () => ({ part: "target", i: Math.max(0, data.documents[at].aligned?.findIndex(j => j >= 0) ?? 0) });
+
   const open = async (i, token = null) => {
     at = Math.max(0, Math.min(data.documents.length - 1, i));
     const weights = await Promise.all(data.models.map((_, m) => load(m)));
@@ -226,7 +231,7 @@
       repaint(m);
     });
     const length = token && data.documents[at][token.part].length;
-    pin(token && token.i < length ? token : null);
+    pin(token && token.i < length ? token : telling());
   };
 
   const build = () => data.models.forEach((model, m) => {
@@ -257,7 +262,9 @@
       for (let layer = 1; layer <= model.layers; layer++)
         for (let head = 1; head <= model.heads; head++)
           grid.append(button(`layer ${layer}, head ${head}`, layer, head, make("canvas")));
-      blocks.append(make("div", { className: "block" }, make("h3", { textContent: TITLES[kind] }, " ", mean), grid));
+      const block = make("div", { className: "block" }, make("h3", { textContent: TITLES[kind] }, " ", mean), grid);
+      block.dataset.kind = kind;
+      blocks.append(block);
     }
     find("panes").append(section);
   });
@@ -266,14 +273,14 @@
     const two = data.models.length > 1;
     const columns = [...(two ? [["model", "model"]] : []), ["kind", "block"], ["layer", "layer"], ["head", "head"], ...data.columns];
     const rows = data.models.flatMap((model, m) => model.rows.map(one => ({ ...one, model: "AB"[m], m })));
-    const body = find("rows");
+    const [body, COUNTED] = [find("rows"), new Set(["layer", "head"])];
     const lines = rows.map(one => {
       const line = make("tr", { tabIndex: 0 });
       line.dataset.head = `${one.m} ${one.kind} ${one.layer} ${one.head}`;
       line.append(...columns.map(([key]) => {
         const value = one[key];
-        const figure = typeof value === "number" && !Number.isInteger(value);
-        const cell = make("td", { textContent: value === null ? "–" : figure ? value.toFixed(3) : value });
+        const measured = value === null ? "–" : typeof value === "number" ? value.toFixed(3).replace("-", "−") : value;
+        const cell = make("td", { textContent: key === "kind" ? data.blocks[value] : COUNTED.has(key) ? value : measured });
         if (typeof value !== "string") cell.className = "number";
         return cell;
       }));
@@ -301,6 +308,25 @@
     });
     find("head").append(...heads);
     body.append(...lines);
+    data.models.forEach((model, m) => model.best.forEach(([label, kind, layer, head, value]) => {
+      const where = `${two ? `${"AB"[m]} ` : ""}${layer}.${head}`;
+      const button = make("button", { type: "button", textContent: `${label} ${value.toFixed(2)}: ${where}` });
+      button.title = `${data.blocks[kind]}, layer ${layer}, head ${head}`;
+      button.addEventListener("click", () => choose(m, kind, layer, head));
+      find("best").append(button, " ");
+    }));
+    const filters = document.querySelectorAll(".filter button");
+    filters.forEach(button => button.addEventListener("click", () => {
+      const { kind } = button.dataset;
+      filters.forEach(other => other.setAttribute("aria-pressed", other === button));
+      const own = rows.map(one => !kind || one.kind === kind);
+      lines.forEach((line, i) => { line.hidden = !own[i]; });
+      // A column that applies to none of these rows is left out.
+      columns.forEach(([key], c) => {
+        const none = rows.every((one, i) => !own[i] || one[key] === null);
+        [heads[c], ...lines.map(line => line.cells[c])].forEach(cell => { cell.hidden = none; });
+      });
+    }));
   };
 
   const step = (part, by) => {
@@ -350,7 +376,7 @@
       ArrowUp: () => step("source", 0), ArrowDown: () => step("target", 0),
       n: () => open(at + 1), p: () => open(at - 1), g: toggle, Escape: () => pin(null),
       "[": () => turn(-1), "]": () => turn(1),
-      e: () => { last = "encoder"; }, d: () => { last = "decoder"; }, c: () => { last = "cross"; },
+      e: () => { last = "encoder"; mark(); }, d: () => { last = "decoder"; mark(); }, c: () => { last = "cross"; mark(); },
       m: () => panes.forEach((_, m) => choose(m, last, 0, 0)),
     };
     if (!keys[event.key]) return;
