@@ -234,7 +234,7 @@ class Workings(abc.ABC, Generic[C, T, P, E]):
         """Return what differs between the runs beside seed and rate, as arrays with a leading run axis."""
 
     def tokens(self, config: C) -> int | None:
-        """Return how many tokens of one example the model sees; None where its config has no `model.d_model`."""
+        """Return how many tokens of one example the model sees; None where its config has no `d_model` and `layers`."""
         return None
 
     def sizes(self, config: C) -> Mapping[str, int]:
