@@ -388,7 +388,7 @@ def test_the_installed_program():
 def test_a_reader_that_has_gone_is_no_error():
     """`bestguess --help | head -0`: no traceback, no complaint."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    for argv in (["--help"], ["quickstart", "--help"]):
+    for argv in (["--help"], ["quickstart", "--help"], ["integers", "explain", "1", "2"]):
         read, write = os.pipe()
         os.close(read)
         code = f"from bestguess.cli import main; main({argv})"

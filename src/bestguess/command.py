@@ -219,6 +219,9 @@ def make_console(json: bool) -> Console:
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(shown(text, keep="\n\t"), **options)
 
+        def on_broken_pipe(self) -> None:
+            raise  # it is called where this was caught; of itself it would exit with status 1
+
         def status(self, status: Any, **options: Any) -> Status:
             return super().status(Text(shown(status)) if isinstance(status, str) else status, **options)
 
