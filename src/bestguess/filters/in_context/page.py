@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -212,15 +213,18 @@ def _sequences(run: Run, training: Trained, i: int) -> Picture:
     task: MixtureTask = jax.tree.map(jnp.asarray, training.tasks[i])
     model: Forecaster = training.model(i)
     own, other = jax.random.split(member_key(jnp.asarray(run.seed), Purpose.PICTURE))
-    first = jax.jit(lambda task: (task.known(own), task.known_held_out(jnp.asarray(0), other)))
-    drawn = dict(zip(_LISTS, first(task)))
+
+    @eqx.filter_jit
+    def predicted(task: MixtureTask, model: Forecaster) -> list[tuple]:
+        drawn = task.known(own), task.known_held_out(jnp.asarray(0), other)
+        return [(known, task.oracle(known.y), predict(model, known.y)) for known in drawn]
+
     steps, panels = np.arange(1, task.shape[0] + 1), []
-    for name, known in drawn.items():
-        best = task.oracle(known.y)
+    for name, (known, best, guessed) in zip(_LISTS, predicted(task, model)):
         assert best.covariance is not None
         mean, sigma = np.asarray(best.mean[:, 0]), np.sqrt(np.asarray(best.covariance[:, 0, 0]))
         guess = np.full(len(steps), np.nan)
-        guess[task.predicted] = np.asarray(predict(model, known.y)[:, 0])
+        guess[task.predicted] = np.asarray(guessed[:, 0])
         panels.append(
             Chart(
                 f"of one of the {_LISTS[name]}",
