@@ -19,6 +19,7 @@ from bestguess.nn.decoder import Decoder
 from bestguess.nn.dropout import dropout
 from bestguess.nn.init import scaled_normal
 from bestguess.nn.normalisation import LayerNorm, NoNorm, RMSNorm
+from tests.compiled import whole
 
 T, H, K, F, LAYERS = 7, 5, 2, 13, 3
 D = H * K
@@ -95,10 +96,11 @@ def test_attention_weights(decoder):
     np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
     assert (weights[..., ~np.tri(T, dtype=bool)] == 0).all()
     # Each layer's are those of its own input.
+    own = lambda block, stream: (block.attention.weights(block.attention_norm(stream)), block(stream)[0])  # noqa: E731
     stream = x
     for layer, block in enumerate(decoder.blocks):
-        np.testing.assert_allclose(weights[layer], block.attention.weights(block.attention_norm(stream)), atol=1e-6)
-        stream, _ = block(stream)
+        expected, stream = whole(own, block, stream)
+        np.testing.assert_allclose(weights[layer], expected, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------- layers
@@ -106,12 +108,15 @@ def test_attention_weights(decoder):
 
 def test_a_block_is_two_branches_added_to_the_stream(decoder):
     block, x = decoder.blocks[0], draw(T, D)
-    middle = x + block.attention(block.attention_norm(x))[0]
-    expected = middle + block.feed_forward(block.feed_forward_norm(middle))
-    np.testing.assert_allclose(block(x)[0], expected, atol=1e-6)
+
+    def by_hand(block, x):
+        middle = x + block.attention(block.attention_norm(x))[0]
+        return middle + block.feed_forward(block.feed_forward_norm(middle))
+
+    np.testing.assert_allclose(whole(block, x)[0], whole(by_hand, block, x), atol=1e-6)
     stream = x
     for block in decoder.blocks:
-        stream, _ = block(stream)
+        stream, _ = whole(block, stream)
     np.testing.assert_allclose(apply(decoder, x), decoder.norm(stream), atol=1e-5)
 
 

@@ -19,6 +19,7 @@ from bestguess.text.sequences import pack, shift
 from bestguess.text.tokens import PAD, SEP
 from bestguess.train.step import batch_sums, loss_of
 from bestguess.workflow.training import make_training
+from tests.compiled import whole
 from tests.text.test_problem import VOCAB, documents
 from tests.text.tiny import tiny
 
@@ -91,11 +92,11 @@ def test_a_row_is_its_documents_one_behind_the_other():
     expected: list[list[int]] = [[], [], [], []]
     for k, i in enumerate(row[:3]):
         S, U = int(PAIRS.source_length[i]), int(PAIRS.target_length[i])
-        inputs, targets = shift(pack(jnp.asarray(PAIRS.source[i]), S, jnp.asarray(PAIRS.target[i]), U))
+        inputs, targets = shift(whole(pack, *map(jnp.asarray, (PAIRS.source[i], S, PAIRS.target[i], U))))
         n = S + U + 1
         for of, values in zip(expected, (inputs[:n], targets[:n], range(n), [k] * n)):
             of.extend(int(one) for one in values)
-    found, n = sequence_row(own, jnp.asarray(row), 40), len(expected[0])
+    found, n = whole(sequence_row, own, jnp.asarray(row), 40), len(expected[0])
     for name, values in zip(("token", "target", "position", "document"), expected):
         assert getattr(found, name)[:n].tolist() == values
     assert set(found.token[n:].tolist()) == {PAD}
@@ -104,7 +105,7 @@ def test_a_row_is_its_documents_one_behind_the_other():
     assert found.target[np.asarray(found.scored)].tolist() == [
         int(token) for i in row[:3] for token in PAIRS.target[i, : PAIRS.target_length[i]]
     ]
-    two = pair_row(own, jnp.asarray(row), (20, 17))
+    two = whole(pair_row, own, jnp.asarray(row), (20, 17))
     assert two.source[: sum(PAIRS.source_length[row[:3]])].tolist() == [
         int(token) for i in row[:3] for token in PAIRS.source[i, : PAIRS.source_length[i]]
     ]
