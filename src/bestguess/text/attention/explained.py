@@ -106,10 +106,8 @@ def alignment(models: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
             )
         caption = f"<caption>{html.escape(name)}</caption>"
         head = "".join(f'<th scope="col"{kind}>{told}</th>' for told, kind in _HEADS)
-        tables.append(
-            f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-            "</div>"
-        )
+        body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+        tables.append(f'<div class="scroll swaps"><table>{caption}{body}</table></div>')
     return f"<h2 id='alignment'>Attention is not alignment</h2>{_ALIGNMENT}{''.join(tables)}" if tables else ""
 
 
