@@ -316,6 +316,14 @@ def test_impossible_values_are_one_line(here, argv, said):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(("flag", "value"), [("--source", "iid"), ("--n", "9000")])
+def test_what_is_said_of_drawn_values_beside_a_file_is_refused(here, capsys, flag, value):
+    status, out, err = run(capsys, "rolls", "train", "--u16_path", FILE, flag, value, "--out", here / "new")
+    assert (status, out) == (2, None)
+    assert f"{flag} {value}: does nothing here; it needs values that are drawn: drop --u16-path" in err
+    assert not (here / "new").exists()
+
+
 def test_a_ckpt_that_cannot_be_written_is_told_before_training(here, capsys):
     status, out, err = run(capsys, "rolls", "train", "--u16_path", FILE, "--ckpt", here, "--out", here / "new")
     assert (status, out) == (2, None)

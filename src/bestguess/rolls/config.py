@@ -79,6 +79,10 @@ value (digits)."""
         if self.u16_path is None and self.feed == "host":
             raise UserError("--feed host: reads a file; give one with --u16-path")
 
+    def idle(self) -> dict[str, str]:
+        """Return the fields that do nothing as the others stand, each with what it needs."""
+        return {} if self.u16_path is None else dict.fromkeys(("source", "n"), "values that are drawn: drop --u16-path")
+
 
 @dataclass(frozen=True)
 class RollsModelConfig(DesignConfig):
