@@ -180,8 +180,9 @@ def test_inspect_shows_what_was_learnt(trained, capsys):
     assert "Kalman filter" in Path(result["report"]).read_text(encoding="utf-8")
     for name in ("response", "heads_changed"):
         assert (trained / "figures" / f"inspect_{name}.png").exists()
-    status, _, err = run(capsys, "filters", "inspect", str(trained), "--sequences", "3")
-    assert (status, "--sequences 3" in err) == (2, True)
+    for count in ("3", "16385"):
+        status, _, err = run(capsys, "filters", "inspect", str(trained), "--sequences", count)
+        assert (status, f"--sequences {count}: at " in err) == (2, True)
 
 
 def test_report_is_made_again(trained, capsys):

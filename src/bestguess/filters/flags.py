@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -50,6 +50,8 @@ class InspectFlags(RunFlags):
     Writes a page: the response to single observations and how linear it is, what each layer knows of the filter's
     state estimate, what heads read, and what it costs to fix a head's attention or to ablate the head.
     """
+
+    MOST: ClassVar[dict[str, int]] = {"sequences": 1 << 14}
 
     sequences: int = 64
     """Number of test sequences to look at, and of others to judge changed heads on."""
