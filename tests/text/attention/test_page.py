@@ -135,7 +135,8 @@ def test_no_text_acts_on_the_page(browser, models, about, tmp_path):
     evil = dataclasses.replace(
         about, known=None, name=EVIL, decode=lambda tokens: "".join(f"{EVIL}{token}" for token in tokens)
     )
-    one = models[1]._replace(about=evil)
+    heads = [{**head, "related": None} for head in models[1].figures["heads"]]
+    one = models[1]._replace(about=evil, figures={**models[1].figures, "heads": heads})
     tab = browser.new_page()
     tab.goto(write_page(tmp_path / "page.html", [one], [0]).as_uri())
     tab.wait_for_selector("body[data-ready]")
@@ -148,6 +149,8 @@ def test_no_text_acts_on_the_page(browser, models, about, tmp_path):
     tab.locator(".target .token").first.hover()
     assert tab.locator(".told").text_content().startswith(f"“{EVIL}")
     assert tab.locator("#arcs").is_disabled()
+    assert tab.locator("#head th", has_text="evenness").is_visible()
+    assert tab.locator("#head th", has_text="slot").is_hidden()  # applies to no head
     assert tab.title() == "What attention reads"
 
 

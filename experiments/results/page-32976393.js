@@ -327,6 +327,7 @@
         [heads[c], ...lines.map(line => line.cells[c])].forEach(cell => { cell.hidden = none; });
       });
     }));
+    filters[0].click();
   };
 
   const step = (part, by) => {
