@@ -154,9 +154,11 @@ HYPOTHESES = (
     *_each("H5", "The summary follows the value", "followed", SURE),
     *_each("H6", "A decoy changes nothing", "held", SURE),
     Hypothesis(
-        "H7a", "Attention leaves the dialogue.", {"change": At(DIALOGUES_ALONE)}, "token", ("fading",), direction=-1
+        "H7a", "Attention leaves the dialogue.", {"change": At(DIALOGUES_ALONE)}, "per token", ("fading",), direction=-1
     ),
-    Hypothesis("H7b", "Attention leaves the story.", {"change": At(STORIES_ALONE)}, "token", ("fading",), direction=-1),
+    Hypothesis(
+        "H7b", "Attention leaves the story.", {"change": At(STORIES_ALONE)}, "per token", ("fading",), direction=-1
+    ),
 )
 
 ATTENTION = Experiment(
