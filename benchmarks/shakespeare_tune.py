@@ -32,42 +32,28 @@ SHARE = 0.45
 EVERY = 100
 """Steps between validations: the losses of an average over 500 steps are smooth."""
 
-
-def muon(**values: float) -> str:
-    """Return a change of the preset with a constant rate, whose average is what is judged."""
-    return " ".join(["schedule=constant hold=0 steps=2000", *(f"{key}={value:g}" for key, value in values.items())])
-
-
-def adamw(**values: float) -> str:
-    """Return the same for AdamW, with nanoGPT's steps to its best loss and half as many more."""
-    return f"optimizer=adamw {muon(**values)}".replace("steps=2000", "steps=3000")
-
-
 GRID = {
     "gpu": [
         "",
-        "average=0.998 hold=0.6 steps=2000 attention_dropout=0.2",
-        muon(average=0.998),
-        muon(average=0.998, attention_dropout=0.2),
-        muon(average=0.998, attention_dropout=0.2, token_noise=0.1),
-        muon(average=0.998, dropout=0.35, attention_dropout=0.2, token_noise=0.1),
-        *(
-            muon(average=0.998, dropout=dropout, attention_dropout=0.2, weight_decay=decay)
-            for dropout, decay in ((0.25, 1.0), (0.35, 0.1), (0.35, 1.0), (0.45, 0.3))
-        ),
-        adamw(average=0.998, learning_rate=0.001, dropout=0.2, attention_dropout=0.2),
-        adamw(average=0.998, learning_rate=0.002, dropout=0.2, attention_dropout=0.2),
-        muon(average=0.998, attention_dropout=0.2, learning_rate=0.002),
-        muon(average=0.998, attention_dropout=0.2, weight_decay=3),
-        muon(average=0.999, attention_dropout=0.2),
-        muon(average=0.998, attention_dropout=0.4, dropout=0.3),
-        muon(average=0.998, attention_dropout=0.2, token_noise=0.2),
-        muon(average=0.998, dropout=0.35, attention_dropout=0.2, token_noise=0.2) + " steps=3000",
-        adamw(average=0.998, learning_rate=0.001, dropout=0.2, attention_dropout=0.2) + " positions=learned",
-        muon(average=0.998, attention_dropout=0.2) + " batch_size=32 steps=3000",
-        adamw(average=0.998, learning_rate=0.001, dropout=0.3, attention_dropout=0.3, weight_decay=1),
-        muon(average=0.998, attention_dropout=0.2, dropout=0.35) + " d_model=288 heads=6 steps=3000",
-        muon(average=0.998, attention_dropout=0.2) + " activation=relu",
+        "weight_decay=2",
+        "weight_decay=0.5",
+        "attention_dropout=0.3",
+        "attention_dropout=0.1",
+        "attention_dropout=0",
+        "dropout=0.35",
+        "dropout=0.15",
+        "optimizer=adamw learning_rate=0.002",
+        "optimizer=adamw learning_rate=0.001",
+        "learning_rate=0.006",
+        "learning_rate=0.0025",
+        "steps=4500",
+        "hold=0.6",
+        "average=0.998",
+        "token_noise=0.05",
+        "batch_size=32 steps=5000",
+        "d_model=288 heads=6 steps=4500",
+        "positions=learned",
+        "activation=relu",
     ],
     "cpu": [
         "",
