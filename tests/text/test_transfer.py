@@ -162,6 +162,8 @@ def test_what_is_drawn_anew_has_a_row_for_each_corpus():
     assert rows[0][1:] == ["1,024", "301", "7", "500 of 4,000", "12.50 %"]
     without = [{**one, "metrics": {"start": None}} for one in helped().records]
     assert drawn_anew(without)[1] == drawn_anew([{**one, "metrics": {}} for one in without])[1] == []
+    empty = [{**one, "metrics": {"start": dict.fromkeys(START)}} for one in without]  # as a table is read
+    assert drawn_anew([*empty, *helped().records])[1] == rows
 
 
 def test_levels_differ():

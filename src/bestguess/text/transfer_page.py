@@ -117,7 +117,7 @@ def drawn_anew(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[li
     found: dict[str, Mapping[str, Any]] = {}
     for record in records:
         place, start = LEVELS.get(record["config"]["change"]), record["metrics"].get("start")
-        if place is not None and start is not None:
+        if place is not None and start is not None and start["vocabulary"] is not None:  # a table has empty cells
             found.setdefault(place[0], start)
     rows = [
         [
