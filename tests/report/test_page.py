@@ -257,10 +257,14 @@ def test_a_little_markdown(text, shown):
 
 def test_tables_set_figures_to_the_right_and_words_to_the_left():
     page = Page("t")
-    page.table(["λ", "name", "n"], [[0.123456789, "dense", 12345], [None, "diagonal", None]])
+    long = "words that a narrow column breaks"
+    page.table(["λ", "name", "n", "told"], [[0.123456789, "dense", 12345, "one"], [None, "diagonal", None, long]])
     text = page.render()
-    assert '<td class="number">0.12346</td><td>dense</td><td class="number">12,345</td>' in text
-    assert '<td class="number">–</td><td>diagonal</td>' in text
+    assert (
+        '<td class="number">0.12346</td><td class="short">dense</td><td class="number">12,345</td><td>one</td>' in text
+    )
+    assert '<td class="number">–</td><td class="short">diagonal</td>' in text
+    assert f"<td>{long}</td>" in text
 
 
 def test_words_among_figures_stand_with_them_and_signs_are_minus_signs():
@@ -269,8 +273,8 @@ def test_words_among_figures_stand_with_them_and_signs_are_minus_signs():
     page.table(["one"], [[-1.5]])
     page.stats([Stat("-0.25", "skill")])
     text = page.render()
-    assert '<td class="number">2,045</td><td>a-1</td><td>[−0.5, 3e-5]</td>' in text
-    assert '<td class="number">not reached</td><td>b-2</td><td>(−.5, −2)</td>' in text
+    assert '<td class="number">2,045</td><td class="short">a-1</td><td class="short">[−0.5, 3e-5]</td>' in text
+    assert '<td class="number">not reached</td><td class="short">b-2</td><td class="short">(−.5, −2)</td>' in text
     assert '<td class="number">−1.5</td>' in text
     assert '<dd class="value">−0.25</dd>' in text
 

@@ -30,6 +30,8 @@ from bestguess.report.story import Drawn, Rows, Section, Stat, Words
 # Inline scripts and styles and embedded pictures; no address of any kind.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 FOOTER = f"<footer>Made by bestguess {__version__}.</footer>"
+_SHORT = 12
+"""Characters of a cell that is not broken."""
 
 
 class Page:
@@ -72,11 +74,16 @@ class Page:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
         """Add a table: numbers to the right with five significant digits, None as a dash.
 
-        A column with as many figures as words ("2,045" above "not reached") is one of figures.
+        A column with as many figures as words ("2,045" above "not reached") is one of figures. Figures and short words
+        stay on one line.
         """
         figures = [sum(is_figure(row[i]) for row in rows) for i in range(len(columns))]
         words = [sum(not is_figure(row[i]) and row[i] is not None for row in rows) for i in range(len(columns))]
-        kind = [' class="number"' if rows and figure >= word else "" for figure, word in zip(figures, words)]
+        short = [all(len(_cell(row[i])) <= _SHORT for row in rows) for i in range(len(columns))]
+        kind = [
+            ' class="number"' if rows and figure >= word else ' class="short"' if brief else ""
+            for figure, word, brief in zip(figures, words, short)
+        ]
         head = "".join(f'<th scope="col"{k}>{html.escape(column)}</th>' for k, column in zip(kind, columns))
         body = "".join(
             "<tr>" + "".join(f"<td{k}>{html.escape(_cell(cell))}</td>" for k, cell in zip(kind, row)) + "</tr>"
