@@ -87,6 +87,27 @@ def test_an_accelerator_is_asked_by_one_thread_at_a_time(monkeypatch):
     np.testing.assert_allclose(scores.regret, 0, atol=1e-6)
 
 
+def test_a_verdict_does_not_depend_on_the_size_of_the_chunks(monkeypatch):
+    """Of a CPU and of an accelerator it differs. The logits are of each context alone: a model rounds by its batch."""
+    task, sizes, found = task_of(), [], []
+    monkeypatch.setattr("bestguess.integers.evaluate._CHUNK_ON_CPU", 8)
+    monkeypatch.setattr("bestguess.integers.evaluate._CHUNK", 16)
+
+    def logits(contexts):
+        sizes.append(len(contexts))
+        return np.stack([np.random.default_rng(one).normal(size=(4, 256)).astype(np.float32) for one in contexts])
+
+    for backend, size in (("cpu", 8), ("gpu", 16)):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        del sizes[:]
+        found.append(judge(task, logits))
+        assert set(sizes) == {size}
+    assert len(sizes) > 1
+    for name, one in vars(found[0]).items():
+        for a, b in zip(one, vars(found[1])[name], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6 if name == "regret" else 0, err_msg=name)
+
+
 def state_of(models, best_score):
     count = len(best_score)
     best = jax.tree.map(lambda *leaves: np.stack(leaves), *models) if models else None
