@@ -95,6 +95,7 @@ EXAMPLES = (
 )
 """Commands that stand for a family each, as they are typed."""
 _ASKED = "--help", "--version"
+_JSON = "--json", "--no-json"
 
 TITLES: dict[str, str] = {
     "completion": "Tab completion:",
@@ -238,6 +239,8 @@ def parse(name: str, args: list[str]) -> tuple[Any, bool]:
     _refuse_missing_paths(flags, args, prog)
     if getattr(flags, "resume", None) is not None:
         _refuse_beside_resume(flags, args)
+    if hasattr(flags, "with_given"):
+        flags = flags.with_given(set(_typed(args)) - set(_JSON))
     return flags, as_json
 
 
@@ -280,10 +283,14 @@ def _refuse_missing_paths(flags: Any, args: list[str], prog: str) -> None:
 
 def _refuse_beside_resume(flags: Any, args: list[str]) -> None:
     """--resume takes its configuration from the folder, so any other flag would be silently without effect."""
-    given = [arg.partition("=")[0].replace("_", "-") for arg in args if arg.startswith("--")]
-    others = [arg for arg in given if arg not in ("--resume", "--json", "--no-json", *flags.WITH_RESUME)]
+    others = [arg for arg in _typed(args) if arg not in ("--resume", *_JSON, *flags.WITH_RESUME)]
     if others:
         raise UserError(f"--resume {flags.resume}: uses the configuration in the folder; drop {' '.join(others)}")
+
+
+def _typed(args: list[str]) -> list[str]:
+    """Return the names of the flags in `args`."""
+    return [arg.partition("=")[0].replace("_", "-") for arg in args if arg.startswith("--")]
 
 
 def _chosen(choices: dict[str, tuple[str, ...]], args: list[str], supposed: Mapping[str, str]) -> dict[str, str]:

@@ -524,6 +524,36 @@ def test_every_command_belongs_to_the_declaration(family):
     assert family.title.endswith(":")
 
 
+class _Seen(Exception):
+    """The config that a training was about to begin with."""
+
+
+@every_family
+def test_steps_alone_are_enough(family, monkeypatch, capsys):
+    def begin(family: Family, config: Any, *others: object) -> None:
+        raise _Seen(config)
+
+    def begun(*words: str) -> Any:
+        capsys.readouterr()
+        with pytest.raises(_Seen) as seen:
+            main([family.name, "train", *words])
+        return seen.value.args[0].train
+
+    monkeypatch.setattr(workflow, "train_config", begin)
+    monkeypatch.setattr("bestguess.rolls.commands.train_config", begin)
+    default = begun("--batch-size", "4").warmup_steps  # of the family's own config
+    assert default > 5
+    assert "warm-up" not in "".join(capsys.readouterr())
+    assert begun("--steps", "5").warmup_steps == 0
+    assert f"warm-up: 0 of 5 steps, in place of the default {default}" in " ".join("".join(capsys.readouterr()).split())
+    assert begun("--steps", "5", "--warmup_steps", "3").warmup_steps == 3
+    assert "warm-up" not in "".join(capsys.readouterr())
+    for warmup in (5, default):  # the default's own number is as much of a choice as any other
+        status, _, err = run(capsys, family.name, "train", f"--warmup-steps={warmup}", "--steps", "5")
+        assert status == 2
+        assert err == f"bestguess: error: --warmup-steps {warmup}: must be fewer than --steps 5; try 0\n"
+
+
 @every_family
 def test_a_folder_of_another_family_is_told_apart(family, trained, capsys):
     others = [one for one in TRAINED if one.name != family.name]

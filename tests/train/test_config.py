@@ -237,6 +237,32 @@ def test_inf_disables_what_may_be_disabled():
     assert len(runs(Trained(train=TrainConfig(clip_norm=inf, clip_value=inf, checkpoint_every=inf)))) == 1
 
 
+@pytest.mark.parametrize(
+    ("base", "given", "expected"),
+    [
+        ({"steps": 5, "warmup_steps": 50}, (), {"warmup_steps": 0}),
+        ({"steps": 50, "warmup_steps": 50}, (), {"warmup_steps": 5}),
+        ({"steps": 51, "warmup_steps": 50}, (), {}),
+        ({"steps": 50, "warmup_steps": 50}, ("warmup_steps",), {}),
+        ({"steps": 1, "warmup_steps": 50, "hold": 0.8}, (), {"warmup_steps": 0, "hold": 0.0}),
+        ({"steps": 1, "warmup_steps": 0, "hold": 0.8}, ("hold",), {}),
+        ({"steps": 9, "warmup_steps": 8, "hold": 0.8}, ("warmup_steps",), {"hold": 0.0}),
+        ({"schedule": "constant", "hold": 0.2}, (), {"hold": 0.0}),
+        ({"schedule": "constant", "hold": 0.2}, ("hold",), {}),
+    ],
+    ids=str,
+)
+def test_defaults_give_way_to_the_steps_and_what_was_given_does_not(base, given, expected):
+    config = TrainConfig(**base)
+    found = config.shortened(given)
+    assert found == dataclasses.replace(config, **expected)
+    assert [line.partition(":")[0] for line in found.told_beside(config)] == [
+        {"warmup_steps": "warm-up", "hold": "hold"}[name] for name in expected
+    ]
+    if not given:
+        found.check()
+
+
 IDLE = ("momentum", "beta2", "final_learning_rate", "learning_rate_drops")
 OTHER = {"momentum": 0.5, "beta2": 0.9, "final_learning_rate": 0.3, "learning_rate_drops": 2}
 

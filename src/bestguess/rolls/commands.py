@@ -46,6 +46,8 @@ def train_given(family: Family, flags: GuideFlags, console: Console) -> dict[str
     config = flags.config() if flags.resume is None else read_training_config(family, flags.resume)
     if flags.resume is None:
         refuse_idle(config, flags.base())
+        for line in flags.told(config):
+            console.print(line, style="dim")
     if flags.resume is not None and flags.ckpt is None and _left(flags.resume, config):
         done = finished(family, flags.resume, config, console)
         if done is not None:

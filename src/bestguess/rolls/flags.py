@@ -180,6 +180,10 @@ gives 1344, a multiple of 64. --d-ff is the width itself."""
 
         return completed(self.as_given(), self, self.base())
 
+    def is_given(self, name: str) -> bool:
+        """Return whether a field of the config's `train` was chosen, by its own flag or by the guide's."""
+        return super().is_given(name) or (name == "warmup_steps" and self.warmup_ratio is not None)
+
     @classmethod
     def supposed(cls, args: Sequence[str]) -> Mapping[str, str]:
         """Return the presets that other flags imply: with a file, the large one."""

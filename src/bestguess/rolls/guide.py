@@ -58,14 +58,14 @@ def _completed(config: RollsConfig, flags: Any, base: RollsConfig) -> RollsConfi
         steps = train.for_epochs(epochs, windows).steps
         ratio = WARMUP if flags.warmup_ratio is None else flags.warmup_ratio
         warmup = train.warmup_steps
-        if flags.warmup_ratio is not None or warmup == base.train.warmup_steps:
+        if flags.warmup_ratio is not None or not flags.is_given("warmup_steps"):
             warmup = _warmup(ratio, steps)
         train = dataclasses.replace(train, steps=steps, warmup_steps=warmup)
     elif flags.warmup_ratio is not None:
         train = dataclasses.replace(train, warmup_steps=_warmup(flags.warmup_ratio, train.steps))
     if train.validation_sequences == base.train.validation_sequences:
         train = dataclasses.replace(train, validation_sequences=max(2, (1 << 20) // task.window))
-    config = dataclasses.replace(config, train=train)
+    config = flags.shortened(dataclasses.replace(config, train=train))
     config.check()
     sha256 = None if task.u16_path is None else rolls_of(config).sha256
     return dataclasses.replace(config, task=dataclasses.replace(task, sha256=sha256))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -33,7 +34,8 @@ the data."""
     first_seed: int = arrays(0)
     """First seed; the others follow it consecutively."""
     warmup_steps: int = 500
-    """Steps of linear warm-up from 0 to the peak learning rate."""
+    """Steps of linear warm-up from 0 to the peak learning rate. Where the default would leave none of --steps, and is \
+not given: a tenth of them."""
     schedule: Schedule = "cosine"
     """Learning-rate schedule after warm-up: half a cosine, constant, a step function, exponential or linear decay."""
     hold: float = added(0.0)
@@ -90,6 +92,31 @@ this and --min-delta counts."""
             raise UserError(f"--epochs {epochs:g}: must be positive, and at most {MOST:,}")
         sequences = self.validate_every * self.batch_size if sequences is None else sequences
         return dataclasses.replace(self, steps=max(1, math.ceil(epochs * sequences / self.batch_size)))
+
+    def shortened(self, given: Collection[str]) -> TrainConfig:
+        """Return the config with a warm-up and a hold that its steps and schedule have room for.
+
+        given: names of fields that somebody chose, and which stay. A warm-up of all the steps or more becomes a tenth
+        of them; a hold after which no step decays becomes 0.
+        """
+        made = self
+        if "warmup_steps" not in given and made.warmup_steps >= made.steps:
+            made = dataclasses.replace(made, warmup_steps=max(0, made.steps // 10))
+        if "hold" not in given and (made.schedule == "constant" or made.decay_begins >= made.steps):
+            made = dataclasses.replace(made, hold=0.0)
+        return made
+
+    def told_beside(self, base: TrainConfig) -> list[str]:
+        """Return a line for each value that `shortened` put in place of one of `base`, the defaults."""
+        lines = []
+        if self.warmup_steps != base.warmup_steps and base.warmup_steps >= self.steps:
+            lines.append(
+                f"warm-up: {self.warmup_steps} of {self.steps} steps, in place of the default {base.warmup_steps} "
+                "(--warmup-steps sets it)"
+            )
+        if self.hold != base.hold:
+            lines.append(f"hold: {self.hold:g}, in place of the default {base.hold:g}, after which no step would decay")
+        return lines
 
     @property
     def decay_begins(self) -> int:

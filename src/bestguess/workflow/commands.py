@@ -62,6 +62,8 @@ def train(family: Family, flags: Any, console: Console) -> dict[str, Any]:
         config = flags.config()
         config.check()
         refuse_idle(config, flags.base())
+        for line in flags.told(config):
+            console.print(line, style="dim")
     training, results, page = train_config(family, config, console, flags.out, flags.resume, flags.track)
     print_results(training, results, console)
     console.print(f"page: {page}", soft_wrap=True)

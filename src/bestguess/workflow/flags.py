@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,10 +14,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from bestguess.command import UserError, load
-from bestguess.config import flag
+from bestguess.config import MOST, flag
 from bestguess.family import Family
 
 Tracker = Literal["jsonl", "tensorboard", "wandb"]
+
+
+_OF_STEPS = ("warmup_steps", "hold")
+"""Fields of `train` whose defaults suit the default number of steps."""
 
 
 class FromConfig:
@@ -62,17 +67,41 @@ sequences are drawn without end, the --validate-every steps between two validati
     """Folder of an interrupted training run to resume, with the configuration stored in it."""
 
     WITH_RESUME: ClassVar[tuple[str, ...]] = ("--track",)
+    GIVEN: ClassVar[frozenset[str]] = frozenset()
+    """The flags that were typed. An instance has its own, by `with_given`: a field would be one more flag."""
+
+    def with_given(self, names: Collection[str]) -> Any:
+        """Return the flags with the names of those that were typed, such as --steps."""
+        made = copy.copy(self)
+        object.__setattr__(made, "GIVEN", frozenset(names))
+        return made
+
+    def is_given(self, name: str) -> bool:
+        """Return whether a field of the config's `train` was chosen, and is no default."""
+        own, base = (getattr(one.train, name) for one in (self.as_given(), self.base()))
+        return flag(name) in self.GIVEN or own != base
+
+    def shortened(self, config: Any) -> Any:
+        """Return the config with defaults that its number of steps has room for."""
+        given = [name for name in _OF_STEPS if self.is_given(name)]
+        return dataclasses.replace(config, train=config.train.shortened(given))
+
+    def told(self, config: Any) -> list[str]:
+        """Return a line for each default that `shortened` replaced in this config."""
+        kept = {name: getattr(config.train, name) for name in _OF_STEPS if self.is_given(name)}
+        return config.train.told_beside(dataclasses.replace(self.base().train, **kept))
 
     def config(self) -> Any:
         """Return the part that determines the result, with the steps that --epochs stands for."""
-        config = self.as_given()
+        config = self.shortened(self.as_given())
         if self.epochs is None:
             return config
-        config.check()
+        # What is measured against the number of steps is checked when that is known.
+        dataclasses.replace(config, train=dataclasses.replace(config.train, steps=MOST)).check()
         if config.train.steps != self.base().train.steps:
             raise UserError("--epochs: says what --steps says; give one of them")
         train = config.train.for_epochs(self.epochs, self.sequences_of_epoch(config))
-        return dataclasses.replace(config, train=train)
+        return self.shortened(dataclasses.replace(config, train=train))
 
     def sequences_of_epoch(self, config: Any) -> int | None:
         """Return the training sequences of one pass over the data; None: they are drawn without end."""
