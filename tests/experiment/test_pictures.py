@@ -1,5 +1,8 @@
 """Pictures of a factor without order, and of more hypotheses than there are colours: a row for each."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from bestguess.experiment.pictures import _thinned, effects, figure
 from bestguess.filters.experiments import EXPERIMENTS as FILTERS
 from bestguess.integers.experiments import EXPERIMENTS
 from bestguess.report.charts import Grid, Points
+from bestguess.report.render import to_matplotlib, to_plotly
 from tests.experiment.planted import integer_figures, planted
 
 LEARNED, FOURIER = (f"model.embedding={one} model.positions=learned" for one in ("learned", "fourier"))
@@ -48,7 +52,8 @@ def test_many_hypotheses_have_a_row_each_with_the_deciding_effect_by_verdict(tmp
     chart = effects(analysis, "incomplete")
     assert chart.title == "Effects (incomplete)"
     labels = [chart.y_ticks[row] for row in sorted(chart.y_ticks, reverse=True)]
-    assert chart.rows == len(labels) == 15
+    assert len(labels) == 15
+    assert chart.rows == sum(label.count("\n") + 1 for label in labels)
     assert labels[0] == "H1  The original design beats the default"
     assert labels[-1] == "H9  No leakage: held-out rows are no harder"
     drawn = {series.name: series for series in chart.series if isinstance(series, Points)}
@@ -67,6 +72,29 @@ def test_many_hypotheses_have_a_row_each_with_the_deciding_effect_by_verdict(tmp
     assert next(v for v in analysis.verdicts if v.hypothesis == "H1").verdict == "refuted"
     assert len(drawn["one seed"].x) == 14 * 5
     assert "to the right of 0 (H9: to the left)" in chart.caption
+
+
+def test_claims_stand_whole_beside_their_rows_and_do_not_meet(tmp_path):
+    analysis = analysis_of(tmp_path, leave=15)
+    words = "about the parameters that are stated, and within a tenth of them"
+    verdicts = [
+        dataclasses.replace(one, claim=f"The {name} shape has {words}." if name else "It has.")
+        for one, name in zip(analysis.verdicts, itertools.cycle(("compact", "", "extraordinarily large", "")))
+    ]
+    chart = effects(dataclasses.replace(analysis, verdicts=verdicts), None)
+    drawn = to_matplotlib(chart)
+    drawn.draw_without_rendering()
+    axes = drawn.axes[0]
+    labels = axes.get_yticklabels()
+    for verdict in verdicts:
+        told = f"{verdict.hypothesis} {verdict.claim.rstrip('.')}"
+        assert told in [" ".join(label.get_text().split()) for label in labels]
+        assert any(" ".join(one.replace("<br>", " ").split()) == told for one in to_plotly(chart).layout.yaxis.ticktext)
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.y0)
+    assert max(box.height for box in boxes) > 1.5 * min(box.height for box in boxes)  # some have several lines
+    assert all(low.y1 < high.y0 for low, high in itertools.pairwise(boxes))
+    assert all(drawn.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x0 for box in boxes)
+    assert axes.bbox.width > 0.4 * drawn.bbox.width
 
 
 def test_effects_by_horizon_stand_in_order_and_no_panel_is_empty(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,11 +13,13 @@ from bestguess.experiment.declare import Factor, Measure
 from bestguess.experiment.statistics import EffectEstimate, Finding, ProportionEstimate, Verdict
 from bestguess.experiment.tables import MeasureTable
 from bestguess.report.charts import Chart, Curve, Dash, Grid, HLine, Line, Picture, Points
-from bestguess.report.look import PALETTE
+from bestguess.report.look import PALETTE, fold
 
 _SEED = "one seed"
 _SEEDS = 100
 """Seeds that are drawn, where there are more than twice as many."""
+_LETTERS = 46
+"""Of a line of a claim beside its row: half of the figure's width."""
 _DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
 # Supported and refuted never meet as red and green.
 _WORDS: dict[str, dict[str, Any]] = {
@@ -262,8 +263,14 @@ def _rows(
     verdicts: list[Verdict], stated: Mapping[str, tuple[float, ...]], title: str, unit: str, caption: str = ""
 ) -> Chart:
     """stated: the bounds that hypotheses name. unit: behind the axis's name; of several panels it stands above."""
-    rows = dict(zip((one.hypothesis for one in verdicts), range(len(verdicts) - 1, -1, -1)))
-    limits = (-0.7, len(rows) - 0.3)
+    labels = {one.hypothesis: fold(f"{one.hypothesis}  {one.claim.rstrip('.')}", _LETTERS) for one in verdicts}
+    rows: dict[str, float] = {}
+    lines = 0
+    for name, label in reversed(labels.items()):
+        own = label.count("\n") + 1
+        rows[name] = lines + (own - 1) / 2  # in the middle of its label
+        lines += own
+    limits = (-0.7, lines - 0.3)
     # Seeds lie a little below their mean, so that they hide no interval.
     seeds = [(value, rows[one.hypothesis] - 0.25) for one in verdicts for value in _of_seeds(one.main)]
     bounds = [(bound, rows[one.hypothesis]) for one in verdicts for bound in stated.get(one.hypothesis, ())]
@@ -288,13 +295,9 @@ def _rows(
         series,
         caption,
         y_range=limits,
-        y_ticks={float(rows[one.hypothesis]): f"{one.hypothesis}  {_short(one.claim)}" for one in verdicts},
-        rows=len(rows),
+        y_ticks={rows[name]: label for name, label in labels.items()},
+        rows=lines,
     )
-
-
-def _short(claim: str) -> str:
-    return textwrap.shorten(claim.rstrip("."), 50, placeholder=" …")
 
 
 def _effects(analysis: Analysis, group: str) -> Chart:

@@ -89,7 +89,11 @@ def _say(text: str) -> str:
 
 def _fold(text: str, height: int) -> str:
     """Return the label of a y-axis in lines no longer than its panel is high, or stacked panels' labels would meet."""
-    return _say(fold(text, int(0.9 * height / LETTER))).replace("\n", "<br>")
+    return _say_lines(fold(text, int(0.9 * height / LETTER)))
+
+
+def _say_lines(text: str) -> str:
+    return _say(text).replace("\n", "<br>")
 
 
 def _say_all(texts: Sequence[str]) -> list[str]:
@@ -349,7 +353,7 @@ def _one_axis(title: str, log: bool, limits: tuple[float, float] | None, ticks: 
         axis["range"] = [float(np.log10(limit)) for limit in limits] if log else list(limits)
     if ticks is not None:
         places, labels = tick_places(ticks)
-        axis["tickvals"], axis["ticktext"] = places, _say_all(labels)
+        axis["tickvals"], axis["ticktext"] = places, [_say_lines(label) for label in labels]
     return axis
 
 
