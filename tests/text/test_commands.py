@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -259,6 +260,22 @@ def test_bad_flags_of_attention_are_told_before_anything_is_measured(trained, ca
     assert says in err
     assert "Traceback" not in err
     assert not (trained / "attention.html").exists()
+
+
+@pytest.mark.parametrize("name", ["page.html", "x" * 246 + ".html"])
+def test_attention_checks_all_that_it_writes_before_it_writes_any(trained, capsys, tmp_path, name):
+    theirs = tmp_path / f"{Path(name).stem}_cross.png"
+    with contextlib.suppress(OSError):  # of the long name, which is too long with what is added to it
+        theirs.write_text("of somebody else")
+    before = sorted(tmp_path.iterdir())
+    code, _, err = run(capsys, "text", "attention", trained, "--documents", "4", "--out", tmp_path / name)
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert ("is no PNG file" if before else "the name is too long") in err
+    assert sorted(tmp_path.iterdir()) == before
+    code, found, _ = run(
+        capsys, *("text", "attention", trained, "--no-heatmaps", "--documents", "4", "--out", tmp_path / name, "--json")
+    )
+    assert (code, found["heatmaps"]) == (0, [])
 
 
 def test_attention_of_no_run_makes_no_folder(tmp_path, capsys):

@@ -40,6 +40,7 @@ _BEGINS = {
     "npz": rb"PK\x03\x04",
     "SVG": rb"\s*<svg",
     "HTML": rb"(?i)\s*<!doctype html",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
 }
 """How a file of a kind begins; an empty one is of any kind."""
 
@@ -47,8 +48,8 @@ _BEGINS = {
 def check_writable(path: AnyPath, kind: str = "") -> None:
     """Raise UserError now, not after minutes of training, where `write_bytes` would fail. Makes the file's folder.
 
-    kind: of what is to be written: `safetensors`, `npz`, `SVG` or `HTML`. A file of another kind is not ours, and is
-    not replaced.
+    kind: of what is to be written: `safetensors`, `npz`, `SVG`, `HTML` or `PNG`. A file of another kind is not ours
+    and is not replaced.
     """
     path = sound(path)
     make_folder(path.parent)

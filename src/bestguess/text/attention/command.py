@@ -14,7 +14,7 @@ from bestguess.text.attention.figures import attention_figures
 from bestguess.text.attention.heatmaps import heatmaps
 from bestguess.text.attention.page import Shown, write_page
 from bestguess.text.attention.tables import best_table, swaps_table
-from bestguess.text.attention.weights import blocks_of
+from bestguess.text.attention.weights import KINDS, blocks_of
 from bestguess.text.commands import side
 from bestguess.text.generation import GenerationConfig
 from bestguess.text.sheet import Side, common
@@ -47,14 +47,17 @@ def attention(flags: AttentionFlags, console: Console) -> dict[str, Any]:
     if not 0 <= flags.index < count:
         raise UserError(f"--index {flags.index}: the test part has documents 0 to {count - 1}")
     page = flags.out or flags.run / PAGE
+    places = _places(page, len(sides)) if flags.heatmaps else []
     check_writable(page, "HTML")
+    for path in (path for own in places for path in own.values()):
+        check_writable(path, "PNG")
     measured = min(MEASURED, count) if flags.documents is None else flags.documents
     with console.status("measuring"):
         models = [_shown(one, measured) for one in sides]
     documents = range(flags.index, min(flags.index + flags.shown, count))
     with console.status("writing"):
         path = write_page(page, models, documents)
-        pictures = _pictures(page, models, flags.index) if flags.heatmaps else []
+        pictures = [path for one, own in zip(models, places) for path in _pictures(one, own, flags.index)]
     for one in models:
         console.print(one.name, soft_wrap=True)
         console.print(results_table(*best_table(one.figures)))
@@ -72,15 +75,18 @@ def _shown(one: Side, documents: int) -> Shown:
     return Shown(one.name, one.about, one.model, found)
 
 
-def _pictures(page: Path, models: list[Shown], index: int) -> list[Path]:
-    """Write the heat maps of one document beside the page, and return their paths."""
-    found = []
-    for m, one in enumerate(models):
-        pairs = one.about.test[index : index + 1]
-        (blocks,) = blocks_of(one.model, pairs)
-        for kind, picture in heatmaps(one.about, pairs, 0, blocks).items():
-            name = f"{page.stem}_{kind}{f'_{m + 1}' if len(models) > 1 else ''}.png"
-            found.append(
-                save_png(dataclasses.replace(picture, title=f"{picture.title}: {one.name}"), page.parent / name)
-            )
-    return found
+def _places(page: Path, models: int) -> list[dict[str, Path]]:
+    """Return where each model's heat maps go, by kind: beside the page."""
+    numbers = [f"_{m + 1}" if models > 1 else "" for m in range(models)]
+    return [{kind: page.parent / f"{page.stem}_{kind}{number}.png" for kind in KINDS} for number in numbers]
+
+
+def _pictures(one: Shown, places: dict[str, Path], index: int) -> list[Path]:
+    """Write a model's heat maps of one document, and return their paths."""
+    pairs = one.about.test[index : index + 1]
+    (blocks,) = blocks_of(one.model, pairs)
+    drawn = heatmaps(one.about, pairs, 0, blocks)
+    return [
+        save_png(dataclasses.replace(drawn[kind], title=f"{drawn[kind].title}: {one.name}"), path)
+        for kind, path in places.items()
+    ]
