@@ -18,7 +18,6 @@ from bestguess.config import (
     arrays,
     axes_of,
     axis,
-    changed,
     check_bounds,
     flag,
     from_dict,
@@ -34,6 +33,7 @@ from bestguess.config import (
 from bestguess.filters.config import FiltersConfig
 from bestguess.filters.config import small as small_filters
 from bestguess.integers.config import BASES, IntegersConfig
+from bestguess.sweep.changes import changed
 from bestguess.train.config import TrainConfig
 
 

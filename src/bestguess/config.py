@@ -12,18 +12,19 @@ import functools
 import itertools
 import json
 import math
-import shlex
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from bestguess import files
 from bestguess.command import UserError, nearest
 
 C = TypeVar("C")
-_hints = functools.cache(typing.get_type_hints)  # a sweep plans ten thousand configs
+
+# A sweep plans ten thousand configs of a few classes: what their declarations say is looked up once.
+_fields: Callable[[Any], tuple[dataclasses.Field, ...]] = functools.cache(dataclasses.fields)
+_is_room: Callable[[Any], bool] = functools.cache(dataclasses.is_dataclass)
 
 SEED, RATE = "seed", "learning_rate"
 """The axes of every config with a room `train`: what a setting is repeated over, and what is tuned for it."""
@@ -77,17 +78,24 @@ def check_bounds(given: Any, name: Callable[[str], str] | None = None) -> None:
     Every flag and config goes through here first. A class names bounds of its own in `MOST: ClassVar[dict[str, int]]`.
     name: from a field to what an error calls it; by default its flag.
     """
-    bounds = {key: most for cls in reversed(type(given).__mro__) for key, most in vars(cls).get("MOST", {}).items()}
-    for one in dataclasses.fields(given):
-        value = getattr(given, one.name)
-        if dataclasses.is_dataclass(value):
+    for one in _fields(type(given)):
+        if _is_room(type(value := getattr(given, one.name))):
             check_bounds(value, name)
-            continue
-        for item in value if isinstance(value, tuple) else (value,):
-            most = bounds.get(one.name, MOST)
-            if isinstance(item, int) and abs(item) > most:
+    _check_own_bounds(given, name or flag)
+
+
+def _check_own_bounds(given: Any, name: Callable[[str], str]) -> None:
+    bounds = _bounds(type(given))  # type: ignore[arg-type]
+    for one in _fields(type(given)):
+        for item in value if isinstance(value := getattr(given, one.name), tuple) else (value,):
+            if isinstance(item, int) and abs(item) > (most := bounds.get(one.name, MOST)):
                 bound = f"at most {most:,}" if item > 0 else f"at least -{most:,}"
-                raise UserError(f"{(name or flag)(one.name)} {item}: {bound}")
+                raise UserError(f"{name(one.name)} {item}: {bound}")
+
+
+@functools.cache
+def _bounds(kind: type) -> dict[str, int]:
+    return {key: most for cls in reversed(kind.__mro__) for key, most in vars(cls).get("MOST", {}).items()}
 
 
 # ------------------------------------------------------------------------------------------ runs
@@ -138,25 +146,30 @@ class Run(Generic[C]):
 
 def runs(config: C) -> list[Run[C]]:
     """Return the config's runs in the order of the run axis: its family's axes, the seed, then the learning rate."""
-    _check_numbers(config)
-    axes = dict(axes_of(config))
-    last = {path: axes.pop(path) for path in [("train", RATE)] if path in axes}
-    train = cast(Any, config).train
-    seeds = range(train.first_seed, train.first_seed + train.seeds)
-    every = [*(_get(config, path) for path in axes), seeds, *(_get(config, path) for path in last)]
-    if (count := math.prod(map(len, every))) > MOST_RUNS:
-        raise UserError(f"--seeds {train.seeds}: makes {count:,} runs in all, and at most {MOST_RUNS:,} train together")
-    named = {_key(path): one for path, one in axes.items()} | {SEED: Axis("seed")}
-    named |= {_key(path): one for path, one in last.items()}
+    axes, values = dict(axes_of(config)), _values(config)
+    named = {_key(path): axes.get(path, Axis("seed")) for path in values}
     made = []
-    for index, values in enumerate(itertools.product(*every)):
-        own = dict(zip(named, values))
+    for index, one in enumerate(itertools.product(*values.values())):
+        own = dict(zip(named, one))
         narrowed = config
-        for path in (*axes, *last):
+        for path in axes:
             narrowed = _with(narrowed, path, (own[_key(path)],))
         narrowed = _with(_with(narrowed, ("train", "seeds"), 1), ("train", "first_seed"), own[SEED])
         made.append(Run(index, narrowed, own, named))
     return made
+
+
+def _values(config: Any) -> dict[tuple[str, ...], Sequence[Any]]:
+    """Return every axis' values by its path, in the order of the run axis, the seeds at (SEED,); UserError if off."""
+    _check_numbers(config)
+    found = {path: _get(config, path) for path, _ in axes_of(config)}
+    train = config.train
+    found[(SEED,)] = range(train.first_seed, train.first_seed + train.seeds)
+    if (last := ("train", RATE)) in found:
+        found[last] = found.pop(last)
+    if (count := math.prod(map(len, found.values()))) > MOST_RUNS:
+        raise UserError(f"--seeds {train.seeds}: makes {count:,} runs in all, and at most {MOST_RUNS:,} train together")
+    return found
 
 
 def _check_numbers(config: Any) -> None:
@@ -167,9 +180,8 @@ def _check_numbers(config: Any) -> None:
             if not isinstance(value, float) or value == 0 or (math.isinf(value) and one.metadata.get("infinite")):
                 continue
             if not _SMALLEST <= abs(value) <= _LARGEST:  # nan as well
-                raise UserError(
-                    f"{flag(path[-1])} {value}: must be finite, and within float32 ({_SMALLEST} to {_LARGEST})"
-                )
+                told = f"must be finite, and within float32 ({_SMALLEST} to {_LARGEST})"
+                raise UserError(f"{flag(path[-1])} {value}: {told}")
 
 
 _SMALLEST, _LARGEST = 1.2e-38, 3.4e38
@@ -199,10 +211,10 @@ def shape_key(config: Any) -> str:
 
 def _without_arrays(config: Any) -> dict[str, Any]:
     found = {}
-    for one in dataclasses.fields(config):
+    for one in _fields(type(config)):
         if not one.metadata.get("arrays"):
             value = getattr(config, one.name)
-            found[key_of(one.name)] = _without_arrays(value) if dataclasses.is_dataclass(value) else _plain(value)
+            found[key_of(one.name)] = _without_arrays(value) if _is_room(type(value)) else _plain(value)
     return found
 
 
@@ -216,9 +228,9 @@ def before(config: Any) -> dict[str, Any]:
 
 
 def _leaves(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dataclasses.Field]]:
-    for one in dataclasses.fields(config):
+    for one in _fields(type(config)):
         value, path = getattr(config, one.name), (*prefix, one.name)
-        if dataclasses.is_dataclass(value):
+        if _is_room(type(value)):
             yield from _leaves(value, path)
         else:
             yield path, one
@@ -283,44 +295,10 @@ def nested(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def only_run(config: C) -> C:
     """Return the config if it makes one run; UserError names the axis that has several values otherwise."""
-    if len(runs(config)) != 1:
+    if math.prod(map(len, _values(config).values())) != 1:
         several = [_key(path) for path, _ in axes_of(config) if len(_get(config, path)) > 1]
         raise UserError(f"{(several or [RATE])[0]}: a run of a sweep has one value; list them under values")
     return config
-
-
-CHANGES = ("change", "then")
-"""Keys of a sweep whose values are changes to the others, in the order in which they are applied."""
-
-
-def changed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a sweep's nested values with its keys `change` and then `then` applied.
-
-    Each is KEY=VALUE, several of them with spaces between, or `nothing`: a sweep that goes through a list of changes
-    varies `change`, and `then` cuts all of them down for a small machine. A value is YAML, as everywhere in a sweep,
-    and is quoted where it has spaces: task.source='iid alphabet=2'.
-    """
-    given = dict(values)
-    for name in CHANGES:
-        change = str(given.pop(name, "nothing"))
-        if change != "nothing":
-            given = _changed(given, name, change)
-    return given
-
-
-def _changed(given: dict[str, Any], name: str, change: str) -> dict[str, Any]:
-    try:
-        several = shlex.split(change) or [change]
-    except ValueError as error:
-        raise UserError(f"{name}: {change!r}: {error}; close the quotation") from None
-    for one in several:
-        key, equals, text = one.partition("=")
-        room, dot, inner = key.partition(".")
-        if not equals or (dot and not isinstance(given.get(room, {}), dict)):
-            raise UserError(f"{name}: {one!r}: write KEY=VALUE, such as model.heads=8, or nothing")
-        value = files.parse_yaml(text, f"{name}: {one}")
-        given |= {room: given.get(room, {}) | {inner: value}} if dot else {key: value}
-    return given
 
 
 # ------------------------------------------------------------------------------------------ YAML
@@ -338,11 +316,11 @@ def key_of(name: str) -> str:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a nested dataclass as a dict of plain values, ready for YAML or JSON."""
-    return {key_of(f.name): _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return {key_of(f.name): _plain(getattr(config, f.name)) for f in _fields(type(config))}
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
+    if _is_room(type(value)):
         return to_dict(value)
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
@@ -356,38 +334,60 @@ def from_dict(cls: type[C], data: Any, where: str = "", complete: bool = False) 
     """
     if not isinstance(data, dict):
         raise UserError(f"{where.rstrip('.: ') or cls.__name__}: expected a mapping of keys, found {data!r}")
-    hints = _hints(cls)  # type: ignore[arg-type]
-    fields = {key_of(f.name): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = _read_fields(cls)  # type: ignore[arg-type]
     for key in data:
         if key not in fields and not (complete and key in getattr(cls, "DROPPED", ())):
             raise UserError(f"{where}{key}: unknown key{nearest(str(key), fields)}")
-    if complete and (missing := [k for k, f in fields.items() if k not in data and "before" not in f.metadata]):
-        raise UserError(f"{where}{missing[0]}: this key is missing; the file was cut or is of another version")
-    values = {f.name: _value(hints[f.name], data[k], where + k, complete) for k, f in fields.items() if k in data}
-    older = {f.name: f.metadata["before"] for k, f in fields.items() if k not in data} if complete else {}
-    made = cls(**older | values)
-    check_bounds(made, lambda name: where + key_of(name))
+    missing = [(key, one) for key, (one, _) in fields.items() if key not in data] if complete else []
+    for key, one in missing:
+        if "before" not in one.metadata:
+            raise UserError(f"{where}{key}: this key is missing; the file was cut or is of another version")
+    values = {one.name: read(data[key], where + key, complete) for key, (one, read) in fields.items() if key in data}
+    made = cls(**{one.name: one.metadata["before"] for _, one in missing} | values)
+    _check_own_bounds(made, lambda name: where + key_of(name))  # of its rooms, they are checked where these are made
     return made
 
 
-def _value(hint: Any, value: Any, where: str, complete: bool = False) -> Any:
-    """Return `value` as the type `hint`, or raise a UserError that names the key."""
+_Reader = Callable[[Any, str, bool], Any]
+"""Returns a file's value, at a key, as a field's; UserError names the key. The last: as `complete` of `from_dict`."""
+
+
+@functools.cache
+def _read_fields(cls: type) -> dict[str, tuple[dataclasses.Field, _Reader]]:
+    """Return a dataclass' fields by YAML key, each with what reads its value."""
+    hints = typing.get_type_hints(cls)
+    return {key_of(one.name): (one, _reader(hints[one.name])) for one in _fields(cls)}
+
+
+def _reader(hint: Any) -> _Reader:
+    """Return what reads a value as the type `hint`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _value(args[0], value, where)
     if dataclasses.is_dataclass(hint):
-        return from_dict(cast(type, hint), value, where + ".", complete)
+        room = cast(type, hint)
+        return lambda value, where, complete: from_dict(room, value, where + ".", complete)
     if origin is Literal:
-        if value not in args:
-            raise UserError(f"{where}: {value!r} is none of {', '.join(map(str, args))}")
-        return value
+        return functools.partial(_one_of, args)
     if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _value(next(a for a in args if a is not type(None)), value, where)
+        some = _reader(next(a for a in args if a is not type(None)))
+        none = type(None) in args
+        return lambda value, where, complete: None if none and value is None else some(value, where, complete)
     if origin is tuple:
-        items = value if isinstance(value, list | tuple) else [value]
-        return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(items))
+        each = _reader(args[0])
+        return lambda value, where, complete: tuple(
+            each(item, f"{where}[{i}]", complete)
+            for i, item in enumerate(value if isinstance(value, list | tuple) else [value])
+        )
+    return functools.partial(_plain_of, hint)
+
+
+def _one_of(args: tuple[Any, ...], value: Any, where: str, complete: bool) -> Any:
+    if value not in args:
+        raise UserError(f"{where}: {value!r} is none of {', '.join(map(str, args))}")
+    return value
+
+
+def _plain_of(hint: type, value: Any, where: str, complete: bool) -> Any:
+    """Return a value as a number, a text or the like."""
     if hint is float and not isinstance(value, bool):
         try:  # PyYAML reads 1e-4 as a string
             return float(value)

@@ -30,7 +30,7 @@ FAMILY = Family(
         "preset": "Defaults of the other flags: the full size (docs/decisions.md), the same with reversible instance "
         "normalisation (brief), or a size for a laptop CPU (small)."
     },
-    changed="bestguess.config:changed",
+    changed="bestguess.sweep.changes:changed",
     commands={
         "quickstart": Command(
             "train small transformers and compare them with the Kalman filter: 3 minutes on a laptop",

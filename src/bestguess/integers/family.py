@@ -31,7 +31,7 @@ FAMILY = Family(
         "design": "Defaults of the other flags: the best design found, the original design (docs/decisions.md), the "
         "original design with width 64, or an earlier reading of the original, with two digits for a number.",
     },
-    changed="bestguess.config:changed",
+    changed="bestguess.sweep.changes:changed",
     commands={
         "integers generate": Command(
             "continue a sequence term by term, compared with the oracle",

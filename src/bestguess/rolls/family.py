@@ -30,7 +30,7 @@ FAMILY = Family(
     ),
     bases="bestguess.rolls.config:BASES",
     choosers={"preset": "Size of the model and of the training; with a file, large: 27 million parameters."},
-    changed="bestguess.config:changed",
+    changed="bestguess.sweep.changes:changed",
     experiments="bestguess.rolls.experiments:EXPERIMENTS",
     commands={
         "rolls train": Command(

@@ -132,8 +132,9 @@ def config_of(values: dict[str, Any], *, new: bool = False) -> tuple[Family, Any
 
 def _stated(values: dict[str, Any], config: Any) -> dict[str, Any]:
     """Write out what a run that was planned before would mean otherwise."""
-    flat = flatten(to_dict(config))
-    return {key: flat[key] for key in before(config) if key not in values} | values
+    unsaid = [key for key in before(config) if key not in values]
+    flat = flatten(to_dict(config)) if unsaid else {}
+    return {key: flat[key] for key in unsaid} | values
 
 
 def _units(runs: list[Run], ensemble: int, jobs: int, prefix: str) -> Iterable[Unit]:

@@ -33,7 +33,7 @@ FAMILY = Family(
         "preset": "Size of the corpus and of the model: for two CPU cores, or for a GPU; or one long text by "
         "characters, which --corpus names, in nanoGPT's two sizes."
     },
-    changed="bestguess.config:changed",
+    changed="bestguess.sweep.changes:changed",
     experiments="bestguess.text.experiments:EXPERIMENTS",
     commands={
         "text train": Command(
