@@ -427,7 +427,8 @@ def test_a_place_that_takes_no_results_is_told_before_the_evaluation(family, cop
     monkeypatch.setattr(Training, "evaluator", lambda *_: pytest.fail("was evaluated"))
     code, out, err = run(capsys, family.name, "evaluate", copy, "--json")
     assert (code, out) == (2, None)
-    assert err == f"bestguess: error: {copy}/evaluation.json: cannot be written (it is a folder)\n"
+    told = "cannot be written (it is a folder; move it away, or name a file)"
+    assert err == f"bestguess: error: {copy}/evaluation.json: {told}\n"
 
 
 # ------------------------------------------------------------------------------------------ validation selects
@@ -630,7 +631,7 @@ def test_a_damaged_newest_checkpoint_is_told_and_an_unreadable_one_is_not_damage
     newest.mkdir()
     status, out, err = run(capsys, family.name, "evaluate", copy, "--json")
     assert (status, out) == (2, None)
-    assert f"{newest}: cannot be read (it is a folder)" in err
+    assert f"{newest}: cannot be read (it is a folder; move it away, or name a file)" in err
 
 
 def test_a_failure_is_a_failure():

@@ -115,7 +115,7 @@ def test_kill_9_loses_no_line_that_was_logged(tmp_path):
 def test_damage_before_the_last_line_is_an_error_that_names_the_line(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('{"step": 1, "run": 0}\n{"step": 2, "r\n{"step": 3, "run": 0}\n')
-    with pytest.raises(UserError, match=r"m\.jsonl: line 2 is damaged"):
+    with pytest.raises(UserError, match=r"m\.jsonl: line 2 is damaged .*; delete this line$"):
         read_metrics(path)
     with pytest.raises(UserError, match="line 2"):
         JsonLines(path, resume_step=3)

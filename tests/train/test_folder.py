@@ -77,6 +77,7 @@ def test_a_damaged_config_is_one_line_and_runs_no_code(tmp_path, text):
     with pytest.raises(UserError, match="damaged, or not written by bestguess") as error:
         read_config(tmp_path, "filters")
     assert "\n" not in str(error.value)
+    assert str(error.value).endswith("; put a copy back, or train anew")
 
 
 def test_another_folder_or_family_is_one_line(tmp_path):

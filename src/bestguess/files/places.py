@@ -26,7 +26,7 @@ _WORDS = {
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.ELOOP: "it is a link, which is not followed here; put the file itself in its place",
     errno.ENOTDIR: "a part of its path is not a folder",
-    errno.EISDIR: "it is a folder",
+    errno.EISDIR: "it is a folder; move it away, or name a file",
     errno.EEXIST: "it exists, and is not a folder",
     errno.ENXIO: "not a regular file",
     errno.EMFILE: "too many open files; raise `ulimit -n`",

@@ -100,6 +100,6 @@ def read_json_lines(path: AnyPath, sound: Callable[[Any], bool] = lambda value: 
             # What is not followed by a line end is the line that a kill cut short.
             if number == len(rows):
                 break
-            raise Unreadable(path, f"line {number} is damaged ({flat(error)})") from error
+            raise Unreadable(path, f"line {number} is damaged ({flat(error)})", "; delete this line") from error
         found.append(value)
     return found

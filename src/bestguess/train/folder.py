@@ -67,7 +67,9 @@ def read_config(folder: Path, family: str) -> dict[str, Any]:
         found = config.pop("bestguess")["family"]
     except (files.Unreadable, AttributeError, KeyError, TypeError) as error:
         reason = error.reason if isinstance(error, files.Unreadable) else error
-        raise UserError(f"{path}: damaged, or not written by bestguess ({reason})") from error
+        raise UserError(
+            f"{path}: damaged, or not written by bestguess ({reason}); put a copy back, or train anew"
+        ) from error
     if found != family:
         raise UserError(f"{folder}: a training of the family {found}, not {family}; try bestguess {found}")
     return config
