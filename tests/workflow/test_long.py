@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import pytest
 
@@ -39,9 +38,12 @@ def test_a_default_for_a_gpu_is_told_and_a_short_one_is_not(family, config, monk
     assert told(dataclasses.replace(config, train=dataclasses.replace(config.train, steps=10))) == []
 
 
-def test_a_family_that_does_not_tell_its_products_is_not_told(monkeypatch):
-    monkeypatch.setattr(integers.works, "product", lambda config: math.inf)
-    assert commands._long(integers.works, IntegersConfig(), 1) == []
+def test_a_family_that_does_not_tell_its_tokens_is_not_told(monkeypatch):
+    monkeypatch.setattr(commands, "usable_cores", lambda: 1)
+    works = integers.works
+    assert commands._long(works, IntegersConfig(), 1) != []
+    monkeypatch.setattr(works, "tokens", lambda config: None)
+    assert commands._long(works, IntegersConfig(), 1) == []
 
 
 def test_the_small_preset_is_not_told(monkeypatch):
