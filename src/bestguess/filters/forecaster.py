@@ -115,12 +115,16 @@ class TransformerCore(eqx.Module):
         self, token_Nk: Float[Array, "N i"], cache: DecoderCache | None = None
     ) -> tuple[Float[Array, "N k"], DecoderCache | None]:
         """Return, for each patch, the prediction of the one after it (float32)."""
-        x_ND, cache = self.decoder(token_Nk @ self.embed + self.bias[None], cache)
+        x_ND, cache = self.decoder(self.embedded(token_Nk), cache)
         return jnp.matmul(x_ND, self.head.astype(x_ND.dtype), preferred_element_type=jnp.float32), cache
+
+    def embedded(self, token_Nk: Float[Array, "N i"]) -> Float[Array, "N D"]:
+        """Return the tokens as the decoder reads them."""
+        return token_Nk @ self.embed + self.bias[None]
 
     def attention_weights(self, token_Nk: Float[Array, "N i"]) -> Float[Array, "layers H N N"]:
         """Return every layer's and head's attention weights over the patches (rows: queries)."""
-        return self.decoder.attention_weights(token_Nk @ self.embed + self.bias[None])
+        return self.decoder.attention_weights(self.embedded(token_Nk))
 
     def empty_cache(self, tokens: int) -> DecoderCache:
         """Return a cache for that many tokens that holds none."""

@@ -108,7 +108,7 @@ def mean_heads(forecaster: Forecaster, y: Float[Array, "n T m"]) -> Observed:
 def _summed(forecaster: Forecaster, y: Float[Array, "n T m"], counts: Bool[Array, "n"]) -> Observed:
     def one(y_Tm: Float[Array, "T m"]) -> Observed:
         core = forecaster.core
-        return observe(core.decoder, tokens(forecaster, y_Tm) @ core.embed + core.bias[None])
+        return observe(core.decoder, core.embedded(tokens(forecaster, y_Tm)))
 
     found = jax.vmap(one)(y)
     return jax.tree.map(lambda each: jnp.einsum("n,n...->...", counts.astype(each.dtype), each), found)

@@ -123,7 +123,7 @@ def streams(forecaster: Forecaster, y: Float[Array, "n T m"]) -> Float[Array, "n
 
     def one(y_Tm: Float[Array, "T m"]) -> Float[Array, "depth N D"]:
         core = forecaster.core
-        x_ND = core.decoder.enter(tokens(forecaster, y_Tm) @ core.embed + core.bias[None])
+        x_ND = core.decoder.enter(core.embedded(tokens(forecaster, y_Tm)))
         found = [x_ND]
         for block in core.decoder.blocks:
             x_ND, _ = block(x_ND)

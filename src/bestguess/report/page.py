@@ -79,15 +79,16 @@ class Page:
         """
         figures = [sum(is_figure(row[i]) for row in rows) for i in range(len(columns))]
         words = [sum(not is_figure(row[i]) and row[i] is not None for row in rows) for i in range(len(columns))]
-        short = [all(len(_cell(row[i])) <= _SHORT for row in rows) for i in range(len(columns))]
+        cells = [[_cell(cell) for cell in row] for row in rows]
+        short = [all(len(row[i]) <= _SHORT for row in cells) for i in range(len(columns))]
         kind = [
             ' class="number"' if rows and figure >= word else ' class="short"' if brief else ""
             for figure, word, brief in zip(figures, words, short)
         ]
         head = "".join(f'<th scope="col"{k}>{html.escape(column)}</th>' for k, column in zip(kind, columns))
         body = "".join(
-            "<tr>" + "".join(f"<td{k}>{html.escape(_cell(cell))}</td>" for k, cell in zip(kind, row)) + "</tr>"
-            for row in rows
+            "<tr>" + "".join(f"<td{k}>{html.escape(cell)}</td>" for k, cell in zip(kind, row)) + "</tr>"
+            for row in cells
         )
         told = f"<caption>{_inline(caption)}</caption>" if caption else ""
         self._parts.append(

@@ -37,7 +37,6 @@ def document_flops(config: TextConfig, vocab: int, source: int, target: int) -> 
 
 @functools.cache
 def _document_flops(config: TextConfig, vocab: int, source: int, target: int) -> float:
-
     def given() -> tuple[Documents, TextModel, Drawn]:
         whole = lambda *shape: jnp.zeros(shape, jnp.int32)  # noqa: E731
         key = jax.random.key(0)

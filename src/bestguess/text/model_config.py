@@ -31,8 +31,8 @@ tokens in no order). An encoder-decoder's target continues where its source ends
     attention_dropout: float = 0.0
     """Dropout rate of the attention weights."""
     token_noise: float = added(0.0)
-    """Share of the tokens read that training replaces by an earlier one of the same sequence; what is predicted stays \
-as it is. Against overfitting, as dropout is (Xie et al., 2017)."""
+    """Fraction of the tokens read that training replaces by an earlier one of the same sequence; what is predicted \
+stays as it is. Against overfitting, as dropout is (Xie et al., 2017)."""
     tied: bool = True
     """Use the token embedding as output projection, too."""
     attention: AttentionKernel = "auto"

@@ -13,7 +13,7 @@ NOISE = 0x6E6F6973
 
 
 def noisy(token_T: Int[Array, "T"], rate: Float[Array, ""] | float, key: Key[Array, ""]) -> Int[Array, "T"]:
-    """Return tokens of which a share `rate` is replaced by an earlier one of the sequence, all equally likely.
+    """Return tokens of which a fraction `rate` is replaced by an earlier one of the sequence, all equally likely.
 
     So they are replaced about as often by each token as it comes, with nothing of what is still to be predicted.
     Special tokens are neither replaced nor put anywhere, and the first token stays. After Xie et al., "Data noising as

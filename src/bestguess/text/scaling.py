@@ -26,6 +26,7 @@ from bestguess.experiment.declare import (
 from bestguess.text.comparable import same_tokens
 from bestguess.text.config import ERRANDS, TextConfig
 from bestguess.text.counting import encoder_decoder_parameters
+from bestguess.text.metrics import ROUGE
 
 
 class Shape(NamedTuple):
@@ -137,7 +138,7 @@ def _rouge(name: str) -> Measure:
     def baseline(config: TextConfig, figures: Mapping[str, Any]) -> float:
         return figures["rouge"]["baseline"][name] if corpus_of(config) == "files" else math.nan
 
-    read, told = _on("files", lambda figures: figures["rouge"][name]), name.replace("rouge", "ROUGE-")
+    read, told = _on("files", lambda figures: figures["rouge"][name]), ROUGE[name]
     beside = (Reference("the most frequent summary", baseline),)
     return Measure(
         name, f"{told} F, files", "of 1", read, "rouge", f"files: {told}, F (%)", _percent, references=beside

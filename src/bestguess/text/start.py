@@ -7,6 +7,7 @@ are not told apart, since nothing pulls one of them another way than the rest.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,6 +143,7 @@ def unseen_in(about: About) -> int:
     return int((counts_of(about)[UNK:] == 0).sum())
 
 
+@functools.lru_cache(maxsize=8)  # as many as there are tasks at hand; every run of a training asks
 def counts_of(about: About) -> Int[np.ndarray, " V"]:
     """Return how often each token comes in the training documents; of the marks around them the ends of targets."""
     parts = (about.training.source, about.training.target) if about.text is None else (about.text,)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bestguess.text.attention.explained import BLOCKS, COLUMNS, alignment, glossary, lead, verdict
+from bestguess.text.attention.explained import COLUMNS, alignment, glossary, lead, verdict
 from bestguess.text.attention.figures import BEST
 from bestguess.text.attention.measures import LABELS
-from bestguess.text.attention.weights import KINDS
+from bestguess.text.attention.weights import BLOCKS, KINDS
 from tests.text.test_sheet import EVIL
 
 

@@ -6,8 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bestguess.text.attention.causal import SWAPPED
-from bestguess.text.attention.tables import share
+from bestguess.text.attention.tables import swaps_table
 
 COLUMNS = {
     "mass": ("mass", "Weight on this block, of the query's whole weight. 1 unless one causal matrix has all blocks."),
@@ -45,7 +44,6 @@ COLUMNS = {
     ),
 }
 """Columns of the table and what they say, by measure."""
-BLOCKS = {"encoder": "source on source", "decoder": "target on target", "cross": "target on source"}
 
 SURE, AGREE, APART = 0.9, 0.1, 0.5
 """Fractions: from where a summary follows its swaps; how far weight lies below them where both agree, or do not."""
@@ -95,17 +93,22 @@ def alignment(models: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     for name, figures in models:
         if figures["causal"] is None:
             continue
+        columns, told, _ = swaps_table(figures)
         rows = []
-        for fact in SWAPPED:
-            swaps, weight = figures["causal"][fact], figures["facts"].get(fact, {}).get("gold_token_mass")
-            cells = (share(weight), share(swaps["followed"]), swaps["swaps"], share(swaps["held"]), swaps["decoys"])
+        for fact, *cells in told:
+            weight = figures["facts"].get(fact, {}).get("gold_token_mass")
             rows.append(
                 f"<tr><td>{html.escape(_FACTS[fact])}</td>"
                 + "".join(f'<td class="number">{cell}</td>' for cell in cells)
-                + f"<td>{verdict(weight, swaps['followed'])}</td></tr>"
+                + f"<td>{verdict(weight, figures['causal'][fact]['followed'])}</td></tr>"
             )
         caption = f"<caption>{html.escape(name)}</caption>"
-        head = "".join(f'<th scope="col"{kind}>{told}</th>' for told, kind in _HEADS)
+        first, *numbers = columns
+        head = (
+            f'<th scope="col">{first}</th>'
+            + "".join(f'<th scope="col" class="number">{column}</th>' for column in numbers)
+            + '<th scope="col">so</th>'
+        )
         body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         tables.append(f'<div class="scroll swaps"><table>{caption}{body}</table></div>')
     return f"<h2 id='alignment'>Attention is not alignment</h2>{_ALIGNMENT}{''.join(tables)}" if tables else ""
@@ -122,16 +125,6 @@ def verdict(weight: float | None, followed: float | None) -> str:
     return f"the summary goes by it, and the weight shows that{'' if followed - weight <= AGREE else ' in part'}"
 
 
-_NUMBER = ' class="number"'
-_HEADS = (
-    ("fact", ""),
-    ("weight on its token", _NUMBER),
-    ("swap followed", _NUMBER),
-    ("swaps", _NUMBER),
-    ("decoy withstood", _NUMBER),
-    ("decoys", _NUMBER),
-    ("so", ""),
-)
 _FACTS = {"place": "place", "day": "day", "item": "thing", "bringer": "who brings it"}
 _ALIGNMENT = (
     "<p>A weight says where a head looks, not what the model goes by. Earlier layers have moved what a token says to "

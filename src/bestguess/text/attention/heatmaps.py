@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bestguess.report.charts import Chart, Grid, Heatmap
 from bestguess.text.attention.page import pieces
-from bestguess.text.attention.weights import KINDS, Blocks
+from bestguess.text.attention.weights import BLOCKS, KINDS, Blocks
 from bestguess.text.pairs import Pairs
 from bestguess.text.task import About
 
@@ -14,7 +14,6 @@ _ACROSS = 12
 """The same along the other axis, whose names lie side by side."""
 _NARROW = 32
 """Tokens that are read in one of four panels side by side, at most; of more, two stand side by side."""
-_NAMES = {"encoder": "source on source", "decoder": "target on target", "cross": "target on source"}
 
 
 def heatmaps(about: About, pairs: Pairs, i: int, blocks: Blocks) -> dict[str, Grid]:
@@ -48,7 +47,7 @@ def heatmaps(about: About, pairs: Pairs, i: int, blocks: Blocks) -> dict[str, Gr
             for layer in range(layers)
             for head in range(heads)
         ]
-        found[kind] = Grid(f"Attention, {_NAMES[kind]}", panels, "", columns=min(heads, columns))
+        found[kind] = Grid(f"Attention, {BLOCKS[kind]}", panels, "", columns=min(heads, columns))
     return found
 
 

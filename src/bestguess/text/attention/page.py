@@ -19,9 +19,9 @@ import numpy as np
 from bestguess.command import UserError
 from bestguess.files import plain, write_text
 from bestguess.report.page import FOOTER, asset, document
-from bestguess.text.attention.explained import BLOCKS, COLUMNS, alignment, glossary, lead
+from bestguess.text.attention.explained import COLUMNS, alignment, glossary, lead
 from bestguess.text.attention.gold import gold_of
-from bestguess.text.attention.weights import KINDS, Blocks, blocks_of
+from bestguess.text.attention.weights import BLOCKS, KINDS, Blocks, blocks_of
 from bestguess.text.evaluate import ModelPredictor, evaluate
 from bestguess.text.model import TextModel
 from bestguess.text.pairs import Pairs

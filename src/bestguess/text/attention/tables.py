@@ -30,10 +30,10 @@ def swaps_table(found: Mapping[str, Any]) -> Table:
     rows = [
         [
             fact,
-            share(found["facts"].get(fact, {}).get("gold_token_mass")),
-            share(one["followed"]),
+            _share(found["facts"].get(fact, {}).get("gold_token_mass")),
+            _share(one["followed"]),
             one["swaps"],
-            share(one["held"]),
+            _share(one["held"]),
             one["decoys"],
         ]
         for fact, one in found["causal"].items()
@@ -42,6 +42,5 @@ def swaps_table(found: Mapping[str, Any]) -> Table:
     return columns, rows, "Weight of the best head; summaries that the model writes after a swap."
 
 
-def share(value: float | None) -> str:
-    """Return a fraction in percent; nothing for None."""
+def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"

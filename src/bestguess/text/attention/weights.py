@@ -19,7 +19,9 @@ from bestguess.batches import in_batches
 from bestguess.text.model import TextModel
 from bestguess.text.pairs import Pairs
 
-KINDS = ("encoder", "decoder", "cross")
+BLOCKS = {"encoder": "source on source", "decoder": "target on target", "cross": "target on source"}
+"""Blocks of attention, and what reads what in each."""
+KINDS = tuple(BLOCKS)
 _MOST = 1 << 26
 """Most weights at once, 256 MiB."""
 
