@@ -77,8 +77,9 @@
         span.dataset.i = i;
         block.append(gap, span);
         if (part === "target") {
-          const off = one.models[m].regret ?? one.models[m].nats;
-          if (off[i] >= 0.005) span.style.borderBottomWidth = `${Math.min(7, 1 + 3 * Math.sqrt(off[i]))}px`;
+          const { nats, regret } = one.models[m];
+          const [off, times] = regret ? [regret, 3] : [nats, 1.2]; // a loss is nats, a regret parts of one
+          if (off[i] >= 0.005) span.style.borderBottomWidth = `${Math.min(7, 1 + times * Math.sqrt(off[i]))}px`;
         }
         return span;
       });
