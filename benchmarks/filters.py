@@ -133,6 +133,7 @@ def configuration(args: argparse.Namespace, runs: int):
         steps=12_000,  # the schedule's length; nobody gets there
         learning_rate=config.train.learning_rate[:1],
         seeds=runs,
+        optimizer="adamw",  # the one that PyTorch is given
         validate_every=args.steps,
         validation_sequences=2,
     )

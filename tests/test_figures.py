@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -77,16 +77,32 @@ def filters_cpu() -> Iterator[tuple[str, str]]:
 
 
 def filters_default() -> Iterator[tuple[str, str]]:
-    runs = read(RESULTS / "filters_default_h100" / "result.json")["runs"]
-    for run in runs:
-        rate = f"{run['learning_rate']:.0e}".replace("e-0", "e-")
-        chosen = " (chosen)" if run["selected"] else ""
-        row = f"| {run['seed']} | {rate}{chosen} | {run['normalised_loss']:.7f} | {run['skill']:.4f} |"
-        yield "docs/filters.md", row
-    chosen = [run["normalised_loss"] for run in runs if run["selected"]]
-    mean = sum(chosen) / len(chosen)
-    yield "README.md", f"**{100 * (mean - 1):.3f} % above the Kalman filter**"
-    yield "README.md", f"loss 1 + {mean - 1:.1e}, mean of two systems".replace("e-0", "e-")
+    folder = RESULTS / "filters_muon_h200"
+
+    def told(name: str, value: Callable[[dict], float], level: float) -> str:
+        runs = read(folder / name / "evaluation.json")["runs"]
+        found = [value(run) for run in runs if run["selected"] and run["lambda"] == level]
+        return f"{sum(found) / len(found):.1e}".replace("e-0", "e-") if found else ""
+
+    def excess(run: dict) -> float:
+        return run["normalised_loss"] - 1
+
+    for level in (0.5, 0.8, 0.9, 0.97, 0.99):
+        cells = [told("default", excess, level), told("instance", excess, level)]
+        cells += [told("default", lambda run, k=k: run["ar"][k], level) for k in ("32", "64")]
+        cells.append(told("default", lambda run: run["ar_fitted"]["excess"]["64"], level))
+        yield "README.md", f"| {level:g} | {' | '.join(cells)} |".replace("|  |", "| |")
+    training = read(folder / "default" / "training.json")
+    yield "README.md", f"one H200 {training['seconds']:.0f} s of training"
+    found: dict[tuple[str, float], list[float]] = {}
+    for name in ("adamw", "muon", "muon_low"):
+        for run in read(folder / "search" / f"{name}_evaluation.json")["runs"]:
+            row = found.setdefault((name.partition("_")[0], run["learning_rate"]), [])
+            row += [run["validation_loss"] - 1, excess(run)]
+    for (optimizer, rate), values in found.items():
+        name = {"adamw": "AdamW", "muon": "Muon"}[optimizer]
+        cells = [f"{value:.2e}".replace("e-0", "e-") for value in values]
+        yield "docs/filters.md", f"| {name} | {rate:g} | {' | '.join(cells)} |"
 
 
 def integers_gpu() -> Iterator[tuple[str, str]]:

@@ -148,7 +148,7 @@ class FiltersConfig:
 
     task: FilterTaskConfig = field(default_factory=FilterTaskConfig)
     model: FilterModelConfig = field(default_factory=FilterModelConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(optimizer="muon"))
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     test_sequences: int = 2048
     """Number of test sequences, drawn independently of the training and validation sequences."""
