@@ -15,6 +15,7 @@ from bestguess.filters.autoregression import (
     bounded_regret,
     coefficients,
     equivalent_memory,
+    fixed_regret,
     horizon_regret,
     invariant_excess,
     longest_memory,
@@ -77,6 +78,28 @@ def test_bounded_regret_is_statsmodels_filter_started_k_steps_ago(system):
     error = model.ssm.filter().forecasts_error_cov[:, :, -1]
     found = bounded_regret(L, L @ L.T, M, 1, k)[k, t - 2]
     np.testing.assert_allclose(found + kalman.patch_floors(L, M, 1)[t - 1], np.trace(error), rtol=1e-12)
+
+
+@every_system
+@pytest.mark.parametrize("patch", [1, 2])
+def test_the_regret_of_fixed_coefficients_is_their_error_beyond_the_filter_s_at_each_step(patch, system):
+    k = 4
+    L = kalman.cholesky_factor(system, T)
+    covariance = L @ L.T
+    windows = window_moments(covariance, M, patch, k)
+    W = coefficients(windows, M, patch, k)
+    regret = fixed_regret(L, W, M, patch)
+    floors = kalman.patch_floors(L, M, patch)[patch:]
+    np.testing.assert_allclose(regret.sum(), squared_error(windows, W) - floors.sum(), rtol=1e-8)
+    for start in (patch, 2 * patch, T - patch):  # from the covariance: fewer steps than k, and more
+        lags = min(k, start)
+        seen = np.concatenate([np.arange((start - j) * M, (start - j + 1) * M) for j in range(1, lags + 1)])
+        ahead, own = np.arange(start * M, (start + patch) * M), W[:, : lags * M]
+        error = covariance[np.ix_(ahead, ahead)] - 2 * own @ covariance[np.ix_(seen, ahead)]
+        error += own @ covariance[np.ix_(seen, seen)] @ own.T
+        expected = np.diag(error).reshape(patch, M).sum(1)
+        here = slice(start - patch, start)
+        np.testing.assert_allclose(regret[here] + floors[here], expected, rtol=1e-10)
 
 
 @every_system

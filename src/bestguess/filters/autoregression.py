@@ -144,6 +144,24 @@ def invariant_excess(windows: Float[np.ndarray, "w w"], floor: float, m: int, pa
     return np.maximum(np.trace(windows[ahead:, ahead:]) - np.append(0, gained), floor) / floor - 1
 
 
+def fixed_regret(
+    L: Float[np.ndarray, "Tm Tm"], W: Float[np.ndarray, "p k"], m: int, patch: int
+) -> Float[np.ndarray, " S"]:
+    """Return E‖ŷ_t − ŷ*_t‖² of fixed coefficients W (P·m, order·m), the latest step first, at the steps t = P+1 … T.
+
+    What they get wrong of the innovations z of y = L z from before the patch (squared unit of y); steps before the
+    sequence are 0.
+    """
+    by_lag = W.reshape(len(W), -1, m)
+    found = []
+    for here in range(patch * m, len(L), patch * m):
+        seen = min(by_lag.shape[1], here // m)
+        known = L[here - seen * m : here, :here].reshape(seen, m, here)[::-1]
+        left = L[here : here + patch * m, :here] - np.einsum("pkm,kmz->pz", by_lag[:, :seen], known)
+        found.append((left**2).sum(1).reshape(patch, m).sum(1))
+    return np.concatenate(found)
+
+
 def rollout_excess(
     L: Float[np.ndarray, "Tm Tm"],
     W: Float[np.ndarray, "p k"],

@@ -18,6 +18,7 @@ from bestguess.filters.autoregression import (
     bounded_regret,
     coefficients,
     equivalent_memory,
+    fixed_regret,
     horizon_regret,
     invariant_excess,
     longest_memory,
@@ -43,6 +44,8 @@ class BoundedMemory:
     """Of the time-invariant AR(k), k = 0, 1, …"""
     by_step: Float[np.ndarray, "k S"] = field(repr=False)
     """The time-varying AR(k)'s regret over the filter's error, at each predicted step."""
+    fixed_by_step: Float[np.ndarray, " S"] = field(repr=False)
+    """The same of the time-invariant one, of the last of `orders`."""
 
     @property
     def orders(self) -> list[int]:
@@ -77,8 +80,13 @@ def bounded_memory(config: FilterTaskConfig, seed: int, patch: int) -> BoundedMe
     covariance = _covariance(config, seed)
     regret = bounded_regret(L, covariance, m, patch, longest)
     windows = window_moments(covariance, m, patch, longest)
+    last = max(k for k in ORDERS if k <= longest)
+    fixed = coefficients(window_moments(covariance, m, patch, last), m, patch, last)
     return BoundedMemory(
-        regret.mean(1) / floors.mean(), invariant_excess(windows, floors.sum(), m, patch), regret / floors
+        varying=regret.mean(1) / floors.mean(),
+        invariant=invariant_excess(windows, floors.sum(), m, patch),
+        by_step=regret / floors,
+        fixed_by_step=fixed_regret(L, fixed, m, patch) / floors,
     )
 
 

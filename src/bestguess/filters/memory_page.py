@@ -139,9 +139,19 @@ def by_position(runs: Sequence[Run], shown: Sequence[int], evaluation: Mapping[s
                 dash=_DASHES[n],
             )
             for n, k in enumerate(within)
+        ]
+        + [
+            Line(
+                steps,
+                100 * bounded.fixed_by_step,
+                name=f"best AR({bounded.orders[-1]}), fixed coefficients",
+                role="baseline",
+                dash="solid",
+            )
         ],
         "How much of the filter's own error at step t the model adds to it; so too the best predictors of the last k "
-        f"steps ({runs[hardest].name()}, seed {seed}), which up to step k + 1 are the filter.",
+        f"steps ({runs[hardest].name()}, seed {seed}), which up to step k + 1 are the filter. "
+        "Coefficients that are the same at every step are wrong for the first ones, which start from a known state.",
         log_y=True,
     )
 
