@@ -18,7 +18,7 @@ from bestguess.sweep.spec import read_spec
 from bestguess.text.experiments import EXPERIMENTS
 from bestguess.text.metrics import ROUGE
 from bestguess.text.model import parameters
-from bestguess.text.scaling import BRIEF, CLAIMED, LADDER, LEVELS, SHAPES, corpus_of, searched, tuning_levels
+from bestguess.text.scaling import BRIEF, CLAIMED, LADDER, LEVELS, SHAPES, corpus_of
 from tests.experiment.planted import ROOT
 from tests.text.test_experiments import noise
 
@@ -66,19 +66,17 @@ def test_the_brief_s_counts_are_met_by_the_ladder_and_not_by_its_shapes():
         assert SHAPES[shape].nearly == pytest.approx(count, rel=0.02)
 
 
-def test_tuning_gives_every_shape_the_same_budget_on_a_seed_of_its_own():
+def test_tuning_gives_every_shape_the_budget_of_the_experiment_on_a_seed_of_its_own():
     spec, planned = planned_of("text_scaling_tuning")
-    assert list(spec.parameters["change"].arguments["values"]) == tuning_levels()
+    assert list(spec.parameters["change"].arguments["values"]) == list(LEVELS)
     rates = spec.parameters["train.learning_rate"].arguments["values"]
-    assert len(planned.runs) == len(SHAPES) * len(rates)
+    assert len(planned.runs) == len(LEVELS) * len(rates)
     seeds = {run.config["train.first_seed"] for run in planned_of()[1].runs}
     assert not seeds & {run.config["train.first_seed"] for run in planned.runs}
     assert rates == planned_of()[0].parameters["train.learning_rate"].arguments["values"]
-    levels = {value: searched({"change": value, "family": "text"}) for value in LEVELS}
-    assert {one["change"] for one in levels.values()} == set(tuning_levels())
-    for value, one in levels.items():
-        assert LEVELS[one["change"]] == ("errands", LEVELS[value][1])
-        assert one["family"] == "text"
+    trained = {key: value for key, value in planned.runs[0].config.items() if key.startswith("train.")}
+    for key in trained.keys() - {"train.learning_rate", "train.first_seed"}:
+        assert trained[key] == planned_of()[1].runs[0].config[key]
 
 
 def test_slopes_and_curvatures_of_some_levels():

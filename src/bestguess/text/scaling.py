@@ -55,7 +55,7 @@ SHAPES = {f"{name}, as drawn": shape for name, shape in BRIEF.items()} | {
 TASKS = {
     "errands": "task.task=dialogue",
     "files": "task.corpus=data/mts_dialog task.max_source=512 task.max_target=256 generation.max_tokens=256 "
-    "model.dropout=0.3 train.steps=600 train.batch_size=32 train.warmup_steps=60 train.validate_every=30 "
+    "model.dropout=0.3 train.steps=1500 train.batch_size=32 train.warmup_steps=150 train.validate_every=50 "
     "train.validation_sequences=100",
 }
 """What sets the corpora apart: generated dialogues whose oracle is known, and files of dialogues with summaries."""
@@ -71,19 +71,8 @@ def _sized(shape: Shape) -> str:
     return f"model.layers={layers} model.d_model={width} model.heads={heads} model.d_ff={4 * width}"
 
 
-def tuning_levels() -> list[str]:
-    """Return the levels of `change` of the search for the rate: every shape, on Errands."""
-    return [level("errands", shape) for shape in SHAPES]
-
-
 LEVELS = {level(task, shape): (task, shape) for task in TASKS for shape in SHAPES}
 """Corpus and shape of each level of `change`."""
-
-
-def searched(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the run of the search that tells a run's rate: its shape, on Errands."""
-    place = LEVELS.get(config["change"])
-    return config if place is None else {**config, "change": level("errands", place[1])}
 
 
 def _position(value: str) -> float:
@@ -284,8 +273,8 @@ HYPOTHESES = tuple(
 
 SCALING = Experiment(
     title="Size of an encoder-decoder, on dialogues with summaries",
-    question="How do the loss over the optimum, and the quality of summaries, depend on the number of parameters, and "
-    "where do returns diminish?",
+    question="How do the regret, the loss and the quality of summaries depend on the number of parameters, and where "
+    "do returns diminish?",
     factors=(SIZE,),
     measures=MEASURES,
     hypotheses=HYPOTHESES,
@@ -296,7 +285,6 @@ SCALING = Experiment(
         "train.validate_every=4 train.batch_size=4 train.validation_sequences=8 test_documents=16 generated=8 "
         "generation.max_tokens=16",
     ),
-    searched=searched,
     comparable=same_tokens({value: task for value, (task, _) in LEVELS.items()}),
     more="bestguess.text.scaling_page:sections",
 )
