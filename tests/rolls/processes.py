@@ -18,13 +18,17 @@ def marginal_of(values) -> Marginal:
     return Marginal(np.bincount(values, minlength=1 << 16))
 
 
-def log_e(values: np.ndarray, parts=order.PARTS) -> np.ndarray:
-    """ln E of the order's process after each block."""
+def log_e(values: np.ndarray, parts=order.PARTS, most: float = math.inf) -> np.ndarray:
+    """ln E of the order's process after each block, up to the chunk in which it reaches `most`."""
     values, n = values.astype(np.uint16), len(values)
     marginal = marginal_of(values)
     each = [order.Part(families, marginal) for families in parts]
-    paths = [[part.add(chunk) for part in each] for chunk in chunks(lambda a, b: values[a:b], runs_of(n), n)]
-    return order.together([order.joined(list(path)) for path in zip(*paths)])
+    found: list[np.ndarray] = []
+    for chunk in chunks(lambda a, b: values[a:b], runs_of(n), n):
+        found.append(order.together([part.add(chunk) for part in each]))
+        if found[-1].max() >= most:
+            break
+    return np.concatenate(found)
 
 
 def values_until(path: np.ndarray) -> float:
