@@ -58,6 +58,27 @@ def python(folder: Path, *argv: str) -> str:
     return done.stdout
 
 
+IN_TURN = """\
+import contextlib, io, json, runpy, sys
+from bestguess.cli import main
+said = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            main(words) if len(words) > 1 else runpy.run_path(words[0], run_name="__main__")
+        except SystemExit as stop:
+            if stop.code:
+                raise
+    said.append(out.getvalue())
+print(json.dumps(said))
+"""
+
+
+def in_turn(folder: Path, *commands: list[str]) -> list[str]:
+    """Return the standard output of each command of ours, or script, one after the other in a new process."""
+    return json.loads(python(folder, "-c", IN_TURN, json.dumps(commands)))
+
+
 @pytest.fixture
 def coins(tmp_path):
     """A folder with the page's package installed in it."""
@@ -89,18 +110,18 @@ def test_a_family_of_another_package_is_listed_and_a_broken_one_takes_nothing_wi
 
 @pytest.mark.slow
 def test_a_family_of_another_package_is_trained_reported_swept_and_judged(coins):
-    run = lambda *argv: python(coins, "-m", "bestguess.cli", *argv)  # noqa: E731
     few = ("--steps", "60", "--warmup-steps", "10", "--validate-every", "30")
-    trained = json.loads(run("coins", "train", "--prior", "0.5", "1", *few, "--out", "runs/coins", "--json"))
+    train = ["coins", "train", "--prior", "0.5", "1", *few, "--out", "runs/coins", "--json"]
+    trained, again = map(json.loads, in_turn(coins, train, ["coins", "evaluate", "runs/coins", "--json"]))
     assert len(trained["runs"]) == 2
-    again = json.loads(run("coins", "evaluate", "runs/coins", "--json"))
     assert [one["regret"] for one in again["runs"]] == [one["regret"] for one in trained["runs"]]
     (coins / "runs" / "coins" / "report.html").unlink()
-    run("coins", "report", "runs/coins")
-    assert "Laplace" in (coins / "runs" / "coins" / "report.html").read_text(encoding="utf-8")
     (coins / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
-    assert json.loads(run("sweep", "sweep.yaml", "--json"))["done"] == 8
-    assert abs(float(python(coins, "judging.py"))) < 1e-4
+    report, sweep = ["coins", "report", "runs/coins"], ["sweep", "sweep.yaml", "--json"]
+    _, swept, judged = in_turn(coins, report, sweep, ["judging.py"])
+    assert "Laplace" in (coins / "runs" / "coins" / "report.html").read_text(encoding="utf-8")
+    assert json.loads(swept)["done"] == 8
+    assert abs(float(judged)) < 1e-4
 
 
 @pytest.mark.slow
