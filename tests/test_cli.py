@@ -312,9 +312,10 @@ def test_help_shows_every_flag_its_meaning_and_its_default(name, capsys):
     assert (stop.value.code or 0, err) == (0, "")
     text = " ".join(out.replace("│", " ").split())
     cls = load(name)
+    meanings = documented(cls)
     for one, (_, its_field) in flags_of(cls).items():
         assert is_positional(its_field) or flag(one) in text, one
-        first = " ".join(documented(cls)[one].split())[:20]
+        first = " ".join(meanings[one].split())[:20]
         assert first in text, one
     assert text.count("(default:") >= sum(not is_positional(f) for _, f in flags_of(cls).values())
     rooms = [r for r, hint in typing.get_type_hints(cls).items() if dataclasses.is_dataclass(hint)]
