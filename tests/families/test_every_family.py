@@ -25,7 +25,6 @@ from bestguess.config import runs
 from bestguess.family import Family, families
 from bestguess.integers import workings as integers
 from bestguess.integers.sequences import priors
-from bestguess.report import matplotlib_renderer
 from bestguess.report.trackers import Trackers
 from bestguess.sweep.bayes import figures_of_runs
 from bestguess.sweep.spec import flatten
@@ -112,17 +111,6 @@ def copy(trained, tmp_path) -> Path:
     """A copy of the trained folder, to be changed."""
     shutil.copytree(trained, tmp_path / "copy")
     return tmp_path / "copy"
-
-
-@pytest.fixture
-def undrawn(trained, monkeypatch) -> None:
-    """Figures of what the trained folder shows already are composed, but neither laid out nor drawn once more."""
-
-    def composed(picture, kinds, dpi=200, titled=True):
-        matplotlib_renderer.figure(picture, titled)
-        return [f"<{kind}/>".encode() for kind in kinds]
-
-    monkeypatch.setattr(matplotlib_renderer, "render_all", composed)
 
 
 def arrays(folder: Path) -> dict[str, tuple]:

@@ -140,6 +140,7 @@ def test_evaluate_beyond_what_was_trained(trained, capsys):
     assert costs[0.9, 0.5] > costs[0.5, 0.5]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_evaluate_elsewhere_at_what_was_trained_is_evaluate(trained, capsys):
     words = ["--length", "16", "--json"]
     _, result, _ = run(capsys, "filters", "evaluate", str(trained), *words)
@@ -203,6 +204,7 @@ def test_a_finished_training_resumes_to_the_same_figures(trained, capsys):
     assert (trained / "metrics.jsonl").read_text() == metrics
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_was_evaluated_otherwise_stays_so_and_the_page_says_it(trained, tmp_path, capsys):
     folder = tmp_path / "copy"
     shutil.copytree(trained, folder)
@@ -314,6 +316,7 @@ def test_a_run_that_diverges_stops_alone(tmp_path, capsys):
     assert "this run stops" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_quickstart_gives_the_promised_json(tmp_path, capsys, monkeypatch):
     """At toy size; CI runs the real one."""
     from bestguess.filters import commands, config

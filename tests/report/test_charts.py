@@ -13,6 +13,7 @@ from bestguess.command import UserError
 from bestguess.files import write_bytes
 from bestguess.report.charts import Bars, Chart, Curve, Grid, Heatmap, HLine, Line, Points, describe, unit_circle
 from bestguess.report.look import ORACLE, PALETTE, drawable, log_ticks, shade, styles, theme
+from bestguess.report.matplotlib_renderer import render_all
 from bestguess.report.render import save_figures, save_png, to_matplotlib, to_plotly
 
 X = np.array([1.0, 2.0, 3.0, 5.0, 8.0])
@@ -39,6 +40,15 @@ def test_both_renderers_draw_the_chart_s_own_numbers(kind, log):
     np.testing.assert_array_equal(trace.y, expected)
     np.testing.assert_array_equal(line.get_xdata(), X)
     np.testing.assert_array_equal(line.get_ydata(), expected)
+
+
+@pytest.mark.parametrize("titled", [True, False])
+def test_the_same_data_give_the_same_files(titled):
+    """On which the tests of commands rely, which draw equal pictures once (tests/drawn.py)."""
+    heat = lambda: Heatmap(np.arange(6.0).reshape(2, 3))  # noqa: E731
+    for series in (lambda: Line(X, Y, name="a"), lambda: Bars(["a", "b"], [0.2, 0.7], [0.01, 0.02], name="s"), heat):
+        one, again = (render_all(Chart("t", "x", "y", [series()]), ("png", "svg"), titled=titled) for _ in range(2))
+        assert one == again
 
 
 def test_masked_values_are_gaps():

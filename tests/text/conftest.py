@@ -1,10 +1,12 @@
-"""A browser for the pages of the text family."""
+"""A browser for the pages of the text family; equal pictures are drawn once."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+
+from tests.drawn import drawn_once  # noqa: F401
 
 CHROMIUM = Path("/usr/bin/chromium")
 
