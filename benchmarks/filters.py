@@ -11,9 +11,9 @@ the time. A variant that fails is reported in a line, and the others go on.
 
 GPU: the default configuration (64 × 256, 4 layers, 256 wide). PyTorch runs eagerly; under torch.compile; under its
 mode reduce-overhead (CUDA graphs of the model); and with the whole compiled step, optimiser included, in one CUDA
-graph, with flash attention and with cuDNN's, with parameters apart and in three flat tensors; the three that are
-not wholly in a graph take a quarter of the steps a turn, as they would take most of the time. CPU: the small
-preset, with a device to each core as its command trains, against eager PyTorch with 1 thread and with as many as
+graph, with flash attention and with cuDNN's, with parameters apart and the blocks' matrices in one flat tensor; the
+three that are not wholly in a graph take a quarter of the steps a turn, as they would take most of the time. CPU: the
+small preset, with a device to each core as its command trains, against eager PyTorch with 1 thread and with as many as
 there are cores, with scaled_dot_product_attention and with the products written out. Before, both models are given
 the same weights and sequences and must agree in float32 to 1e-4 of the largest value.
 
@@ -50,6 +50,7 @@ from side_by_side import (
     our_training,
     own_devices,
     print_table,
+    print_unsound,
     profile,
     recipe,
     save,
@@ -362,6 +363,7 @@ def summarise(args: argparse.Namespace, result: dict[str, Any]) -> None:
         told = (f"{f['tflops']:.4g}", f"{f['setup_seconds']:.1f}", f"{f['last_loss']:.3f}")
         rows.append((name, f"{f['steps_per_second']:.1f}", rates, *ratio, *told))
     print_table(rows)
+    print_unsound(timed)
     if best is not None and args.device == "gpu" and not args.tiny:
         for name, target in TARGETS.items():
             if name in timed:

@@ -11,7 +11,7 @@ end in a validation of 2 sequences, the fewest possible: it is in the time.
 The model is the original design's, docs/decisions.md (2 layers, 2 heads, FFN 32, batch 32, post-norm, GELU, the pair
 of number and position, weighted loss), at a width of 64 with its features lifted, or at its own 2 (`--width 2`). On a
 GPU, PyTorch runs eagerly; under torch.compile; under its mode reduce-overhead (CUDA graphs of the model); and with
-the whole compiled step, optimiser included, captured in one CUDA graph, parameters apart and in three flat tensors.
+the whole compiled step, optimiser included, captured in one CUDA graph, parameters apart and the blocks' matrices flat.
 The first three take a fraction of the steps a turn, as they would take most of the time. On a CPU, eager PyTorch with
 1 thread and with as many as there are cores, with scaled_dot_product_attention and with the products written out;
 `bestguess` as its command trains, with a device to each core. Before, both models are given the same weights and rows
@@ -41,6 +41,7 @@ from side_by_side import (
     our_training,
     own_devices,
     print_table,
+    print_unsound,
     profile,
     recipe,
     save,
@@ -324,6 +325,7 @@ def training(args: argparse.Namespace, result: dict[str, Any]) -> None:
             (name, f"{f['steps_per_second']:,.0f}", rates, *told, f"{f['setup_seconds']:.1f}", f"{f['last_loss']:.3f}")
         )
     print_table(rows)
+    print_unsound(timed)
 
 
 if __name__ == "__main__":

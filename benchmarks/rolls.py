@@ -16,7 +16,8 @@ on windows that the host reads from the file. PyTorch's values live on the devic
 GPU: 27 million weights in bfloat16 (256 × 128, 8 layers, 512 wide, SwiGLU 1344, vocabulary 1,024, 4 outputs).
 PyTorch runs eagerly; under torch.compile; under its modes reduce-overhead (CUDA graphs of the model) and
 max-autotune-no-cudagraphs; and with the whole compiled step, optimiser included, in one CUDA graph, with parameters
-apart and in three flat tensors, and with cuDNN's attention; with weights that are cast once a step, and under autocast.
+apart and the blocks' matrices in one flat tensor, and with cuDNN's attention; with weights that are cast once a step,
+and under autocast.
 CPU: the family's defaults in float32, with a device to each core as the command trains, against eager PyTorch with
 1 thread and with as many as there are cores. Before, both models are given the same weights and windows and must agree
 in float32 to 1e-4 of the largest value.
@@ -52,6 +53,7 @@ from side_by_side import (
     our_training,
     own_devices,
     print_table,
+    print_unsound,
     profile,
     recipe,
     save,
@@ -426,6 +428,7 @@ def summarise(args: argparse.Namespace, config, found: dict[str, Any]) -> None:
         told = (f"{f['setup_seconds']:.1f}", f"{f['last_loss']:.3f}")
         rows.append((name, f"{f['steps_per_second']:.2f}", rates, *ratio, *speed, *told))
     print_table(rows)
+    print_unsound(timed)
 
 
 if __name__ == "__main__":

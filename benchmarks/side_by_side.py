@@ -1,7 +1,14 @@
 """What the benchmarks share: variants that take turns, what they ran on, what XLA made of a program.
 
 A variant has `runs` (trained together), `turn` (steps of a turn), and `run(steps)`, which takes so many steps, waits
-for the device and returns a loss.
+for the device and returns a loss. One that is compared with PyTorch also has `averaged(steps)`, which returns the mean
+loss over the steps and its standard error, 0 where that is not known.
+
+The rival is the fastest PyTorch variant that is sound: it learns as the others do. A variant is named as unsound, with
+the reason, if its mean training loss over one more turn, after the timed rounds, is off by more than `MARGIN`, and by
+more than 4 standard errors of the difference, from the median of the PyTorch variants with turns of as many steps (of
+an even number, the lower of the two in the middle). A loss close to its floor from the start tells little; then only
+`compare` speaks for a variant.
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ import gzip
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import platform
 import shlex
@@ -106,6 +114,10 @@ def recipe(train: Any) -> dict[str, Any]:
     }
 
 
+MARGIN = 0.1
+"""The largest difference of a sound variant's training loss, as a fraction of the median."""
+
+
 class Stepped:
     """A variant of ours: `program`, the `state` that it is in, and the `step` that comes next."""
 
@@ -121,6 +133,10 @@ class Stepped:
         self.step += steps
         jax.block_until_ready((self.state, metrics))
         return float(metrics["train_loss"][0])
+
+    def averaged(self, steps: int) -> tuple[float, float]:
+        """Take `steps` steps, return the mean loss of the first run over them; its standard error is not known."""
+        return self.run(steps), 0.0
 
 
 def error_line(error: BaseException) -> str:
@@ -191,7 +207,8 @@ def take_turns(
 ) -> dict[str, Any]:
     """Make every variant, let them take turns, return those that are well; `figures` has rates or an error of each.
 
-    The first round is not timed. keep: called after every step of the way, to write what there is so far.
+    The first round is not timed. Where PyTorch takes part, nor is one more turn of each at the end, whose mean loss
+    `compare_rates` judges by. keep: called after every step of the way, to write what there is so far.
     """
     live: dict[str, Any] = {}
     for name, make in makers.items():
@@ -219,18 +236,58 @@ def take_turns(
             if round_ >= 0:
                 figures[name]["rates"].append(live[name].runs * live[name].turn / seconds)
         keep()
+    for name in list(live) if any(name.startswith("PyTorch") for name in live) else ():
+        try:
+            loss, error = live[name].averaged(live[name].turn)
+            figures[name] |= {"turn": live[name].turn, "mean_loss": loss, "mean_loss_error": error}
+        except Exception as failure:
+            figures[name]["error"] = error_line(failure)
+            del live[name]
+            print(f"{name}: FAILED: {error_line(failure)}", flush=True)
+    keep()
     return live
+
+
+def unsound(figures: dict[str, Any]) -> dict[str, str]:
+    """Return why a variant of these figures is unsound, of those that are; see the module's docstring."""
+    # What is not a number is beyond every loss.
+    learnt = {
+        name: (f["mean_loss"] if math.isfinite(f["mean_loss"]) else math.inf, f["mean_loss_error"])
+        for name, f in figures.items()
+        if "mean_loss" in f
+    }
+    found = {}
+    for name, (loss, error) in learnt.items():
+        peers = [
+            of
+            for peer, of in learnt.items()
+            if peer.startswith("PyTorch") and figures[peer]["turn"] == figures[name]["turn"]
+        ]
+        if not peers:
+            continue
+        median, its_error = sorted(peers)[(len(peers) - 1) // 2]
+        off = abs(loss - median)
+        # The difference of two infinities is no number, and so no smaller than anything.
+        if not off <= MARGIN * abs(median) and not (math.isfinite(off) and off <= 4 * math.hypot(error, its_error)):
+            found[name] = (
+                f"mean training loss {loss:.4g} ± {error:.2g}, PyTorch's median {median:.4g} ± {its_error:.2g}, "
+                f"margin {MARGIN:.0%}"
+            )
+    return found
 
 
 def compare_rates(figures: dict[str, Any], rival: str | None) -> dict[str, Any]:
     """Return the figures of the variants that were timed, with medians, and ratios within each round to `rival`.
 
-    rival: a name, or None for the PyTorch variant whose median is highest. Its name is under "rival" of each.
+    rival: a name, or None for the sound PyTorch variant whose median is highest. Its name is under "rival" of each, and
+    what makes a variant unsound under its "unsound": what `unsound` says, unless the figures say something already.
     """
     timed = {name: f for name, f in figures.items() if "error" not in f and f["rates"]}
     for f in timed.values():
         f["steps_per_second"] = statistics.median(f["rates"])
-    rivals = [name for name in timed if name.startswith("PyTorch")]
+    for name, reason in unsound(timed).items():
+        timed[name].setdefault("unsound", reason)
+    rivals = [name for name, f in timed.items() if name.startswith("PyTorch") and "unsound" not in f]
     if rival is None:
         rival = max(rivals, key=lambda name: timed[name]["steps_per_second"], default=None)
     if rival in timed:
@@ -249,6 +306,13 @@ def print_table(rows: list[tuple]) -> None:
         ]
         print("  ".join(cells).rstrip())
     print(flush=True)
+
+
+def print_unsound(figures: dict[str, Any]) -> None:
+    """Print which variants are unsound, and why."""
+    for name, f in figures.items():
+        if "unsound" in f:
+            print(f"{name}: unsound{', so not the rival' * name.startswith('PyTorch')}: {f['unsound']}", flush=True)
 
 
 def memory_of(compiled) -> dict[str, int]:

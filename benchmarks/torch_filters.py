@@ -72,7 +72,7 @@ class Form:
     attention: AttentionName = "default"
     """scaled_dot_product_attention left to choose, or held to one backend; or the products written out."""
     flat: bool = False
-    """Parameters in three flat tensors, so that one cast, one norm and one update serve them all."""
+    """The blocks' matrices in one flat tensor, so that one cast, one norm and one update serve them all."""
     compile: str | None = None
     """Mode of torch.compile for the loss and its gradient; None is eager."""
     graph: bool = False
@@ -82,40 +82,45 @@ class Form:
 
 
 class Weights(nn.Module):
-    """Parameters, each in a tensor of its own or all in three flat ones."""
+    """Parameters, each in a tensor of its own, or the blocks' matrices in one flat one.
+
+    Only matrices, whose gradients are products, may be flat. Slices of one tensor with gradients that are sums over
+    rows, such as norms' gains, are lost by Inductor of PyTorch 2.10 and 2.11 on a GPU: where a norm's backward pass is
+    fused with the sum (5 · 2²⁰ values or more), the code writes the sum to a tensor of its own and returns the flat
+    gradient as it was allocated (github.com/pytorch/pytorch/issues/193061, seen in the code that 2.11.0 generates for
+    these models). Gains then take steps in random directions, and the training loss stays high. Batches of filters and
+    integers in their benchmarks are smaller than that, those of rolls and of Shakespeare are not.
+    """
 
     def __init__(self, problem: Recipe, dtype: torch.dtype, flat: bool):
         super().__init__()
-        self.dtype, self.flat = dtype, flat
-        # Block matrices (computed in `dtype`), other matrices, vectors.
-        kinds: tuple[list[str], ...] = ([], [], [])
-        for name, value in problem.weights.items():
-            kinds[2 if value.ndim < 2 else 0 if "." in name else 1].append(name)
-        self.kinds = kinds
+        self.dtype = dtype
         self.shapes = {name: tuple(value.shape) for name, value in problem.weights.items()}
+        blocks = [name for name, shape in self.shapes.items() if "." in name and len(shape) >= 2]
+        others = [name for name in self.shapes if name not in blocks]
+        self.blocks = frozenset(blocks)
+        self.groups = [*([blocks] if flat else [[name] for name in blocks]), *([name] for name in others)]
+        """The names in each tensor that is stored."""
+        self.decays = [len(self.shapes[names[0]]) >= 2 for names in self.groups]
         tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in problem.weights.items()}
-        if flat:
-            stored = [torch.cat([tensors[name].reshape(-1) for name in names]) for names in kinds]
-            self.decays = [True, True, False]
-        else:
-            stored = [tensors[name] for names in kinds for name in names]
-            self.decays = [tensor.ndim >= 2 for tensor in stored]
-        self.stored = nn.ParameterList([nn.Parameter(tensor) for tensor in stored])
+        self.stored = nn.ParameterList(
+            nn.Parameter(
+                tensors[names[0]] if len(names) == 1 else torch.cat([tensors[name].view(-1) for name in names])
+            )
+            for names in self.groups
+        )
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return every weight by name, those of the blocks cast to the dtype that they compute in."""
+        """Return every weight by name, the blocks' matrices cast to the dtype that they compute in."""
         found: dict[str, torch.Tensor] = {}
-        if not self.flat:
-            names = [name for names in self.kinds for name in names]
-            for i, name in enumerate(names):
-                found[name] = self.stored[i].to(self.dtype) if i < len(self.kinds[0]) else self.stored[i]
-            return found
-        for i, names in enumerate(self.kinds):
-            flat = self.stored[i].to(self.dtype) if i == 0 else self.stored[i]
+        for i, names in enumerate(self.groups):
+            stored = self.stored[i].to(self.dtype) if names[0] in self.blocks else self.stored[i]
+            if len(names) == 1:
+                found[names[0]] = stored
+                continue
             shapes = [self.shapes[name] for name in names]
-            parts = torch.split(flat, [math.prod(shape) for shape in shapes])
-            for name, shape, part in zip(names, shapes, parts, strict=True):
-                found[name] = part.view(shape)
+            parts = torch.split(stored, [math.prod(shape) for shape in shapes])
+            found |= {name: part.view(shape) for name, shape, part in zip(names, shapes, parts, strict=True)}
         return found
 
 
@@ -201,6 +206,8 @@ class Trainer:
                 group["lr"] = self.rate
         self.of_batch = self.loss
         if form.compile is not None:
+            # All variants of a process share one forward function; beyond the limit (8) it would run eagerly.
+            torch._dynamo.config.recompile_limit = 64
             self.of_batch = torch.compile(self.loss, mode=form.compile, dynamic=False)
         self.replay = self._captured() if form.graph else None
         self.run(4)
@@ -227,6 +234,15 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return value
+
+    def averaged(self, steps: int) -> tuple[float, float]:
+        """Take `steps` steps, return the mean of their losses and its standard error; of one step, the loss twice.
+
+        Waits for each step, so it is not to be timed.
+        """
+        losses = np.array([self.run(1) for _ in range(steps)])
+        error = losses.std(ddof=1) / math.sqrt(steps) if steps > 1 else losses[0]
+        return float(losses.mean()), float(error)
 
     def _use_threads(self) -> None:
         if self.form.threads is not None:
@@ -271,11 +287,10 @@ def forecast_and_gradient(
 def gradients(loss: Weights) -> dict[str, np.ndarray]:
     """Return the gradient of every weight by name."""
     gradient: dict[str, np.ndarray] = {}
-    names = loss.kinds if loss.flat else [[name] for names in loss.kinds for name in names]
-    for parameter, group in zip(loss.stored, names, strict=True):
+    for parameter, names in zip(loss.stored, loss.groups, strict=True):
         assert parameter.grad is not None
         values = parameter.grad.reshape(-1).cpu().numpy()
-        for name in group:
+        for name in names:
             shape = loss.shapes[name]
             gradient[name], values = values[: math.prod(shape)].reshape(shape), values[math.prod(shape) :]
     return gradient

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 from bestguess.text.model import parameters
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+LEARNT = {"compile": 1.42, "reduce-overhead": 1.40, "graph": 1.41, "flat": 2.09}
+RATES = {"compile": 89.0, "reduce-overhead": 190.0, "graph": 191.0, "flat": 192.0}
 TINY = ("--device", "cpu", "--tiny", "--rounds", "1", "--steps", "2")
 
 
@@ -98,6 +101,118 @@ def test_the_search_on_shakespeare_trains_again_what_the_first_half_chooses(tmp_
     assert found["halved"] == pytest.approx(1.7 - 0.01)
     assert found["loss"] == pytest.approx(1.55)
     assert "first, mean of 3 seeds: best 1.5500, second half 1.6900" in capsys.readouterr().out
+
+
+@pytest.fixture
+def side_by_side(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("side_by_side")
+
+
+def raced(losses: dict[str, float], ours: float = 1.45, turn: int = 100, error: float = 0.005) -> dict[str, dict]:
+    """Return planted figures: what PyTorch's variants and ours learnt, at the rates above."""
+    named = {f"PyTorch {name}": (RATES[name], loss) for name, loss in losses.items()} | {"bestguess": (227.0, ours)}
+    return {
+        name: {"rates": [rate], "turn": turn, "mean_loss": loss, "mean_loss_error": error}
+        for name, (rate, loss) in named.items()
+    }
+
+
+def rival(side_by_side, figures: dict[str, dict]) -> str | None:
+    return next((f["rival"] for f in side_by_side.compare_rates(figures, None).values() if "rival" in f), None)
+
+
+def test_a_variant_that_does_not_learn_is_no_rival(side_by_side):
+    figures = raced(LEARNT)
+    assert rival(side_by_side, figures) == "PyTorch graph"
+    assert figures["bestguess"]["ratio"] == pytest.approx(227 / 191)
+    assert [name for name, f in figures.items() if "unsound" in f] == ["PyTorch flat"]
+    assert figures["PyTorch flat"]["unsound"] == (
+        "mean training loss 2.09 ± 0.005, PyTorch's median 1.41 ± 0.005, margin 10%"
+    )
+    assert rival(side_by_side, raced(LEARNT | {"flat": 1.42})) == "PyTorch flat"
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), 0.5, 1.57])
+def test_off_is_off_on_either_side(side_by_side, loss):
+    """A loss too low is no better: a graph that repeats one batch learns that one."""
+    assert rival(side_by_side, raced(LEARNT | {"flat": loss})) == "PyTorch graph"
+
+
+@pytest.mark.parametrize(("error", "found"), [(0.05, "PyTorch graph"), (0.2, "PyTorch flat")])
+def test_what_may_be_chance_excludes_no_variant(side_by_side, error, found):
+    assert rival(side_by_side, raced(LEARNT, error=error)) == found
+
+
+def test_what_is_no_number_is_unsound_whatever_its_error(side_by_side):
+    assert rival(side_by_side, raced(LEARNT | {"flat": math.nan}, error=9.0)) == "PyTorch graph"
+    assert rival(side_by_side, raced(dict.fromkeys(LEARNT, math.nan))) is None
+
+
+def test_of_two_variants_the_lower_loss_is_believed(side_by_side):
+    assert rival(side_by_side, raced({"compile": 1.42, "flat": 2.09})) == "PyTorch compile"
+    assert rival(side_by_side, raced({"compile": 2.09, "flat": 1.42})) == "PyTorch flat"
+    assert rival(side_by_side, raced({"flat": 2.09})) == "PyTorch flat"
+
+
+def test_losses_are_compared_after_as_many_steps_only(side_by_side):
+    early = {"PyTorch eager": {"rates": [9.0], "turn": 25, "mean_loss": 3.0, "mean_loss_error": 0.01}}
+    figures = early | raced({"compile": 1.42, "graph": 1.41})
+    assert rival(side_by_side, figures) == "PyTorch graph"
+    assert not any("unsound" in f for f in figures.values())
+
+
+def test_ours_is_named_too_where_it_does_not_learn(side_by_side, capsys):
+    figures = raced(LEARNT, ours=1.9)
+    assert rival(side_by_side, figures) == "PyTorch graph"
+    side_by_side.print_unsound(figures)
+    flat, ours = capsys.readouterr().out.splitlines()
+    assert flat.startswith("PyTorch flat: unsound, so not the rival: mean training loss 2.09")
+    assert ours.startswith("bestguess: unsound: mean training loss 1.9")
+
+
+def test_figures_without_a_mean_loss_or_with_a_reason_of_their_own(side_by_side):
+    older = {name: {"rates": f["rates"]} for name, f in raced(LEARNT).items()}
+    assert rival(side_by_side, older) == "PyTorch flat"
+    figures = raced(LEARNT | {"flat": 1.42})
+    figures["PyTorch flat"]["unsound"] = "its gradient is off"
+    assert rival(side_by_side, figures) == "PyTorch graph"
+    assert figures["PyTorch flat"]["unsound"] == "its gradient is off"
+    alone = raced({"flat": 1.42})
+    alone["PyTorch flat"]["unsound"] = "its gradient is off"
+    assert rival(side_by_side, alone) is None
+
+
+def test_one_more_turn_than_those_timed_tells_what_was_learnt(side_by_side):
+    class Variant:
+        runs, turn = 1, 3
+
+        def __init__(self):
+            self.taken = 0
+
+        def run(self, steps):
+            self.taken += steps
+            return 7.0
+
+        def averaged(self, steps):
+            return self.run(steps) - self.taken, 0.5
+
+    def gone():
+        variant = Variant()
+        variant.averaged = lambda steps: 1 / 0
+        return variant
+
+    figures: dict[str, dict] = {}
+    live = side_by_side.take_turns({"PyTorch": Variant, "ours": Variant, "gone": gone}, 2, figures, lambda: None)
+    assert list(live) == ["PyTorch", "ours"]
+    assert [len(figures[name]["rates"]) for name in live] == [2, 2]
+    assert [figures[name]["mean_loss"] for name in live] == [7.0 - 12] * 2
+    assert figures["ours"]["mean_loss_error"] == 0.5
+    assert figures["gone"]["error"].startswith("ZeroDivisionError")
+    alone: dict[str, dict] = {}
+    side_by_side.take_turns({"ours": gone}, 1, alone, lambda: None)
+    assert "mean_loss" not in alone["ours"]
+    assert "error" not in alone["ours"]
 
 
 @pytest.mark.slow
