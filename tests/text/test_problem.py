@@ -18,6 +18,7 @@ from bestguess.text.problem import Drawn, Own, TextProblem
 from bestguess.train.problem import Turn
 from bestguess.train.step import batch_sums, loss_of
 from bestguess.workflow.training import make_training
+from tests.compiled import whole
 from tests.text.tiny import tiny
 
 VOCAB = 13
@@ -95,11 +96,12 @@ def test_the_full_loss_is_that_of_every_token_and_the_target_s_part_is_the_targe
     full = problem_of(pairs, model=DECODER, objective={"loss": "full"})
     model = started(full, 2)
     one = Document(*(jnp.asarray(of[3]) for of in vars(pairs).values()))
-    logits, target, predicted, scored = model.sequence_logits(*one)
+    logits, target, predicted, scored = whole(model.sequence_logits, *one)
     own = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), np.asarray(target)[:, None], axis=1)[:, 0]
-    found, count = full.loss(model, TASK, Drawn(jnp.asarray(3), None))
+    found, count = whole(full.loss, model, TASK, Drawn(jnp.asarray(3), None))
     np.testing.assert_allclose(found, -own[np.asarray(predicted)].sum(), rtol=1e-5)
-    alone, few = problem_of(pairs, model=DECODER).loss(model, TASK, Drawn(jnp.asarray(3), None))
+    of_target = problem_of(pairs, model=DECODER)
+    alone, few = whole(of_target.loss, model, TASK, Drawn(jnp.asarray(3), None))
     np.testing.assert_allclose(alone, -own[np.asarray(scored)].sum(), rtol=1e-5)
     assert (int(count), int(few)) == (int(predicted.sum()), int(within(one).sum()))
 
@@ -108,11 +110,11 @@ def test_validation_by_hand():
     pairs = documents(5)
     problem = problem_of(pairs)
     model = started(problem, 3)
-    found = problem.validate(model, TASK, jax.random.split(jax.random.key(0), 2))
+    found = whole(problem.validate, model, TASK, jax.random.split(jax.random.key(0), 2))
     nats, hits = 0.0, 0
     for i in range(5):
         one = Document(*(jnp.asarray(of[i]) for of in vars(pairs).values()))
-        log_p = np.asarray(jax.nn.log_softmax(model.logits(*one[:3])))
+        log_p = np.asarray(jax.nn.log_softmax(whole(model.logits, *one[:3])))
         for u in range(pairs.target_length[i]):
             nats -= log_p[u, pairs.target[i, u]]
             hits += int(log_p[u].argmax() == pairs.target[i, u])
