@@ -167,17 +167,18 @@ def test_dropout_of_the_weights_only_with_a_key_and_right_on_average():
     config = dataclasses.replace(CONFIG, attention_dropout=0.25)
     layer, x = Attention(config, key=jax.random.key(0)), jnp.asarray(draw(T, D))
     plain = Attention(CONFIG, key=jax.random.key(0))
-    np.testing.assert_array_equal(layer(x)[0], plain(x)[0])
-    np.testing.assert_array_equal(plain(x, key=jax.random.key(1))[0], plain(x)[0])
+    same = whole(plain, x)[0]
+    np.testing.assert_array_equal(whole(layer, x)[0], same)
+    np.testing.assert_array_equal(whole(plain, x, key=jax.random.key(1))[0], same)
     n = 4000
     many = jax.jit(jax.vmap(lambda key: layer(x, key=key)[0]))(jax.random.split(jax.random.key(2), n))
     spread = np.asarray(many).std(axis=0)
     assert spread.min() > 1e-4
     # What is read is linear in the weights that are kept, and each is kept with the mean of 1.
-    assert (np.abs(np.asarray(many).mean(axis=0) - np.asarray(plain(x)[0])) < 6 * spread / n**0.5 + 1e-6).all()
+    assert (np.abs(np.asarray(many).mean(axis=0) - np.asarray(same)) < 6 * spread / n**0.5 + 1e-6).all()
     # Causal with dropout, too.
-    after = layer(x.at[3:].add(1.0), key=jax.random.key(1))[0]
-    np.testing.assert_array_equal(after[:3], layer(x, key=jax.random.key(1))[0][:3])
+    before, after = (whole(layer, one, key=jax.random.key(1))[0] for one in (x, x.at[3:].add(1.0)))
+    np.testing.assert_array_equal(after[:3], before[:3])
 
 
 def test_dropout_of_cross_attention(cross):

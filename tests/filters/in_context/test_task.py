@@ -17,6 +17,7 @@ from bestguess.filters.in_context.mixture import HELD_OUT, TRAINED, bayes_mixtur
 from bestguess.filters.in_context.regression import PENALTIES, fitted_in_context, orders_of
 from bestguess.filters.in_context.task import MixtureTask, make_bank
 from bestguess.train.problem import Purpose, sequence_keys
+from tests.compiled import whole
 
 CONFIG = FilterTaskConfig(latent_dim=4, observed_dim=2, length=12, lambda_=(0.8,), observation_noise=0.5)
 K, H, T, M, N = 5, 3, 12, CONFIG.observed_dim, CONFIG.latent_dim
@@ -141,7 +142,7 @@ def test_orders_and_penalty_of_regressions_are_selected_on_validation_sequences(
     few, many = (in_context_baselines(task, 2, validation, test) for test in (4, 9))
     assert (few.ridge, few.order) == (many.ridge, many.order)
     keys = sequence_keys(jnp.asarray(2), Purpose.VALIDATE, jnp.asarray(0), validation)
-    y = jax.vmap(task.sample)(keys)
+    y = whole(jax.vmap(task.sample), keys)
     fitted = lambda k, penalty: fitted_in_context(y, task.scale, k, 1, jnp.asarray([penalty]))[0]  # noqa: E731
     errors = {
         (k, penalty): float(jnp.mean((fitted(k, penalty) - y)[:, 1:] ** 2))
