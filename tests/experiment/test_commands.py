@@ -302,6 +302,40 @@ def test_more_seeds_take_over_the_runs_of_fewer(tmp_path, capsys):
     assert f"84 runs are taken over from {ledger.id}" in err
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_an_experiment_goes_on_from_its_table(tmp_path, capsys):
+    """Half of it is lost with its ledger, and the other half was written as a table before."""
+    ledger = planted(tmp_path / "runs" / "sweeps", "eigenvalue", LAWS["eigenvalue"], leave=12)
+    words = ["eigenvalue", "--no-train", "--allow-incomplete", "--json"]
+    first = run(capsys, *words, "--out", "first")
+    code, out, err = run(capsys, *words, "--out", "second", "--folder", "new", "--reuse", "first")
+    assert (code, json.loads(out)["sweep"], json.loads(out)["complete"]) == (0, ledger.id, False)
+    assert err.count("72 runs are taken over from first") == 1
+    assert json.loads(out)["verdicts"] == json.loads(first[1])["verdicts"]
+    for name in ("verdicts.json", "runs.csv", "sweep.yaml"):
+        assert (tmp_path / "second" / name).read_text() == (tmp_path / "first" / name).read_text()
+    planted(tmp_path / "runs" / "sweeps", "eigenvalue", LAWS["eigenvalue"])
+    whole = run(capsys, *words, "--folder", "new", "--reuse", ledger.folder)
+    assert "12 runs are taken over from" in whole[2]
+    assert json.loads(whole[1])["complete"]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("text_attention", 12), ("text_natural", 12), ("rolls_power", 126), ("integer_design", 240)]
+)
+@pytest.mark.usefixtures("undrawn")
+def test_committed_runs_are_done_in_a_new_ledger(tmp_path, capsys, name, count):
+    """Tables of older versions, whose figures have twelve digits, too."""
+    table = ROOT / "experiments" / "results" / name
+    code, out, err = run(capsys, table / "sweep.yaml", "--reuse", table, "--no-train", "--json")
+    found = json.loads(out)
+    assert (code, found["complete"], found["runs"]) == (0, True, count)
+    assert f"{count} runs are taken over from {table}" in err
+    before = json.loads((table / "verdicts.json").read_text())
+    words = {one["hypothesis"]: one["verdict"] for one in found["verdicts"]}
+    assert words == {one["hypothesis"]: one["verdict"] for one in before["verdicts"]}
+
+
 def test_all_experiments_are_offered_and_no_search(tmp_path, capsys):
     declared = {name for family in families() for name in family.declared_experiments()}
     assert set(experiments()) == declared & set(shipped())

@@ -27,6 +27,7 @@ from bestguess.integers import workings as integers
 from bestguess.integers.sequences import priors
 from bestguess.report.trackers import Trackers
 from bestguess.sweep.bayes import figures_of_runs
+from bestguess.sweep.source import done_elsewhere
 from bestguess.sweep.spec import flatten
 from bestguess.sweep.train import figures_of
 from bestguess.task import Gaussian
@@ -335,6 +336,12 @@ def test_a_sweep_scores_as_evaluate_does(family, trained, tmp_path, capsys, monk
         again = figures_of(training, i, training.curves()[i])
         assert set(record["metrics"]) == {"validation_loss", "best_step", "stopped_step", *again}
         assert again[family.reported] == pytest.approx(family.works.reported(found), rel=1e-5)
+    # Every figure survives in a table that can be committed.
+    assert run(capsys, "sweep", ledger, "--no-train", "--out", tmp_path / "table", "--json")[0] == 0
+    table = done_elsewhere(tmp_path, str(tmp_path / "table"), "--reuse")
+    for record, one in zip(records, table.records, strict=True):
+        for key in ("run", "config", "metrics", "seconds", "device", "version"):
+            assert json.dumps(one[key], sort_keys=True) == json.dumps(record[key], sort_keys=True)
     # A bayes sweep knows the names of all figures before it trains anything.
     named = {key for key, value in flatten(records[0]["metrics"]).items() if isinstance(value, int | float)}
     assert [one for one in named if not any(fnmatch.fnmatchcase(one, of) for of in figures_of_runs(family))] == []

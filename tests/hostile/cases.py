@@ -432,12 +432,21 @@ def file_case(rng: random.Random, box: Path) -> Case:
 
 
 def table_case(rng: random.Random, box: Path) -> Case:
-    """What an experiment wrote, of which one file is damaged, judged again."""
-    lay(box, "results")
-    path = box / "results" / rng.choice(("runs.csv", "runs.csv", "sweep.yaml", "verdicts.json"))
+    """What an experiment or a sweep wrote, of which one file is damaged: judged again, or in place of a ledger."""
+    lay(box, "results", "table")
+    words, files_of = rng.choice(
+        (
+            ("experiment eigenvalue --from results/runs.csv --out new", ("runs.csv", "sweep.yaml", "verdicts.json")),
+            ("experiment eigenvalue --from results/runs.csv --out new", ("runs.csv", "sweep.yaml", "verdicts.json")),
+            ("sweep sweep.yaml --folder new --reuse table", ("runs.csv", "sweep.yaml", "sweep.json")),
+            ("sweep sweep.yaml --folder new --rates table/runs.csv", ("runs.csv", "sweep.yaml", "sweep.json")),
+            ("sweep sweep.yaml --no-train --folder new --reuse table --out again", ("runs.csv", "sweep.json")),
+        )
+    )
+    home = box / ("results" if "results" in words else "table")
+    path = home / rng.choice(("runs.csv", *files_of))
     way = retyped(path, rng) if path.suffix == ".csv" and rng.random() < 0.6 else damage(path, rng)
-    words = ["experiment", "eigenvalue", "--from", "results/runs.csv", "--out", "new"]
-    return Case(words, f"{path.relative_to(box)}: {way}", ("results", "eigenvalue", "--"))
+    return Case(words.split(), f"{path.relative_to(box)}: {way}", ("results", "eigenvalue", "--"))
 
 
 def place_case(rng: random.Random, box: Path) -> Case:
@@ -499,7 +508,7 @@ KINDS = (
         (sweep_case, 8),
         (file_case, 8),
         (place_case, 6),
-        (table_case, 2),
+        (table_case, 4),
     ),
     *((config_case, 70), (plan_case, 70)),
 )

@@ -90,6 +90,7 @@ def make(folder: Path, families: Sequence[str] = tuple(TINY)) -> None:
     assert call("sweep", "sweep.yaml", "--folder", "ledgers") == 1
     assert call("sweep", "status", next((folder / "ledgers").iterdir())) == 1
     (folder / "ledgers" / "sweep").symlink_to(next((folder / "ledgers").glob("sweep-*")).name)
+    assert call("sweep", "ledgers/sweep", "--no-train", "--out", "table") == 1
     (folder / "protocol.json").write_text(json.dumps(PROTOCOL))
     (folder / "texts.jsonl").write_text(
         "\n".join(json.dumps({"text": f"the {i} thing is a thing of {i}"}) for i in range(40))

@@ -12,6 +12,7 @@ from tests.hostile.samples import RESULTS
 
 FOLDERS = {
     ("experiment", "eigenvalue", "--from", str(RESULTS / "runs.csv"), "--out"): ("README.md",),
+    ("sweep", "eigenvalue", "--no-train", "--folder", "./new", "--out"): ("runs.csv", "sweep.yaml", "verdicts.json"),
     ("scratch", "options", "--option", "C", "--draws", "1", "--out"): ("result.json",),
     ("scratch", "causes", "--steps", "1", "--seeds", "2", "--out"): ("result.json",),
 }

@@ -148,13 +148,28 @@ def test_a_larger_sweep_takes_over_what_a_smaller_one_has_done(ledger):
     larger = Ledger.create(ledger.folder.parent / "n-2", text, {"planned": 6, "method": "grid", "lacks": []}, first)
     done = next(run for run in larger.runs().values() if run.config == ledger.runs()["0002"].config)
     larger.finish(done, {"loss": 9.0}, {"seconds": 1.0})  # what is done here is not altered
-    assert larger.adopt(ledger) == 1
-    assert larger.adopt(ledger) == 0
+    assert larger.adopt(ledger.records(), ledger.id) == (1, 3, 1, 0)
+    assert larger.adopt(ledger.records(), ledger.id) == (0, 3, 1, 0)
     (adopted,) = (one for one in larger.records() if "adopted" in one)
     assert adopted["config"] == ledger.runs()["0000"].config == larger.runs()[adopted["run"]].config
     assert (adopted["metrics"], adopted["adopted"]) == ({"loss": 0.0}, "n-1/0000")
     assert larger.status().done == 2
     assert larger.record(done.run)["metrics"] == {"loss": 9.0}
+
+
+def test_a_run_from_before_a_default_changed_is_taken_over_as_what_it_meant(tmp_path):
+    text = """
+method: grid
+parameters: {family: {value: filters}, preset: {value: small}, task.moduli: {values: [attained, bounded]}}
+"""
+    first = plan(parse_spec(text, "n", "f"), ensemble=2)
+    ledger = Ledger.create(tmp_path / "n-3", text, {"planned": 2, "method": "grid", "lacks": []}, first)
+    attained, bounded = ledger.runs().values()
+    before = {key: value for key, value in bounded.config.items() if key != "task.moduli"}
+    record = {"run": "0007", "config": before, "metrics": {"loss": 1.0}, "version": __version__}
+    assert ledger.adopt([record], "older").taken == 1
+    assert ledger.record(attained.run) is None
+    assert ledger.record(bounded.run)["config"] == bounded.config
 
 
 def test_not_finite_names_what_is_off():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from bestguess import __version__
@@ -10,6 +12,7 @@ from bestguess.sweep.commands import open_ledger
 from bestguess.sweep.config import SweepFlags
 from bestguess.sweep.keys import RATE, SEED
 from bestguess.sweep.rates import at_rates
+from bestguess.sweep.source import ABOUT, RUNS, about_of, of_ledger, write_table
 
 TEXT = """
 name: {name}
@@ -23,7 +26,7 @@ parameters:
   train.learning_rate: {{values: [0.001, 0.003, 0.01]}}
   train.first_seed: {{values: {seeds}}}
 """
-ABOUT = {"seconds": 1.0, "device": "none", "version": __version__}
+ABOUT_OF_RUN = {"seconds": 1.0, "device": "none", "version": __version__}
 
 
 def ledger_of(folder, name, steps, seeds, **more):
@@ -41,7 +44,9 @@ def search(tmp_path):
         runs = list(ledger.runs().values())
         for run in runs[: len(runs) - leave]:
             ledger.finish(
-                run, {"validation_loss": float(run.config[RATE] != best(run.config)), "normalised_loss": 1.1}, ABOUT
+                run,
+                {"validation_loss": float(run.config[RATE] != best(run.config)), "normalised_loss": 1.1},
+                ABOUT_OF_RUN,
             )
         return ledger
 
@@ -86,7 +91,7 @@ def test_several_searches_are_one_so_that_a_single_cell_can_be_widened(tmp_path,
     with pytest.raises(Failure, match="0 of 2 runs done"):
         judge()
     for run in wider.runs().values():
-        wider.finish(run, {"validation_loss": 0.5, "normalised_loss": 1.1}, ABOUT)
+        wider.finish(run, {"validation_loss": 0.5, "normalised_loss": 1.1}, ABOUT_OF_RUN)
     configs = [run.config for run in judge().runs().values()]
     assert {(one["task.lambda"], one[RATE]) for one in configs} == {(0.5, 0.003), (0.9, 0.01)}
     with pytest.raises(UserError, match=r"stands at the edge of its grid"):
@@ -114,3 +119,42 @@ def test_several_cells_share_one_of_the_search(tmp_path, search):
     assert runs == [one | {RATE: 0.003} for one in grid]
     with pytest.raises(UserError, match=r"has no rate for task\.lambda 0\.6"):
         at_rates(grid, tmp_path / "sweeps", found.id)
+
+
+def tabled(found, folder):
+    """Write the table of a search, and return its name for --rates."""
+    folder.mkdir()
+    source = of_ledger(found)
+    write_table(folder, source, (RATE, SEED), [])
+    (folder / ABOUT).write_text(json.dumps(about_of(source)))
+    return str(folder / RUNS)
+
+
+def test_rates_of_a_table_are_those_of_its_ledger(tmp_path, search):
+    best = lambda config: 0.01 if config["task.lambda"] == 0.9 else 0.003  # noqa: E731
+    found = search(best)
+    wider = ledger_of(tmp_path, "search", 100, [7, 8], set_=("task.lambda=0.9", f"{RATE}=0.03,0.1"))
+    *others, last = wider.runs().values()
+    for run in others:
+        wider.finish(run, {"validation_loss": 0.5, "normalised_loss": 1.1}, ABOUT_OF_RUN)
+    wider.fail(last.run, "loss not finite at step 5", "not finite", "first")  # its rate was tried
+    tables = [tabled(one, tmp_path / one.id) for one in (found, wider)]
+    judged = ledger_of(tmp_path, "judged", 400, [0, 1], rates=f"{found.id},{wider.id}")
+    assert {run.config[RATE] for run in judged.runs().values()} == {0.003, 0.01}
+    configs = [run.config for run in judged.runs().values()]
+    for names in (tables, [found.id, tables[1]], [tables[0], wider.id]):
+        again = at_rates([{**one, RATE: None} for one in configs], tmp_path / "sweeps", ",".join(names))
+        assert again == configs
+    # The same sweep, wherever its rates are read from: what is done of it is found again.
+    path = tmp_path / "judged.yaml"
+    path.write_text(TEXT.format(name="judged", steps=400, seeds=[0, 1]))
+    there = open_ledger(SweepFlags(str(path), folder=tmp_path / "new", rates=",".join(tables)))
+    assert there.id == judged.id
+    assert [run.config for run in there.runs().values()] == configs
+
+
+def test_a_table_of_a_search_that_is_not_done_is_refused(tmp_path, search):
+    name = tabled(search(leave=1), tmp_path / "t")
+    with pytest.raises(Failure, match=r"--rates .*t/runs\.csv: 11 of 12 runs done; finish the search search-"):
+        ledger_of(tmp_path, "judged", 400, [0, 1], rates=name)
+    assert not list(tmp_path.glob("sweeps/judged-*"))

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
+from pathlib import Path
 
 import pytest
 
+from bestguess.cli import main
 from bestguess.experiment.analysis import analyse, check
 from bestguess.experiment.results import more
+from bestguess.report import matplotlib_renderer
 from bestguess.report.story import Drawn, Rows
+from bestguess.sweep.keys import SEED
+from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.plan import config_of, plan
+from bestguess.sweep.source import LISTS, RUNS, SWEEP
 from bestguess.sweep.spec import read_spec
 from bestguess.text.experiments import EXPERIMENTS
 from bestguess.text.model import parameters
 from bestguess.text.natural import LEVELS
-from tests.experiment.planted import ROOT
+from tests.experiment.planted import ROOT, planted
 from tests.text.test_experiments import figures, noise
 
 TESTED = EXPERIMENTS["text_natural"]
@@ -89,3 +96,30 @@ def test_its_tables_have_no_column_of_what_natural_text_lacks():
     columns = [part.columns for section in more(analysed(2.5)) for part in section.parts if isinstance(part, Rows)]
     assert not {"floor", "true", "prefix LM, equal parameters"} & {name for own in columns for name in own}
     assert {"perplexity", "repeated 4-grams"} <= {name for own in columns for name in own}
+
+
+def test_it_goes_on_from_its_table_with_the_same_page(tmp_path, monkeypatch, capsys):
+    """Losses of documents and curves are in the lists beside the table; verdicts, tables and sections are the same."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(matplotlib_renderer, "render", lambda *given, **more: b"<svg></svg>")
+
+    def score(config, *given):
+        nats = [(0.5 + 0.1 * noise(config)) * one / 3 for one in range(1, 20)]
+        found = figures(0.5 + 0.1 * noise(config), document_nats=nats, document_tokens=list(range(1, 20)))
+        return found | {"facts": None if config[SEED] else {"names": None, "place": 0.5}, "floor_per_document": None}
+
+    def judged(*words: object) -> dict:
+        with pytest.raises(SystemExit) as stop:
+            main([*map(str, ("experiment", "text_natural", "--no-train", "--allow-incomplete", "--json", *words))])
+        said = capsys.readouterr()
+        assert stop.value.code == 0, said.err
+        return json.loads(said.out)
+
+    ledger = planted(tmp_path / "runs" / "sweeps", "text_natural", lambda config: 0.0, leave=2, score=score)
+    first = judged("--out", "first")
+    second = judged("--out", "second", "--folder", "new", "--reuse", "first/runs.csv")
+    assert (first["runs"], second["runs"], second["sweep"]) == (10, 10, ledger.id)
+    for name in ("verdicts.json", RUNS, LISTS, SWEEP, "README.md"):
+        assert (tmp_path / "second" / name).read_bytes() == (tmp_path / "first" / name).read_bytes(), name
+    done = [[one["metrics"] for one in Ledger(Path(folder, ledger.id)).records()] for folder in ("runs/sweeps", "new")]
+    assert done[0] == done[1]

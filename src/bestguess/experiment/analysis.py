@@ -18,7 +18,6 @@ from bestguess.experiment.tables import MeasureTable
 from bestguess.sweep.cells import best_of_cells
 from bestguess.sweep.keys import RATE, SEED, repeats_of
 from bestguess.sweep.plan import Run, config_of
-from bestguess.sweep.spec import flatten
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,43 +193,8 @@ def edges(analysis: Analysis) -> str:
     return f"The best learning rate is at the edge of its grid in {len(found)} of {len(analysis.cells)} cells ({told})."
 
 
-def rows(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
-    """Return the columns and rows of the table of all runs: what sets each apart, figures, seconds and device.
-
-    Long lists, such as a figure of every document, are `long_lists`.
-    """
-    varying = [factor.key for factor in analysis.experiment.factors] + [RATE, SEED]
+def columns_of(analysis: Analysis) -> list[str]:
+    """Return the keys of a run's config that have a column in the table of all runs: what sets each apart."""
     given = {key for record in analysis.records for key in record["config"]}
-    varying += [key for key in repeats_of(analysis.records[0]["config"]) if key != SEED and key in given]
-    flat = [flatten(record["metrics"]) for record in analysis.records]
-    figures = list(dict.fromkeys(key for one in flat for key, value in one.items() if not _is_long(value)))
-    table = []
-    for record, one in zip(analysis.records, flat):
-        own = [record["config"].get(key) for key in varying]
-        chosen = "yes" if record["run"] in analysis.selected else "no"
-        values = [_short(one.get(name)) for name in figures]
-        table.append([record["run"], *own, chosen, *values, _short(record["seconds"]), record["device"]])
-    return ["run", *varying, "selected", *figures, "seconds", "device"], table
-
-
-def long_lists(analysis: Analysis) -> dict[str, dict[str, list[Any]]]:
-    """Return the figures that are too long for a table's cell, by run and dotted name; runs without any fall out."""
-    found = {}
-    for record in analysis.records:
-        flat = flatten(record["metrics"])
-        if own := {name: [_short(one) for one in value] for name, value in flat.items() if _is_long(value)}:
-            found[record["run"]] = own
-    return found
-
-
-def _is_long(value: Any) -> bool:
-    return isinstance(value, list) and (len(value) > _LONG or any(isinstance(one, str) for one in value))
-
-
-_LONG = 8
-"""Values of a list that still are one figure of a table."""
-
-
-def _short(value: Any) -> Any:
-    """A figure with twelve significant digits: an excess of 1e-6 keeps six of them."""
-    return float(f"{value:.12g}") if isinstance(value, float) and math.isfinite(value) else value
+    seeds = [key for key in repeats_of(analysis.records[0]["config"]) if key == SEED or key in given]
+    return [*(factor.key for factor in analysis.experiment.factors), RATE, *seeds]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bestguess import files
 from bestguess.command import Failure, UserError, labelled, nearest, told_of
 from bestguess.experiment.config import ExperimentFlags, experiments, unknown
-from bestguess.experiment.source import RUNS, SWEEP, VERDICTS, of_ledger, of_table, read_benchmark, renamed
+from bestguess.experiment.source import read_benchmark, renamed
 from bestguess.report.progress import results_table
 from bestguess.sweep.cells import ANEW
 from bestguess.sweep.commands import adopt, open_ledger, sweep
@@ -22,6 +22,7 @@ from bestguess.sweep.keys import family_of
 from bestguess.sweep.ledger import ROOT, Ledger, require_complete
 from bestguess.sweep.plan import UNTUNED, config_of
 from bestguess.sweep.shipped import find, shipped
+from bestguess.sweep.source import RUNS, SWEEP, VERDICTS, of_ledger, of_table
 from bestguess.sweep.spec import read_spec
 from bestguess.train.folder import PAGE
 
@@ -41,6 +42,7 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     _check_files(flags.out, flags.benchmark)
     ledger = open_ledger(given)
     adopt(ledger, given, console)
+    given = dataclasses.replace(given, reuse=())  # once is enough
     tested = _declared(ledger)
     if lacks := [one for one in ledger.about["lacks"] if tested.tuned or UNTUNED not in one]:
         raise UserError(f"{flags.experiment}: this sweep can give no verdict: {'; '.join(lacks)}")
@@ -97,6 +99,7 @@ def _again(flags: ExperimentFlags, table: Path, console: Console, began: float) 
         if getattr(flags, name) != idle:
             raise UserError(f"--{name.strip('_').replace('_', '-')}: --from judges runs that are done; drop it")
     _check_files(flags.out, flags.benchmark)
+    table = table / RUNS if table.is_dir() else table
     source = of_table(table, flags.experiment)
     tested = _experiment(source.runs[0].config.get("family"), source.name)
     source = renamed(source, {one.key: one.former for one in tested.factors})

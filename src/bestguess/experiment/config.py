@@ -55,11 +55,11 @@ a run's own; without it they are slowed by one another."""
     benchmark: Path | None = None
     """JSON written by benchmarks/filters.py, to estimate the cost of the same runs in PyTorch."""
     reuse: tuple[str, ...] = ()
-    """Sweeps (IDs or folders) whose finished runs are reused if their configuration is identical, such as to \
-add seeds with --set."""
+    """Sweeps (IDs, folders, or a runs.csv that was committed) whose finished runs are reused if their configuration \
+is identical, such as to add seeds with --set."""
     rates: str | None = None
-    """Sweep (ID or folder) that searched for learning rates: each cell trains at the rate that it chose, and at no \
-other. Several, separated by commas, are one search."""
+    """Sweep (ID, folder, or a runs.csv that was committed) that searched for learning rates: each cell trains at the \
+rate that it chose, and at no other. Several, separated by commas, are one search."""
     track: tuple[Tracker, ...] = ()
     """Metric loggers, in addition to the ledger; every run of a batch is a W&B run, in the group of its sweep."""
     estimate: bool = False
@@ -67,8 +67,8 @@ other. Several, separated by commas, are one search."""
     test: int | None = None
     """Train only this many runs, covering every shape, say what all of them will take, and exit; they count as done."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A runs.csv that an experiment wrote, with its sweep.yaml beside it: judge these runs again by today's rules, \
-without a ledger and without training. Results are written only to --out."""
+    """A runs.csv that an experiment wrote, or its folder, with its sweep.yaml beside it: judge these runs again by \
+today's rules, without a ledger and without training. Results are written only to --out."""
     out: Path | None = None
     """Output folder, overwritten (default: `results` in the sweep folder)."""
     folder: Path = ROOT

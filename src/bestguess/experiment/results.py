@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,10 +10,10 @@ from typing import Any
 
 from bestguess import __version__, files
 from bestguess.command import UserError, load
-from bestguess.experiment.analysis import Analysis, edges, long_lists, rows
+from bestguess.experiment.analysis import Analysis, columns_of, edges
 from bestguess.experiment.covariates import covariates
 from bestguess.experiment.pictures import effects, figure, findings, rollouts
-from bestguess.experiment.source import LISTS, RUNS, SWEEP, VERDICTS, Source, read_benchmark, write_lists
+from bestguess.experiment.source import read_benchmark
 from bestguess.experiment.statistics import Finding, Verdict
 from bestguess.report.charts import Picture
 from bestguess.report.page import Page
@@ -23,6 +21,7 @@ from bestguess.report.progress import format_cell, over_one
 from bestguess.report.render import save_png
 from bestguess.report.story import Drawn, Rows, Section, Stat, Words
 from bestguess.sweep.plan import config_of
+from bestguess.sweep.source import LISTS, VERDICTS, Source, write_table
 from bestguess.train.folder import PAGE
 
 
@@ -127,13 +126,7 @@ def pytorch(analysis: Analysis, benchmark: Path) -> dict[str, Any]:
 
 def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any], told: str | None) -> Path:
     """Write the folder of results and return the path of its page."""
-    asked = source.asked
-    files.write_text(folder / SWEEP, asked)
-    table = io.StringIO()
-    columns, lines = rows(analysis)
-    csv.writer(table, lineterminator="\n").writerows([columns, *lines])
-    files.write_text(folder / RUNS, table.getvalue())
-    write_lists(folder / LISTS, long_lists(analysis))
+    write_table(folder, source, columns_of(analysis), analysis.selected)
     own = {
         "figure": figure(analysis, told),
         "effects": effects(analysis, told),
@@ -148,7 +141,7 @@ def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any
     files.write_json(folder / VERDICTS, found)
     files.write_text(folder / "README.md", _readme(analysis, found, told, sections))
     page = _page(analysis, found, told, [one for one in own.values() if one is not None], sections)
-    page.details("sweep.yaml: the question, the hypotheses and the rule, and the runs", asked)
+    page.details("sweep.yaml: the question, the hypotheses and the rule, and the runs", source.asked)
     return page.write(folder / PAGE)
 
 

@@ -29,7 +29,7 @@ def best_of_cells(records: list[dict[str, Any]], reported: str) -> list[dict[str
     cells: dict[tuple, list[dict[str, Any]]] = {}
     apart = (RATE, *(repeats_of(records[0]["config"]) if records else ()))
     for record in records:
-        key = tuple((k, str(v)) for k, v in record["config"].items() if k not in apart)
+        key = tuple(sorted((k, str(v)) for k, v in record["config"].items() if k not in apart))
         cells.setdefault(key, []).append(record)
     found = []
     for members in cells.values():

@@ -11,20 +11,38 @@ from typing import TYPE_CHECKING, Any
 
 from bestguess import __version__
 from bestguess.command import Failure, UserError, counted, labelled, told_of
-from bestguess.files import read_text
+from bestguess.files import make_folder, read_text, write_json
 from bestguess.report.progress import over_one, results_table
 from bestguess.sweep.cells import ANEW, best_of_cells
 from bestguess.sweep.config import StatusFlags, SweepFlags
 from bestguess.sweep.draw import combinations, grid
 from bestguess.sweep.extrapolate import extrapolate, in_words
-from bestguess.sweep.keys import family_of
+from bestguess.sweep.keys import RATE, SEED, family_of, repeats_of
 from bestguess.sweep.ledger import Ledger, Status
 from bestguess.sweep.plan import UNTUNED, Round, lacks, plan, plan_round, sample, sweep_id
 from bestguess.sweep.shipped import find
+from bestguess.sweep.source import (
+    ABOUT,
+    LISTS,
+    RUNS,
+    SWEEP,
+    VERDICTS,
+    Source,
+    about_of,
+    check_agreement,
+    config_text,
+    done_elsewhere,
+    ids_of,
+    of_ledger,
+    records_of,
+    write_table,
+)
 from bestguess.sweep.spec import Spec, read_spec
 from bestguess.train.cores import use_cores
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
 SHOWN = 20
@@ -42,6 +60,7 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
         if not distributed.is_first():  # one voice is enough
             console.quiet = True
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    _check_out(flags.out)
     ledger = open_ledger(flags)
     if not flags.plan:
         adopt(ledger, flags, console)
@@ -52,11 +71,15 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
         units = [list(unit.runs) for unit in ledger.units()]
         return about | {"planned": ledger.planned, "ensembles": units, **_told(ledger)}
     only = _only(ledger, flags.test)
-    if (flags.estimate or flags.jobs == 1) and not flags.distributed:  # of several workers, each uses its own share
+    if (
+        flags.estimate or (flags.jobs == 1 and flags.train)
+    ) and not flags.distributed:  # of several workers, each uses its own share
         use_cores()
     if flags.estimate:
         return about | _estimate(ledger, only, flags.jobs, console)
-    if flags.jobs > 1:
+    if not flags.train:
+        pass
+    elif flags.jobs > 1:
         from bestguess.sweep.launch import launch
 
         launch(ledger, flags.jobs, _worker_flags(flags), console, turns=flags.turns)
@@ -76,6 +99,8 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
     best = _best(ledger, console)
     result = about | status.to_dict() | {"best": best, "seconds": time.perf_counter() - began}
     result |= _extrapolated(ledger, flags.test, console)
+    if flags.out is not None:
+        result["table"] = str(_write_table(ledger, flags.out, best, console))
     _conclude(ledger, status, console, result)
     return result
 
@@ -99,10 +124,9 @@ def open_ledger(flags: SweepFlags) -> Ledger:
                 raise UserError(f"--{name.rstrip('_')}: the sweep {flags.sweep} is planned already; give its YAML")
         return Ledger.find(flags.folder, flags.sweep)
     spec = read_spec(path, flags.set_, flags.runs)
-    with told_of("--reuse"):  # before the ledger is made
-        for name in flags.reuse:
-            Ledger.find(flags.folder, name)
-    folder = flags.folder / sweep_id(spec, flags.seed, flags.rates)
+    _others(flags)  # before the ledger is made
+    searches = None if flags.rates is None else ids_of(flags.folder, flags.rates, "--rates")
+    folder = flags.folder / sweep_id(spec, flags.seed, searches)
     if (folder / "plan.json").exists():
         return Ledger(folder)
     try:
@@ -142,12 +166,57 @@ def _fewer(spec: Spec, first: Round) -> list[str]:
 
 
 def adopt(ledger: Ledger, flags: SweepFlags, console: Console) -> None:
-    """Take over the runs that the sweeps of --reuse have done; say how many."""
-    for name in flags.reuse:
+    """Take over the runs that the sweeps and tables of --reuse have done; say how many."""
+    for name, other in zip(flags.reuse, _others(flags)):
         with told_of("--reuse"):
-            count = ledger.adopt(Ledger.find(flags.folder, name))
-        if count:
-            console.print(f"{count} runs are taken over from {name}", soft_wrap=True)
+            found = ledger.adopt(records_of(other), other.id, unversioned=other.path is not None)
+        if found.taken:
+            console.print(f"{found.taken} runs are taken over from {name}", soft_wrap=True)
+        if not found.alike:
+            console.print(f"no run of {name} has a configuration of this sweep", soft_wrap=True)
+        if found.other_version:
+            told = f"{found.other_version} runs of {name} are of another version than {__version__}: not taken over"
+            console.print(told, soft_wrap=True)
+        if found.untold:
+            told = f"{found.untold} of them tell no version of bestguess, and may be of another than {__version__}"
+            console.print(told, soft_wrap=True)
+
+
+def _others(flags: SweepFlags) -> list[Source]:
+    """What --reuse names; UserError if it is off, or its tables contradict each other."""
+    found = [done_elsewhere(flags.folder, name, "--reuse") for name in flags.reuse]
+    check_agreement(found, "--reuse")
+    return found
+
+
+def _check_out(folder: Path | None) -> None:
+    """UserError, before anything is trained, where a table cannot be written or would replace what is not one."""
+    if folder is None:
+        return
+    with told_of("--out"):
+        make_folder(folder)
+    own = (folder / ABOUT).exists()
+    for name in (VERDICTS,) if own else (VERDICTS, RUNS, SWEEP, LISTS):
+        if os.path.lexists(folder / name):
+            raise UserError(f"--out {folder}: holds a {name} that this command did not write; name another folder")
+
+
+def _write_table(ledger: Ledger, folder: Path, best: list[dict[str, Any]], console: Console) -> Path:
+    """Write the table of what is done of a sweep, and return its path."""
+    source = of_ledger(ledger)
+    if not source.records:
+        raise Failure(f"{ledger.id}: no run is done, so there is no table to write")
+    rates = {config_text(one["config"]): one["learning_rate"] for one in best}
+    cells = {run.run: run.cell for run in source.runs}
+    chosen = [one["run"] for one in source.records if rates[cells[one["run"]]] == one["config"].get(RATE)]
+    given = {key for run in source.runs for key in run.config}
+    seeds = [key for key in repeats_of(source.records[0]["config"]) if key == SEED or key in given]
+    write_table(folder, source, (RATE, *seeds), chosen)
+    write_json(folder / ABOUT, about_of(source))
+    lacking = source.planned - len(source.records)
+    told = f" (incomplete: {len(source.records)} of {source.planned} runs done)" if lacking else ""
+    console.print(f"table: {folder / RUNS}{told}", soft_wrap=True)
+    return folder / RUNS
 
 
 def _first_round(spec: Spec, flags: SweepFlags) -> Round:

@@ -48,11 +48,16 @@ a run's own; without it they are slowed by one another."""
     max_failures: int = 3
     """Number of consecutive failed batches of runs before a worker stops."""
     reuse: tuple[str, ...] = ()
-    """Sweeps (IDs or folders) whose finished runs are reused if their configuration is identical, such as to add \
-seeds."""
+    """Sweeps (IDs, folders, or a runs.csv written by --out) whose finished runs are reused if their configuration is \
+identical, such as to add seeds."""
     rates: str | None = None
-    """Sweep (ID or folder) that searched for learning rates: each cell trains at the rate that it chose, and at no \
-other. Several, separated by commas, are one search."""
+    """Sweep (ID, folder, or a runs.csv written by --out) that searched for learning rates: each cell trains at the \
+rate that it chose, and at no other. Several, separated by commas, are one search."""
+    train: bool = True
+    """Train missing runs; --no-train only reports, and writes --out."""
+    out: Path | None = None
+    """Folder for a table of all runs that are done (runs.csv), which can be committed and given to --reuse and \
+--rates; overwritten."""
     track: tuple[Tracker, ...] = ()
     """Metric loggers, in addition to the ledger."""
     plan: bool = False
@@ -78,6 +83,9 @@ other. Several, separated by commas, are one search."""
             raise UserError(f"--runs {self.runs}: a sweep has at most {MOST_RUNS:,}")
         if self.turns and self.jobs == 1:
             raise UserError("--turns: a single worker has its GPU to itself; give --jobs, or drop --turns")
+        for name in ("plan", "estimate", "worker", "distributed"):
+            if self.out is not None and getattr(self, name):
+                raise UserError(f"--out: --{name} writes no table; drop one of the two")
         if self.distributed and self.jobs > 1:
             raise UserError("--distributed: all processes are one worker; drop --jobs")
 

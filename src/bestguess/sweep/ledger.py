@@ -22,14 +22,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bestguess import __version__, files
 from bestguess.command import Failure, UserError, nearest
 from bestguess.files import write_new
 from bestguess.sweep.keys import MOST_RUNS, is_number
 from bestguess.sweep.lease import claims
-from bestguess.sweep.plan import Round, Run, Unit
+from bestguess.sweep.plan import Round, Run, Unit, meant
 
 ROOT = Path("runs/sweeps")
 
@@ -72,6 +72,18 @@ class Status:
         """Return it as plain values."""
         missing = [{"run": m.run, "config": m.config, "reason": m.reason} for m in self.missing]
         return {"planned": self.planned, "done": self.done, "missing": missing}
+
+
+class Adopted(NamedTuple):
+    """What came of taking over another sweep's runs: how many of them."""
+
+    taken: int
+    alike: int
+    """Have a configuration of this sweep."""
+    other_version: int
+    """Have one, and are of another version of this package."""
+    untold: int
+    """Are taken over and tell no version."""
 
 
 class Ledger:
@@ -169,22 +181,32 @@ class Ledger:
         record = {"run": run.run, "config": run.config, "metrics": metrics, **about}
         files.write_bytes(self._record(run.run), files.json_bytes(files.sealed(record)))
 
-    def adopt(self, other: Ledger) -> int:
-        """Take over what another sweep has done of runs with the very same configuration; return how many.
+    def adopt(self, records: Iterable[dict[str, Any]], origin: str, *, unversioned: bool = False) -> Adopted:
+        """Take over what another sweep, `origin`, has done of runs with the very same configuration.
 
         A sweep so grows by what is new, such as more seeds. A record says where it is from; one of another version
-        of this package is left alone.
+        of this package is left alone, and one that tells none, unless it may be `unversioned`.
         """
-        done = {json.dumps(one["config"], sort_keys=True): one for one in other.records()}
-        count = 0
+        text = lambda config: json.dumps(meant(config), sort_keys=True)  # noqa: E731
+        done = {text(one["config"]): one for one in records}
+        alike = other_version = untold = taken = 0
         for run in self.runs().values():
-            found = done.get(json.dumps(run.config, sort_keys=True))
-            if found is None or found.get("version") != __version__ or self.record(run.run) is not None:
+            found = done.get(text(run.config))
+            if found is None:
                 continue
-            record = found | {"run": run.run, "adopted": found.get("adopted", f"{other.id}/{found['run']}")}
+            alike += 1
+            version = found.get("version")
+            if version != __version__ and not (unversioned and version is None):
+                other_version += 1
+                continue
+            if self.record(run.run) is not None:
+                continue
+            own = {"run": run.run, "config": run.config}
+            record = found | own | {"adopted": found.get("adopted", f"{origin}/{found['run']}")}
             files.write_bytes(self._record(run.run), files.json_bytes(files.sealed(record)))
-            count += 1
-        return count
+            taken += 1
+            untold += version is None
+        return Adopted(taken, alike, other_version, untold)
 
     def _record(self, run: str) -> Path:
         return files.within(self.folder, "done", f"{run}.json")

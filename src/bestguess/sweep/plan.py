@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bestguess.command import UserError, load
@@ -121,13 +120,19 @@ def config_of(values: dict[str, Any], *, new: bool = False) -> tuple[Family, Any
     """
     check_keys(values)
     family = family_of(values)
-    if not new and family.workings:
-        values = before(load(family.config)()) | values
+    if not new:
+        values = meant(values)
     nested = nest({key: value for key, value in values.items() if key not in OWN_KEYS})
     try:
         return family, family.single(nested)
     except UserError as error:
         raise UserError(f"parameters: {error}") from error
+
+
+def meant(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a planned run's values with those that it means where a default has changed since."""
+    family = family_of(values)
+    return {**(before(load(family.config)()) if family.workings else {}), **values}
 
 
 def _stated(values: dict[str, Any], config: Any) -> dict[str, Any]:
@@ -198,8 +203,11 @@ def _varying(spec: Spec) -> set[str]:
 
 
 def sweep_id(spec: Spec, seed: int, rates: str | None = None) -> str:
-    """Return the sweep's ID: its name and a hash of what it plans. The same sweep has the same ID everywhere."""
+    """Return the sweep's ID: its name and a hash of what it plans. The same sweep has the same ID everywhere.
+
+    rates: the IDs of the searches that its learning rates are from, with commas between.
+    """
     about = dataclasses.asdict(spec) | {"seed": seed, "name": "", "notes": ()}
-    about |= {} if rates is None else {"rates": Path(rates).name}
+    about |= {} if rates is None else {"rates": rates}
     digest = hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:8]
     return f"{spec.name}-{digest}"

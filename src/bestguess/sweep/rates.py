@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from bestguess.command import UserError, told_of
+from bestguess.command import Failure, UserError, told_of
 from bestguess.sweep.cells import ANEW, best_of_cells
 from bestguess.sweep.keys import RATE, family_of, repeats_of
-from bestguess.sweep.ledger import Ledger, require_complete
+from bestguess.sweep.source import Source, check_agreement, check_configs, done_elsewhere
 
 Searched = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """From a run's flat config to that of the cell that tunes it, where the search has the cell under other values."""
@@ -20,18 +20,20 @@ def at_rates(
 ) -> list[dict[str, Any]]:
     """Return the runs of a sweep with the rate of each cell's own, once each, as the sweep `name` tuned it.
 
-    Several sweeps, separated by commas, are one search: a cell's grid is what they tried of it in all. A cell is known
-    by the keys that vary in the search, beside seeds and rates: the others, such as the steps, may differ. With
-    `searched`, several cells may share one of the search. A rate at which a training diverged counts as tried.
-    UserError where the search lacks a cell, has a best rate at the edge of its grid, or trained on a seed that is to
-    be judged; Failure where it is not done.
+    A sweep is named by its ID, its folder or its table. Several, separated by commas, are one search: a cell's grid is
+    what they tried of it in all. A cell is known by the keys that vary in the search, beside seeds and rates: the
+    others, such as the steps, may differ. With `searched`, several cells may share one of the search. A rate at which a
+    training diverged counts as tried. UserError where the search lacks a cell, has a best rate at the edge of its grid,
+    or trained on a seed that is to be judged; Failure where it is not done.
     """
-    with told_of("--rates"):
-        searches = [Ledger.find(root, one) for one in name.split(",")]
+    searches = [done_elsewhere(root, one, "--rates") for one in name.split(",")]
     for search in searches:
-        if any(one.config is None or not _diverged(search, one.run) for one in search.status().missing):
-            require_complete(search, False)
-    configs = [run.config for search in searches for run in search.runs().values()]
+        if search.path is not None:
+            check_configs(search, "--rates")
+        if search.undone:
+            _refuse(search)
+    check_agreement(searches, "--rates")
+    configs = [config for one in searches for config in (*(run.config for run in one.runs), *one.diverged)]
     apart = (RATE, *repeats_of(configs[0]))
     keys = [key for key in configs[0] if key not in apart and len({str(config.get(key)) for config in configs}) > 1]
 
@@ -41,8 +43,8 @@ def at_rates(
     def told(config: Mapping[str, Any]) -> str:
         return ", ".join(f"{key} {config.get(key)}" for key in keys) or "every run"
 
-    with told_of(", ".join(str(search.folder / "done") for search in searches), ANEW):
-        records = [record for search in searches for record in search.records()]
+    with told_of(", ".join(one.place for one in searches), ANEW):
+        records = [record for search in searches for record in search.records]
         best = best_of_cells(records, family_of(configs[0]).reported)
     tuned = {cell(one["config"]): one for one in best}
     for key in repeats_of(configs[0]):
@@ -70,6 +72,8 @@ def at_rates(
     return list(chosen.values())
 
 
-def _diverged(search: Ledger, run: str) -> bool:
-    failures = search.failures(run)
-    return bool(failures) and failures[-1]["kind"] == "not finite"
+def _refuse(search: Source) -> NoReturn:
+    told = f"{len(search.records)} of {search.planned} runs done"
+    if search.path is None:
+        raise Failure(f"{search.id}: {told}, so there is no result yet; resume with `bestguess sweep {search.id}`")
+    raise Failure(f"--rates {search.path}: {told}; finish the search {search.id} and write its table again")
