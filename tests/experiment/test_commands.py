@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import html
 import json
 import math
@@ -11,12 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from bestguess import __version__
 from bestguess.cli import main
+from bestguess.command import make_console
+from bestguess.experiment import commands
 from bestguess.experiment.config import ExperimentFlags, experiments
 from bestguess.family import families
 from bestguess.filters import baselines, experiment_page
 from bestguess.report import matplotlib_renderer
 from bestguess.report.charts import describe
+from bestguess.sweep import worker
+from bestguess.sweep.commands import open_ledger
+from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.shipped import shipped
 from tests.experiment.planted import FEWER, ROOT, SHRUNK, integer_figures, planted
 
@@ -375,3 +382,56 @@ def test_the_small_preset_from_end_to_end(tmp_path, capsys):
     assert page.count("<figure>") == 5
     again = json.loads(run(capsys, *words, "--json")[1])
     assert again["verdicts"] == found["verdicts"]
+
+
+def test_tune_searches_and_widens_before_it_trains(tmp_path, capsys, monkeypatch):
+    def work(ledger, console, **more):
+        """A worker for which 0.05 is the best rate of all, and 0.004 that of λ = 0.36."""
+        for run in ledger.runs().values():
+            best = 0.004 if run.config["task.lambda"] == 0.36 else 0.05
+            loss = abs(math.log(run.config["train.learning_rate"] / best))
+            about = {"seconds": 1.0, "device": "none", "version": __version__}
+            ledger.finish(run, {"validation_loss": loss, "normalised_loss": 1.1}, about)
+        return worker.Tally(done=len(ledger.runs()), units=len(ledger.units()))
+
+    monkeypatch.setattr(worker, "work", work)
+    flags = ExperimentFlags("eigenvalue", tune=True, folder=tmp_path / "sweeps")
+    found = commands._tuned(flags, make_console(json=True))
+    names = found.rates.split(",")
+    assert [name.partition("-")[0] for name in names] == ["eigenvalue_tuning"] * 2
+    assert found == dataclasses.replace(flags, tune=False, rates=found.rates)
+    wider = Ledger(tmp_path / "sweeps" / names[1])
+    assert {run.config["train.learning_rate"] for run in wider.runs().values()} == {0.09}
+    assert len(wider.runs()) == 6 * 2  # of the seven λ six stood at the edge, on two seeds each
+    judged = open_ledger(commands._sweep_flags(found))
+    rates = {run.config["task.lambda"]: run.config["train.learning_rate"] for run in judged.runs().values()}
+    assert rates == {0.36: 0.003} | dict.fromkeys([0.68, 0.84, 0.92, 0.96, 0.98, 0.99], 0.03)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--rates", "x"], "--rates: --tune searches"),
+        (["--preset", "small"], "--preset: --tune searches"),
+        (["--no-train"], "--no-train: --tune searches"),
+        (["--test", "3"], "--test: --tune searches"),
+        (["--from", "runs.csv"], "--tune: --from judges runs that are done"),
+    ],
+)
+def test_tune_beside_what_contradicts_it_is_refused(capsys, words, told):
+    with pytest.raises(SystemExit) as stop:
+        main(["experiment", "eigenvalue", "--tune", *words])
+    assert stop.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_tune_needs_a_search(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("name: eigenvalue\nmethod: grid\nparameters: {}\n")
+    for name, told in (
+        ("mine.yaml", "has no search beside it, mine_tuning.yaml"),
+        ("eigenvalue-12345678", "is planned"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["experiment", name, "--tune"])
+        assert stop.value.code == 2
+        assert told in capsys.readouterr().err

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from bestguess import __version__
-from bestguess.command import Failure, UserError
-from bestguess.sweep.commands import open_ledger
+from bestguess.command import Failure, UserError, make_console
+from bestguess.sweep.commands import open_ledger, sweep
 from bestguess.sweep.config import SweepFlags
 from bestguess.sweep.keys import RATE, SEED
 from bestguess.sweep.rates import at_rates
@@ -158,3 +159,54 @@ def test_a_table_of_a_search_that_is_not_done_is_refused(tmp_path, search):
     with pytest.raises(Failure, match=r"--rates .*t/runs\.csv: 11 of 12 runs done; finish the search search-"):
         ledger_of(tmp_path, "judged", 400, [0, 1], rates=name)
     assert not list(tmp_path.glob("sweeps/judged-*"))
+
+
+def test_a_search_is_widened_beyond_its_edges_until_none_is_left(tmp_path, search):
+    top = {0.5: 0.003, 0.9: 0.09}
+    found = search(lambda config: min(0.01, top[config["task.lambda"]]))
+    names, tried = [found.id], []
+    widen = lambda: SweepFlags(str(tmp_path / "search.yaml"), folder=tmp_path / "sweeps", widen=",".join(names))  # noqa: E731
+    for _ in range(3):
+        wider = open_ledger(widen())
+        runs = list(wider.runs().values())
+        assert {(run.config["task.lambda"], run.config[SEED]) for run in runs} == {(0.9, 7), (0.9, 8)}
+        assert wider.about["lacks"] == []
+        assert wider.about["widen"] == ",".join(names)
+        tried += sorted({run.config[RATE] for run in runs})
+        with pytest.raises(Failure, match="0 of 2 runs done"):
+            ledger_of(tmp_path, "judged", 400, [0, 1], rates=f"{','.join(names)},{wider.id}")
+        for run in runs:
+            loss = abs(run.config[RATE] - 0.09) - 1
+            wider.finish(run, {"validation_loss": loss, "normalised_loss": 1.1}, ABOUT_OF_RUN)
+        names.append(wider.id)
+    assert tried == [0.033, 0.11, 0.37]  # each as far from the edge as its neighbour is, to two digits
+    told = sweep(widen(), make_console(json=True))
+    assert told["sweep"] is None
+    assert told["planned"] == 0
+    judged = ledger_of(tmp_path, "judged", 400, [0, 1], rates=",".join(names))
+    assert {(run.config["task.lambda"], run.config[RATE]) for run in judged.runs().values()} == {
+        (0.5, 0.003),
+        (0.9, 0.11),
+    }
+
+
+def test_a_search_is_widened_downwards_too_and_below_a_rate_that_diverged(tmp_path, search):
+    found = search(lambda config: 0.001 if config["task.lambda"] == 0.5 else 0.003)
+    wider = open_ledger(SweepFlags(str(tmp_path / "search.yaml"), folder=tmp_path / "sweeps", widen=found.id))
+    assert {(run.config["task.lambda"], run.config[RATE]) for run in wider.runs().values()} == {(0.5, 0.00033)}
+
+
+def test_what_cannot_be_widened_is_refused(tmp_path, search):
+    found = search(lambda config: 0.01)
+    flags = SweepFlags(str(tmp_path / "search.yaml"), folder=tmp_path / "sweeps", widen=found.id)
+    with pytest.raises(UserError, match="--widen: a search has rates to try"):
+        replace(flags, rates=found.id).check()
+    with pytest.raises(UserError, match=r"--widen: the sweep search-\w+ is planned already; give its YAML"):
+        sweep(replace(flags, sweep=found.id), make_console(json=True))
+    other = tmp_path / "other.yaml"
+    other.write_text(TEXT.format(name="other", steps=100, seeds=[7, 8]) + "  task.length: {value: 32}\n")
+    with pytest.raises(UserError, match=r"--widen search-\w+: is no search of .*other\.yaml: it has no task\.length"):
+        sweep(replace(flags, sweep=str(other)), make_console(json=True))
+    unfinished = ledger_of(tmp_path, "search", 101, [7, 8])
+    with pytest.raises(Failure, match="0 of 12 runs done"):
+        sweep(replace(flags, widen=unfinished.id), make_console(json=True))

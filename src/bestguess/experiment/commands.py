@@ -37,6 +37,8 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     began = time.perf_counter()
     if flags.from_ is not None:
         return _again(flags, flags.from_, console, began)
+    if flags.tune:
+        flags = _tuned(flags, console)
     given = _sweep_flags(flags)
     given.check()
     _check_files(flags.out, flags.benchmark)
@@ -76,6 +78,38 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     _print(found, told, console)
     console.print(f"page: {page}", soft_wrap=True)
     return found | {"report": str(page), "seconds": time.perf_counter() - began}
+
+
+def _tuned(flags: ExperimentFlags, console: Console) -> ExperimentFlags:
+    """Train the experiment's search and widen it until it is settled; return the flags with the rates that it found."""
+    for name in ("rates", "preset", "estimate", "test", "train", "allow_incomplete"):
+        if getattr(flags, name) != _IDLE[name]:
+            word = f"no-{name}" if name == "train" else name.replace("_", "-")
+            raise UserError(
+                f"--{word}: --tune searches for the rates of the whole experiment first; drop one of the two"
+            )
+    path = find(flags.experiment)
+    if path is None:
+        raise UserError(f"--tune: the sweep {flags.experiment} is planned already; give its YAML")
+    tuning = path.with_stem(f"{path.stem}_tuning")
+    if not tuning.is_file():
+        raise UserError(f"--tune: {path} has no search beside it, {tuning.name}; give --rates, or leave --tune out")
+    _check_files(flags.out, flags.benchmark)
+    more = {name: getattr(flags, name) for name in ("jobs", "turns", "ensemble", "reuse", "track", "folder")}
+    names: list[str] = []
+    while True:
+        found = sweep(SweepFlags(str(tuning), widen=",".join(names) or None, **more), console)
+        if found["sweep"] is None:
+            return dataclasses.replace(flags, tune=False, rates=",".join(names))
+        if len(names) == _WIDENINGS:
+            raise Failure(
+                f"--tune: after {_WIDENINGS} grids best rates still stand at their edge; see {','.join(names)}"
+            )
+        names.append(found["sweep"])
+
+
+_WIDENINGS = 8
+"""Grids that a search may take; eight of a factor of three are six thousandfold."""
 
 
 def _check_files(folder: Path | None, benchmark: Path | None) -> None:
@@ -135,6 +169,7 @@ _IDLE: dict[str, Any] = {
     "ensemble": 16,
     "reuse": (),
     "rates": None,
+    "tune": False,
     "track": (),
     "estimate": False,
     "test": None,

@@ -60,6 +60,9 @@ is identical, such as to add seeds with --set."""
     rates: str | None = None
     """Sweep (ID, folder, or a runs.csv that was committed) that searched for learning rates: each cell trains at the \
 rate that it chose, and at no other. Several, separated by commas, are one search."""
+    tune: bool = False
+    """Train the search NAME_tuning first, widen it until no best rate stands at the edge of its grid, and train each \
+cell at the rate found."""
     track: tuple[Tracker, ...] = ()
     """Metric loggers, in addition to the ledger; every run of a batch is a W&B run, in the group of its sweep."""
     estimate: bool = False

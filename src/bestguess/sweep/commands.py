@@ -61,6 +61,9 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
             console.quiet = True
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     _check_out(flags.out)
+    if flags.widen is not None and not _wider(flags):
+        console.print(f"no best rate of {flags.widen} stands at the edge of its grid: --rates {flags.widen} takes them")
+        return {"sweep": None, "planned": 0, "done": 0, "missing": [], "seconds": time.perf_counter() - began}
     ledger = open_ledger(flags)
     if not flags.plan:
         adopt(ledger, flags, console)
@@ -119,14 +122,15 @@ def open_ledger(flags: SweepFlags) -> Ledger:
     """Return the ledger of the sweep that the flags name, planned now if it is new; UserError if it is off."""
     path = find(flags.sweep)
     if path is None:
-        for name, default in (("set_", ()), ("seed", 0), ("runs", None), ("rates", None)):
+        for name, default in (("set_", ()), ("seed", 0), ("runs", None), ("rates", None), ("widen", None)):
             if getattr(flags, name) != default:
                 raise UserError(f"--{name.rstrip('_')}: the sweep {flags.sweep} is planned already; give its YAML")
         return Ledger.find(flags.folder, flags.sweep)
     spec = read_spec(path, flags.set_, flags.runs)
     _others(flags)  # before the ledger is made
     searches = None if flags.rates is None else ids_of(flags.folder, flags.rates, "--rates")
-    folder = flags.folder / sweep_id(spec, flags.seed, searches)
+    widened = None if flags.widen is None else ids_of(flags.folder, flags.widen, "--widen")
+    folder = flags.folder / sweep_id(spec, flags.seed, searches, widened)
     if (folder / "plan.json").exists():
         return Ledger(folder)
     try:
@@ -141,9 +145,9 @@ def open_ledger(flags: SweepFlags) -> Ledger:
         "changes": flags.set_,
         "seed": flags.seed,
         "ensemble": flags.ensemble,
-        "lacks": [one for one in lacks(spec, first) if flags.rates is None or UNTUNED not in one],
+        "lacks": [one for one in lacks(spec, first) if flags.rates is flags.widen is None or UNTUNED not in one],
         "notes": [*spec.notes, *_fewer(spec, first)],
-        **({} if flags.rates is None else {"rates": flags.rates}),
+        **{name: value for name in ("rates", "widen") if (value := getattr(flags, name)) is not None},
         "version": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -219,7 +223,25 @@ def _write_table(ledger: Ledger, folder: Path, best: list[dict[str, Any]], conso
     return folder / RUNS
 
 
+def _wider(flags: SweepFlags) -> list[dict[str, Any]]:
+    """The runs with which --widen widens a search; UserError where it is no search of this sweep's YAML."""
+    from bestguess.sweep.rates import beyond, read_search
+
+    path = find(flags.sweep)
+    if path is None:
+        raise UserError(f"--widen: the sweep {flags.sweep} is planned already; give its YAML")
+    spec, name = read_spec(path, flags.set_, flags.runs), str(flags.widen)
+    if spec.method != "grid":
+        raise UserError(f"--widen: a {spec.method} sweep has no grid; give a search that has one")
+    search, first = read_search(flags.folder, name, "--widen"), grid(spec)[0]
+    if other := [key for key in first if key not in search.configs[0]]:
+        raise UserError(f"--widen {name}: is no search of {path}: it has no {other[0]}")
+    return beyond(search)
+
+
 def _first_round(spec: Spec, flags: SweepFlags) -> Round:
+    if flags.widen is not None:
+        return plan_round(_wider(flags), ensemble=flags.ensemble, jobs=flags.jobs)
     if flags.rates is not None:
         if spec.method != "grid":
             raise UserError(f"--rates: a {spec.method} sweep draws its rates; give a grid")

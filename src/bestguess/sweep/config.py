@@ -58,6 +58,9 @@ rate that it chose, and at no other. Several, separated by commas, are one searc
     out: Path | None = None
     """Folder for a table of all runs that are done (runs.csv), which can be committed and given to --reuse and \
 --rates; overwritten."""
+    widen: str | None = None
+    """Search (named as in --rates) of the same YAML: train only the cells whose best rate stands at the edge of its \
+grid, at the next rate beyond it. The two are one search; repeat with both until none is left."""
     track: tuple[Tracker, ...] = ()
     """Metric loggers, in addition to the ledger."""
     plan: bool = False
@@ -86,6 +89,8 @@ rate that it chose, and at no other. Several, separated by commas, are one searc
         for name in ("plan", "estimate", "worker", "distributed"):
             if self.out is not None and getattr(self, name):
                 raise UserError(f"--out: --{name} writes no table; drop one of the two")
+        if self.widen is not None and self.rates is not None:
+            raise UserError("--widen: a search has rates to try, and --rates has chosen them; drop one")
         if self.distributed and self.jobs > 1:
             raise UserError("--distributed: all processes are one worker; drop --jobs")
 

@@ -202,12 +202,13 @@ def _varying(spec: Spec) -> set[str]:
     return {key for key, parameter in spec.parameters.items() if parameter.varies}
 
 
-def sweep_id(spec: Spec, seed: int, rates: str | None = None) -> str:
+def sweep_id(spec: Spec, seed: int, rates: str | None = None, widen: str | None = None) -> str:
     """Return the sweep's ID: its name and a hash of what it plans. The same sweep has the same ID everywhere.
 
-    rates: the IDs of the searches that its learning rates are from, with commas between.
+    rates: the IDs of the searches that its learning rates are from, with commas between; widen: of those it widens.
     """
     about = dataclasses.asdict(spec) | {"seed": seed, "name": "", "notes": ()}
     about |= {} if rates is None else {"rates": rates}
+    about |= {} if widen is None else {"widen": widen}
     digest = hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:8]
     return f"{spec.name}-{digest}"

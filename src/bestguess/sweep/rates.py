@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +15,61 @@ from bestguess.sweep.source import Source, check_agreement, check_configs, done_
 
 Searched = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """From a run's flat config to that of the cell that tunes it, where the search has the cell under other values."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search has tried of each cell: one sweep, or several that are one."""
+
+    name: str
+    """Of the sweeps, as they were given."""
+    configs: list[dict[str, Any]]
+    """Of all runs."""
+    keys: list[str]
+    """That a cell is known by: those that vary, beside seeds and rates."""
+    tuned: dict[tuple[str, ...], dict[str, Any]]
+    """By cell, its best rate and what it scores."""
+    tried: dict[tuple[str, ...], list[Any]]
+    """By cell, its rates in their order, those at which a training diverged among them."""
+
+    def cell(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the cell that a run is of."""
+        return tuple(str(config.get(key)) for key in self.keys)
+
+    def told(self, config: Mapping[str, Any]) -> str:
+        """Return a run's cell in words."""
+        return ", ".join(f"{key} {config.get(key)}" for key in self.keys) or "every run"
+
+    def edges(self) -> list[tuple[str, ...]]:
+        """Return the cells whose best rate is the lowest or the highest of several."""
+        ends = {own: (rates[0], rates[-1]) for own, rates in self.tried.items() if len(rates) > 1}
+        return [own for own, one in self.tuned.items() if one["learning_rate"] in ends.get(own, ())]
+
+
+def read_search(root: Path, name: str, flag: str) -> Search:
+    """Return what the sweeps `name` have tried, each named by its ID, its folder or its table, with commas between.
+
+    Failure where one is not done; flag: the one that named them, for what is said of what is wrong.
+    """
+    searches = [done_elsewhere(root, one, flag) for one in name.split(",")]
+    for search in searches:
+        if search.path is not None:
+            check_configs(search, flag)
+        if search.undone:
+            _refuse(search, flag)
+    check_agreement(searches, flag)
+    configs = [config for one in searches for config in (*(run.config for run in one.runs), *one.diverged)]
+    apart = (RATE, *repeats_of(configs[0]))
+    keys = [key for key in configs[0] if key not in apart and len({str(config.get(key)) for config in configs}) > 1]
+    with told_of(", ".join(one.place for one in searches), ANEW):
+        records = [record for search in searches for record in search.records]
+        best = best_of_cells(records, family_of(configs[0]).reported)
+    found = Search(name, configs, keys, {}, {})
+    rates: dict[tuple[str, ...], set[Any]] = {}
+    for config in configs:
+        rates.setdefault(found.cell(config), set()).add(config.get(RATE))
+    tuned = {found.cell(one["config"]): one for one in best}
+    return replace(found, tuned=tuned, tried={own: sorted(one, key=_order) for own, one in rates.items()})
 
 
 def at_rates(
@@ -26,54 +83,51 @@ def at_rates(
     training diverged counts as tried. UserError where the search lacks a cell, has a best rate at the edge of its grid,
     or trained on a seed that is to be judged; Failure where it is not done.
     """
-    searches = [done_elsewhere(root, one, "--rates") for one in name.split(",")]
-    for search in searches:
-        if search.path is not None:
-            check_configs(search, "--rates")
-        if search.undone:
-            _refuse(search)
-    check_agreement(searches, "--rates")
-    configs = [config for one in searches for config in (*(run.config for run in one.runs), *one.diverged)]
-    apart = (RATE, *repeats_of(configs[0]))
-    keys = [key for key in configs[0] if key not in apart and len({str(config.get(key)) for config in configs}) > 1]
-
-    def cell(config: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(str(config.get(key)) for key in keys)
-
-    def told(config: Mapping[str, Any]) -> str:
-        return ", ".join(f"{key} {config.get(key)}" for key in keys) or "every run"
-
-    with told_of(", ".join(one.place for one in searches), ANEW):
-        records = [record for search in searches for record in search.records]
-        best = best_of_cells(records, family_of(configs[0]).reported)
-    tuned = {cell(one["config"]): one for one in best}
-    for key in repeats_of(configs[0]):
-        seen = {config[key] for config in configs if key in config}
+    search = read_search(root, name, "--rates")
+    for key in repeats_of(search.configs[0]):
+        seen = {config[key] for config in search.configs if key in config}
         if shared := seen & {one[key] for one in proposals if key in one}:
             raise UserError(f"--rates {name}: was tuned on {key} {min(shared)}, which is to be judged; tune on others")
-    tried: dict[tuple[str, ...], set[Any]] = {}
-    for config in configs:
-        tried.setdefault(cell(config), set()).add(config.get(RATE))
-    ends = {own: (min(rates), max(rates)) for own, rates in tried.items() if len(rates) > 1}
-    edges = [one for own, one in tuned.items() if one["learning_rate"] in ends.get(own, ())]
-    if edges:
-        first = f"{edges[0]['learning_rate']:g} of {told(edges[0]['config'])}"
+    if edges := search.edges():
+        first = search.tuned[edges[0]]
         raise UserError(
-            f"--rates {name}: the best rate of {len(edges)} of {len(tuned)} cells stands at the edge of its grid "
-            f"(such as {first}); widen it with --set {RATE}=… and --reuse {name}"
+            f"--rates {name}: the best rate of {len(edges)} of {len(search.tuned)} cells stands at the edge of its "
+            f"grid (such as {first['learning_rate']:g} of {search.told(first['config'])}); train these cells beyond "
+            f"it, with `bestguess sweep` of the search's YAML and --widen {name}"
         )
     chosen: dict[str, dict[str, Any]] = {}
     for one in proposals:
         there = one if searched is None else searched(one)
-        if cell(there) not in tuned:
-            raise UserError(f"--rates {name}: has no rate for {told(there)}; search there too")
-        run = one | {RATE: tuned[cell(there)]["learning_rate"]}
+        if search.cell(there) not in search.tuned:
+            raise UserError(f"--rates {name}: has no rate for {search.told(there)}; search there too")
+        run = one | {RATE: search.tuned[search.cell(there)]["learning_rate"]}
         chosen[str(sorted(run.items(), key=str))] = run
     return list(chosen.values())
 
 
-def _refuse(search: Source) -> NoReturn:
+def beyond(search: Search) -> list[dict[str, Any]]:
+    """Return the runs that widen a search: each cell whose best rate stands at an edge, at the next rate beyond it.
+
+    The next rate is as far from the edge, as a ratio, as its neighbour in the grid, to two digits.
+    """
+    edges, runs = set(search.edges()), {}
+    for config in search.configs:
+        own = search.cell(config)
+        if own not in edges:
+            continue
+        rates, best = search.tried[own], search.tuned[own]["learning_rate"]
+        edge, neighbour = (rates[0], rates[1]) if best == rates[0] else (rates[-1], rates[-2])
+        run = config | {RATE: float(f"{edge * edge / neighbour:.2g}")}
+        runs[str(sorted(run.items(), key=str))] = run
+    return list(runs.values())
+
+
+def _order(rate: Any) -> float:
+    return -math.inf if rate is None else float(rate)
+
+
+def _refuse(search: Source, flag: str) -> NoReturn:
     told = f"{len(search.records)} of {search.planned} runs done"
     if search.path is None:
         raise Failure(f"{search.id}: {told}, so there is no result yet; resume with `bestguess sweep {search.id}`")
-    raise Failure(f"--rates {search.path}: {told}; finish the search {search.id} and write its table again")
+    raise Failure(f"{flag} {search.path}: {told}; finish the search {search.id} and write its table again")
