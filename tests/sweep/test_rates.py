@@ -161,6 +161,17 @@ def test_a_table_of_a_search_that_is_not_done_is_refused(tmp_path, search):
     assert not list(tmp_path.glob("sweeps/judged-*"))
 
 
+def test_a_table_that_tells_rates_needs_no_score_but_one_that_stands_for_runs_does(tmp_path, search):
+    source, table = of_ledger(search()), tmp_path / "table"
+    kept = [one | {"metrics": {"validation_loss": one["metrics"]["validation_loss"]}} for one in source.records]
+    write_table(table, replace(source, records=kept), [RATE, SEED], [])
+    (table / ABOUT).write_text(json.dumps(about_of(source)))
+    judged = ledger_of(tmp_path, "judged", 400, [0, 1], rates=str(table))
+    assert {run.config[RATE] for run in judged.runs().values()} == {0.003}
+    with pytest.raises(UserError, match=r"--reuse .*runs\.csv: run 0000: normalised_loss: no number in its figures"):
+        ledger_of(tmp_path, "search", 101, [7, 8], reuse=(str(table),))
+
+
 def test_a_search_is_widened_beyond_its_edges_until_none_is_left(tmp_path, search):
     top = {0.5: 0.003, 0.9: 0.09}
     found = search(lambda config: min(0.01, top[config["task.lambda"]]))

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from bestguess.command import Failure, UserError, told_of
 from bestguess.sweep.cells import ANEW, best_of_cells
-from bestguess.sweep.keys import RATE, family_of, repeats_of
+from bestguess.sweep.keys import RATE, VALIDATION, repeats_of
 from bestguess.sweep.source import Source, check_agreement, check_configs, done_elsewhere
 
 Searched = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -51,7 +51,7 @@ def read_search(root: Path, name: str, flag: str) -> Search:
 
     Failure where one is not done; flag: the one that named them, for what is said of what is wrong.
     """
-    searches = [done_elsewhere(root, one, flag) for one in name.split(",")]
+    searches = [done_elsewhere(root, one, flag, scored=False) for one in name.split(",")]
     for search in searches:
         if search.path is not None:
             check_configs(search, flag)
@@ -63,7 +63,7 @@ def read_search(root: Path, name: str, flag: str) -> Search:
     keys = [key for key in configs[0] if key not in apart and len({str(config.get(key)) for config in configs}) > 1]
     with told_of(", ".join(one.place for one in searches), ANEW):
         records = [record for search in searches for record in search.records]
-        best = best_of_cells(records, family_of(configs[0]).reported)
+        best = best_of_cells(records, VALIDATION)
     found = Search(name, configs, keys, {}, {})
     rates: dict[tuple[str, ...], set[Any]] = {}
     for config in configs:

@@ -276,10 +276,11 @@ def table_at(name: str) -> Path | None:
     return path / RUNS if os.path.lexists(path / RUNS) and not (path / "plan.json").exists() else None
 
 
-def done_elsewhere(root: Path, name: str, flag: str) -> Source:
+def done_elsewhere(root: Path, name: str, flag: str, *, scored: bool = True) -> Source:
     """Return the sweep `name`, by its ID under `root`, its folder, or its table; UserError names the flag.
 
-    A table's runs must be such that they can stand for runs that were trained here.
+    A table's runs must be such that they can stand for runs that were trained here. scored: with what they report on
+    test data; a search that only tells rates needs no more than what selects them.
     """
     path = table_at(name)
     if path is None:
@@ -297,16 +298,19 @@ def done_elsewhere(root: Path, name: str, flag: str) -> Source:
             family = str(record["config"].get("family"))
             if family not in reported:
                 reported[family] = family_of(record["config"]).reported
-            for figure in (VALIDATION, reported[family]):
+            for figure in (VALIDATION, *[reported[family]][:scored]):
                 if not is_number(record["metrics"].get(figure)):
                     raise UserError(f"{figure}: no number in its figures")
     return found
 
 
 def ids_of(root: Path, names: str, flag: str) -> str:
-    """Return the IDs of sweeps that are named with commas between, in the same form: a table has that of its sweep."""
-    parts = names.split(",")
-    return ",".join(Path(one).name if table_at(one) is None else done_elsewhere(root, one, flag).id for one in parts)
+    """Return the IDs of searches that are named with commas between, in that form: a table has that of its sweep."""
+
+    def known(name: str) -> str:
+        return Path(name).name if table_at(name) is None else done_elsewhere(root, name, flag, scored=False).id
+
+    return ",".join(map(known, names.split(",")))
 
 
 def check_agreement(sources: Iterable[Source], flag: str) -> None:
