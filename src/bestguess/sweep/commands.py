@@ -62,7 +62,7 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     _check_out(flags.out)
     if flags.widen is not None and not _wider(flags):
-        console.print(f"no best rate of {flags.widen} stands at the edge of its grid: --rates {flags.widen} takes them")
+        console.print(f"no best rate stands at the edge of its grid: --rates {flags.widen}", soft_wrap=True)
         return {"sweep": None, "planned": 0, "done": 0, "missing": [], "seconds": time.perf_counter() - began}
     ledger = open_ledger(flags)
     if not flags.plan:
