@@ -26,6 +26,7 @@ def test_keeps_the_mean_and_drops_its_share():
     x = jnp.ones((200, 300))
     out = np.asarray(dropout(x, 0.3, jax.random.key(0)))
     assert set(np.unique(out)) == {np.float32(0), np.float32(1 / 0.7)}
+    assert abs((out == 0).mean() - 0.3) < 4 * (0.3 * 0.7 / x.size) ** 0.5  # 4 standard errors
     assert dropout(x, 0.3, None) is x
     assert dropout(x, 0.0, jax.random.key(0)) is x
 
