@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bestguess.command import UserError
-from bestguess.experiment.analysis import analyse, check, columns_of
+from bestguess.experiment.analysis import analyse, check
 from bestguess.experiment.pictures import effects, figure
 from bestguess.experiment.results import more, verdict_table
 from bestguess.report.story import Drawn, Rows
@@ -282,7 +282,7 @@ def test_a_table_of_runs_is_judged_again_with_its_long_lists_and_without(tmp_pat
     asked = (ROOT / "experiments" / "text_raw.yaml").read_text(encoding="utf-8")
     runs = list(planned_of()[1].runs)
     ours = Source("text_raw", "text_raw-1", len(runs), asked, (), runs, found.records)
-    write_table(tmp_path, ours, columns_of(found), found.selected)
+    write_table(tmp_path, ours, [factor.key for factor in TESTED.factors], found.selected)
 
     def again():
         source = of_table(tmp_path / RUNS, "text_raw")

@@ -191,10 +191,3 @@ def edges(analysis: Analysis) -> str:
     counts = {rate: sum(one["learning_rate"] == rate for one in found) for rate in {c["learning_rate"] for c in found}}
     told = ", ".join(f"{rate:g} in {counts[rate]}" for rate in sorted(counts))
     return f"The best learning rate is at the edge of its grid in {len(found)} of {len(analysis.cells)} cells ({told})."
-
-
-def columns_of(analysis: Analysis) -> list[str]:
-    """Return the keys of a run's config that have a column in the table of all runs: what sets each apart."""
-    given = {key for record in analysis.records for key in record["config"]}
-    seeds = [key for key in repeats_of(analysis.records[0]["config"]) if key == SEED or key in given]
-    return [*(factor.key for factor in analysis.experiment.factors), RATE, *seeds]

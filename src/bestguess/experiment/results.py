@@ -10,7 +10,7 @@ from typing import Any
 
 from bestguess import __version__, files
 from bestguess.command import UserError, load
-from bestguess.experiment.analysis import Analysis, columns_of, edges
+from bestguess.experiment.analysis import Analysis, edges
 from bestguess.experiment.covariates import covariates
 from bestguess.experiment.pictures import effects, figure, findings, rollouts
 from bestguess.experiment.source import read_benchmark
@@ -126,7 +126,7 @@ def pytorch(analysis: Analysis, benchmark: Path) -> dict[str, Any]:
 
 def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any], told: str | None) -> Path:
     """Write the folder of results and return the path of its page."""
-    write_table(folder, source, columns_of(analysis), analysis.selected)
+    write_table(folder, source, [factor.key for factor in analysis.experiment.factors], analysis.selected)
     own = {
         "figure": figure(analysis, told),
         "effects": effects(analysis, told),

@@ -81,7 +81,7 @@ def bounded_memory(config: FilterTaskConfig, seed: int, patch: int) -> BoundedMe
     regret = bounded_regret(L, covariance, m, patch, longest)
     windows = window_moments(covariance, m, patch, longest)
     last = max(k for k in ORDERS if k <= longest)
-    fixed = coefficients(window_moments(covariance, m, patch, last), m, patch, last)
+    fixed = coefficients(windows, m, patch, last)
     return BoundedMemory(
         varying=regret.mean(1) / floors.mean(),
         invariant=invariant_excess(windows, floors.sum(), m, patch),

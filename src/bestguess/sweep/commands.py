@@ -17,7 +17,7 @@ from bestguess.sweep.cells import ANEW, best_of_cells
 from bestguess.sweep.config import StatusFlags, SweepFlags
 from bestguess.sweep.draw import combinations, grid
 from bestguess.sweep.extrapolate import extrapolate, in_words
-from bestguess.sweep.keys import RATE, SEED, family_of, repeats_of
+from bestguess.sweep.keys import RATE, family_of
 from bestguess.sweep.ledger import Ledger, Status
 from bestguess.sweep.plan import UNTUNED, Round, lacks, plan, plan_round, sample, sweep_id
 from bestguess.sweep.shipped import find
@@ -61,10 +61,11 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
             console.quiet = True
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     _check_out(flags.out)
-    if flags.widen is not None and not _wider(flags):
+    try:
+        ledger = open_ledger(flags)
+    except Settled:
         console.print(f"no best rate stands at the edge of its grid: --rates {flags.widen}", soft_wrap=True)
         return {"sweep": None, "planned": 0, "done": 0, "missing": [], "seconds": time.perf_counter() - began}
-    ledger = open_ledger(flags)
     if not flags.plan:
         adopt(ledger, flags, console)
     about = {"sweep": ledger.id, "folder": str(ledger.folder)}
@@ -118,8 +119,15 @@ def status(flags: StatusFlags, console: Console) -> dict[str, Any]:
     return result
 
 
+class Settled(Exception):
+    """No cell of a search is left that --widen would train."""
+
+
 def open_ledger(flags: SweepFlags) -> Ledger:
-    """Return the ledger of the sweep that the flags name, planned now if it is new; UserError if it is off."""
+    """Return the ledger of the sweep that the flags name, planned now if it is new; UserError if it is off.
+
+    Settled where the flags widen a search of which no best rate stands at an edge.
+    """
     path = find(flags.sweep)
     if path is None:
         for name, default in (("set_", ()), ("seed", 0), ("runs", None), ("rates", None), ("widen", None)):
@@ -133,8 +141,9 @@ def open_ledger(flags: SweepFlags) -> Ledger:
     folder = flags.folder / sweep_id(spec, flags.seed, searches, widened)
     if (folder / "plan.json").exists():
         return Ledger(folder)
+    wider = None if flags.widen is None else _wider(spec, path, flags.folder, flags.widen)
     try:
-        first = _first_round(spec, flags)
+        first = _first_round(spec, flags, wider)
     except UserError as error:
         changed = f" with --set {' '.join(flags.set_)}" if flags.set_ else ""
         raise UserError(f"{path}{changed}: {error}") from error
@@ -213,9 +222,7 @@ def _write_table(ledger: Ledger, folder: Path, best: list[dict[str, Any]], conso
     rates = {config_text(one["config"]): one["learning_rate"] for one in best}
     cells = {run.run: run.cell for run in source.runs}
     chosen = [one["run"] for one in source.records if rates[cells[one["run"]]] == one["config"].get(RATE)]
-    given = {key for run in source.runs for key in run.config}
-    seeds = [key for key in repeats_of(source.records[0]["config"]) if key == SEED or key in given]
-    write_table(folder, source, (RATE, *seeds), chosen)
+    write_table(folder, source, (), chosen)
     write_json(folder / ABOUT, about_of(source))
     lacking = source.planned - len(source.records)
     told = f" (incomplete: {len(source.records)} of {source.planned} runs done)" if lacking else ""
@@ -223,25 +230,23 @@ def _write_table(ledger: Ledger, folder: Path, best: list[dict[str, Any]], conso
     return folder / RUNS
 
 
-def _wider(flags: SweepFlags) -> list[dict[str, Any]]:
-    """The runs with which --widen widens a search; UserError where it is no search of this sweep's YAML."""
+def _wider(spec: Spec, path: Path, root: Path, name: str) -> list[dict[str, Any]]:
+    """The runs with which --widen widens a search; UserError where it is no search of this YAML, Settled for none."""
     from bestguess.sweep.rates import beyond, read_search
 
-    path = find(flags.sweep)
-    if path is None:
-        raise UserError(f"--widen: the sweep {flags.sweep} is planned already; give its YAML")
-    spec, name = read_spec(path, flags.set_, flags.runs), str(flags.widen)
     if spec.method != "grid":
         raise UserError(f"--widen: a {spec.method} sweep has no grid; give a search that has one")
-    search, first = read_search(flags.folder, name, "--widen"), grid(spec)[0]
+    search, first = read_search(root, name, "--widen"), grid(spec)[0]
     if other := [key for key in first if key not in search.configs[0]]:
         raise UserError(f"--widen {name}: is no search of {path}: it has no {other[0]}")
-    return beyond(search)
+    if not (runs := beyond(search)):
+        raise Settled
+    return runs
 
 
-def _first_round(spec: Spec, flags: SweepFlags) -> Round:
-    if flags.widen is not None:
-        return plan_round(_wider(flags), ensemble=flags.ensemble, jobs=flags.jobs)
+def _first_round(spec: Spec, flags: SweepFlags, wider: list[dict[str, Any]] | None) -> Round:
+    if wider is not None:
+        return plan_round(wider, ensemble=flags.ensemble, jobs=flags.jobs)
     if flags.rates is not None:
         if spec.method != "grid":
             raise UserError(f"--rates: a {spec.method} sweep draws its rates; give a grid")

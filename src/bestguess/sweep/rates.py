@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,16 +22,12 @@ Searched = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 class Search:
     """What a search has tried of each cell: one sweep, or several that are one."""
 
-    name: str
-    """Of the sweeps, as they were given."""
     configs: list[dict[str, Any]]
     """Of all runs."""
     keys: list[str]
     """That a cell is known by: those that vary, beside seeds and rates."""
-    tuned: dict[tuple[str, ...], dict[str, Any]]
-    """By cell, its best rate and what it scores."""
-    tried: dict[tuple[str, ...], list[Any]]
-    """By cell, its rates in their order, those at which a training diverged among them."""
+    best: list[dict[str, Any]]
+    """Of every cell, its best rate, and how it was selected."""
 
     def cell(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the cell that a run is of."""
@@ -39,6 +36,19 @@ class Search:
     def told(self, config: Mapping[str, Any]) -> str:
         """Return a run's cell in words."""
         return ", ".join(f"{key} {config.get(key)}" for key in self.keys) or "every run"
+
+    @functools.cached_property
+    def tuned(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        """By cell, its best."""
+        return {self.cell(one["config"]): one for one in self.best}
+
+    @functools.cached_property
+    def tried(self) -> dict[tuple[str, ...], list[Any]]:
+        """By cell, its rates in their order, those at which a training diverged among them."""
+        found: dict[tuple[str, ...], set[Any]] = {}
+        for config in self.configs:
+            found.setdefault(self.cell(config), set()).add(config.get(RATE))
+        return {own: sorted(rates, key=_order) for own, rates in found.items()}
 
     def edges(self) -> list[tuple[str, ...]]:
         """Return the cells whose best rate is the lowest or the highest of several."""
@@ -62,14 +72,7 @@ def read_search(root: Path, name: str, flag: str) -> Search:
     apart = (RATE, *repeats_of(configs[0]))
     keys = [key for key in configs[0] if key not in apart and len({str(config.get(key)) for config in configs}) > 1]
     with told_of(", ".join(one.place for one in searches), ANEW):
-        records = [record for search in searches for record in search.records]
-        best = best_of_cells(records, VALIDATION)
-    found = Search(name, configs, keys, {}, {})
-    rates: dict[tuple[str, ...], set[Any]] = {}
-    for config in configs:
-        rates.setdefault(found.cell(config), set()).add(config.get(RATE))
-    tuned = {found.cell(one["config"]): one for one in best}
-    return replace(found, tuned=tuned, tried={own: sorted(one, key=_order) for own, one in rates.items()})
+        return Search(configs, keys, best_of_cells([one for own in searches for one in own.records], VALIDATION))
 
 
 def at_rates(
@@ -95,14 +98,13 @@ def at_rates(
             f"grid (such as {first['learning_rate']:g} of {search.told(first['config'])}); train these cells beyond "
             f"it, with `bestguess sweep` of the search's YAML and --widen {name}"
         )
-    chosen: dict[str, dict[str, Any]] = {}
+    runs = []
     for one in proposals:
         there = one if searched is None else searched(one)
         if search.cell(there) not in search.tuned:
             raise UserError(f"--rates {name}: has no rate for {search.told(there)}; search there too")
-        run = one | {RATE: search.tuned[search.cell(there)]["learning_rate"]}
-        chosen[str(sorted(run.items(), key=str))] = run
-    return list(chosen.values())
+        runs.append(one | {RATE: search.tuned[search.cell(there)]["learning_rate"]})
+    return _once(runs)
 
 
 def beyond(search: Search) -> list[dict[str, Any]]:
@@ -110,16 +112,19 @@ def beyond(search: Search) -> list[dict[str, Any]]:
 
     The next rate is as far from the edge, as a ratio, as its neighbour in the grid, to two digits.
     """
-    edges, runs = set(search.edges()), {}
+    edges, runs = set(search.edges()), []
     for config in search.configs:
         own = search.cell(config)
         if own not in edges:
             continue
         rates, best = search.tried[own], search.tuned[own]["learning_rate"]
         edge, neighbour = (rates[0], rates[1]) if best == rates[0] else (rates[-1], rates[-2])
-        run = config | {RATE: float(f"{edge * edge / neighbour:.2g}")}
-        runs[str(sorted(run.items(), key=str))] = run
-    return list(runs.values())
+        runs.append(config | {RATE: float(f"{edge * edge / neighbour:.2g}")})
+    return _once(runs)
+
+
+def _once(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({str(sorted(run.items(), key=str)): run for run in runs}.values())
 
 
 def _order(rate: Any) -> float:

@@ -18,7 +18,7 @@ from typing import Any
 from bestguess import files
 from bestguess.command import UserError, told_of
 from bestguess.sweep.distributions import quantile
-from bestguess.sweep.keys import RATE, SEED, VALIDATION, family_of, is_number
+from bestguess.sweep.keys import RATE, SEED, VALIDATION, family_of, is_number, repeats_of
 from bestguess.sweep.ledger import Ledger, not_finite
 from bestguess.sweep.plan import Run, config_of
 from bestguess.sweep.spec import Spec, parse_spec
@@ -115,11 +115,13 @@ def has_diverged(ledger: Ledger, run: str) -> bool:
 def write_table(folder: Path, source: Source, keys: Sequence[str], selected: Iterable[str]) -> None:
     """Write `runs.csv`, `lists.json.gz` and `sweep.yaml`; the caller adds what says what all runs have in common.
 
-    keys: of the config, which have a column even if all runs have the same value; others that differ stand before
-    them. selected: the names of the runs with the learning rate of their cell.
+    keys: of the config, which have a column even if all runs have the same value, as rates and seeds do; others that
+    differ stand before them. selected: the names of the runs with the learning rate of their cell.
     """
     constants, chosen = source.constants, set(selected)
     others = dict.fromkeys(key for one in source.records for key in one["config"])
+    seeds = [key for key in repeats_of(source.records[0]["config"]) if key == SEED or key in others]
+    keys = list(dict.fromkeys((*keys, RATE, *seeds)))
     columns = [*(key for key in others if key not in keys and key not in constants), *keys]
     flat = {record["run"]: flat_figures(record["metrics"]) for record in source.records}
     figures = list(dict.fromkeys(name for own in flat.values() for name, value in own.items() if not is_long(value)))

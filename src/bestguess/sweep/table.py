@@ -51,6 +51,10 @@ def _read(cell: str) -> Any:
         return _NAMED[cell]
     if cell.startswith(("[", "{", '"')):
         return files.parse_json(cell, "a cell")
+    return _number_or_text(cell)
+
+
+def _number_or_text(cell: str) -> int | float | str:
     for number in (int, float):
         with contextlib.suppress(ValueError):
             return number(cell)
@@ -66,10 +70,7 @@ def older_value_of(cell: str) -> Any:
         return read_value(cell)
     if cell in ("True", "False"):
         return cell == "True"
-    for number in (int, float):
-        with contextlib.suppress(ValueError):
-            return number(cell)
-    return cell or None
+    return _number_or_text(cell) if cell else None
 
 
 def older_level_of(spec: Spec, key: str, cell: str) -> Any:
