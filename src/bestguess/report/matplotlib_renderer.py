@@ -53,6 +53,8 @@ ROW_HEIGHT = 0.2  # of a line of labels on the y-axis
 TITLE_LETTERS = 13  # of a panel's title in an inch of the figure's width
 LETTERS = 11  # of a label beside an inch of a panel's height, of which its title and the ticks take a part
 _TITLE = 11
+_SIDE_BY_SIDE = 12  # columns of a heat map whose names lie level; of more they stand upright
+_UPRIGHT = 5.5  # points, of such names
 _POINT = 0.75  # points in a CSS pixel
 _DASHES: dict[str, Any] = {
     "solid": "-",
@@ -227,6 +229,8 @@ def _series(chart: Chart, series: Any, style: Style, axes: Axes, bars: list[Bars
         for letter, labels in (("x", series.x_labels), ("y", series.y_labels)):
             if labels is not None:
                 getattr(axes, f"set_{letter}ticks")(range(series.first, series.first + len(labels)), labels)
+                if letter == "x" and len(labels) > _SIDE_BY_SIDE:
+                    axes.tick_params(axis="x", labelrotation=90, labelsize=_UPRIGHT)
         return
     named: dict[str, Any] = {"color": style.light, "label": series.name or "_nolegend_"}
     dashes: dict[str, Any] = {"linestyle": _DASHES[style.dash], "linewidth": style.width * _POINT}

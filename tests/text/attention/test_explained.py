@@ -7,17 +7,17 @@ import pytest
 from bestguess.text.attention.explained import COLUMNS, alignment, glossary, lead, verdict
 from bestguess.text.attention.figures import BEST
 from bestguess.text.attention.measures import LABELS
-from bestguess.text.attention.weights import BLOCKS, KINDS
+from bestguess.text.attention.weights import ATTENTION, KINDS, PARTS
 from tests.text.test_sheet import EVIL
 
 
 @pytest.mark.parametrize(
     ("weight", "followed", "told"),
     [
-        (0.99, 1.0, "the summary goes by it, and the weight shows that"),
-        (0.6, 1.0, "the summary goes by it, and the weight shows that in part"),
-        (0.02, 0.999, "the summary goes by it, and no head’s weight shows that"),
-        (0.99, 0.5, "the summary does not go by it alone"),
+        (0.99, 1.0, "the summary depends on it, and the weight shows it"),
+        (0.6, 1.0, "the summary depends on it, and the weight shows it in part"),
+        (0.02, 0.999, "the summary depends on it, but no head’s weight shows it"),
+        (0.99, 0.5, "the summary does not reliably depend on it"),
         (0.0, None, "not measured"),
         (None, 1.0, "not measured"),
     ],
@@ -38,7 +38,7 @@ def test_the_section_has_a_table_for_each_model_with_swaps_and_no_name_acts():
     place = found[found.index("<td>place</td>") :]
     cells = place[: place.index("</tr>")].split("</td>")[1:6]
     assert cells == [f'<td class="number">{one}' for one in ("97.5 %", "100.0 %", "7", "50.0 %", "2")]
-    assert found.count("no head’s weight shows that") == 2
+    assert found.count("no head’s weight shows it") == 2
     assert found.count("not measured") == 4
     assert alignment([("three", {"causal": None})]) == ""
 
@@ -47,7 +47,7 @@ def test_every_measure_and_block_has_a_word():
     assert set(COLUMNS) - {"fading"} <= set(LABELS)
     assert set(BEST) <= set(COLUMNS)
     assert len({label for label, _ in COLUMNS.values()}) == len(COLUMNS)
-    assert tuple(BLOCKS) == KINDS
+    assert tuple(ATTENTION) == tuple(PARTS) == KINDS
     assert glossary().count("<dt>") == len(COLUMNS)
 
 

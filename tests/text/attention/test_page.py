@@ -17,7 +17,7 @@ from bestguess.text.attention import page
 from bestguess.text.attention.figures import attention_figures
 from bestguess.text.attention.heatmaps import heatmaps
 from bestguess.text.attention.page import Shown, embedded, pack, pieces, rendered, write_page
-from bestguess.text.attention.weights import Blocks, blocks_of
+from bestguess.text.attention.weights import Blocks, block_names, blocks_of
 from bestguess.text.corpus import about_of
 from bestguess.text.generation import GenerationConfig
 from bestguess.text.model import TextModel
@@ -64,7 +64,7 @@ def test_a_reader_sees_what_each_token_reads(browser, models, about, tmp_path):
 
     # The mean over heads of what is read to predict a token: roots of weights, in both panes at once.
     words("target").nth(2).hover()
-    tab.locator(".pane >> nth=0 >> [aria-label='Target on source: mean of all heads']").click()
+    tab.locator(".pane >> nth=0 >> [aria-label='Cross-attention: mean of all heads']").click()
     words("target").nth(2).hover()
     np.testing.assert_allclose(shades("source"), np.sqrt(weights[0][0].cross[0, :, 2].mean(axis=0)), atol=4e-3)
     assert max(shades("source", 1)) > 0
@@ -73,7 +73,7 @@ def test_a_reader_sees_what_each_token_reads(browser, models, about, tmp_path):
     assert shades("target")[2:] == [0] * (U - 2)
 
     # A head by its thumbnail; a token by click and by key; the address keeps both.
-    tab.locator(".pane >> nth=0 >> [aria-label='Source on source: layer 1, head 2']").click()
+    tab.locator(".pane >> nth=0 >> [aria-label='Encoder self-attention: layer 1, head 2']").click()
     words("source").nth(1).click()
     np.testing.assert_allclose(shades("source"), np.sqrt(weights[0][0].encoder[0, 1, 1]), atol=4e-3)
     tab.keyboard.press("ArrowRight")
@@ -101,10 +101,12 @@ def test_a_reader_sees_what_each_token_reads(browser, models, about, tmp_path):
     assert words("source").count() == pairs.source_length[1]
 
     # The table sorts, and a row chooses its head.
-    evenness = tab.locator("#head th", has_text="evenness")
+    evenness = tab.locator("#head th", has_text="normalised entropy")
     evenness.locator("button").click()
     assert evenness.get_attribute("aria-sort") == "descending"
-    index = tab.locator("#head th").evaluate_all("all => all.findIndex(one => one.textContent === 'evenness')")
+    index = tab.locator("#head th").evaluate_all(
+        "all => all.findIndex(one => one.textContent === 'normalised entropy')"
+    )
     shown = [float(text) for text in tab.locator(f"#rows td:nth-child({index + 1})").all_inner_texts()]
     assert shown == sorted(shown, reverse=True)
     assert len(shown) == 2 * 3 * 2
@@ -112,17 +114,17 @@ def test_a_reader_sees_what_each_token_reads(browser, models, about, tmp_path):
     assert tab.locator("#rows tr").first.get_attribute("class") == "chosen"
 
     # One block alone, without the columns that do not apply to it; a best head by its button.
-    tab.locator(".filter button", has_text="target on target").click()
+    tab.locator(".filter button", has_text="decoder self-attention / target → target").click()
     visible = tab.locator("#rows tr:visible")
     assert visible.count() == 2 * 2
-    assert set(visible.locator("td:nth-child(2)").all_inner_texts()) == {"target on target"}
+    assert set(visible.locator("td:nth-child(2)").all_inner_texts()) == {"decoder self-attention", "target → target"}
     assert tab.locator("#head th", has_text="gold token").is_hidden()
-    assert tab.locator("#head th", has_text="evenness").is_visible()
+    assert tab.locator("#head th", has_text="normalised entropy").is_visible()
     best = models[1].figures["best"]["gold_token_mass"]
     tab.locator("#best button", has_text="gold token").nth(1).click()
-    head = f"Target on source: layer {best['layer']}, head {best['head']}"
+    head = f"Target → source: layer {best['layer']}, head {best['head']}"
     assert tab.locator(f".pane >> nth=1 >> [aria-label='{head}']").get_attribute("aria-pressed") == "true"
-    assert tab.locator(".pane >> nth=1 >> .active h3").inner_text().startswith("Target on source")
+    assert tab.locator(".pane >> nth=1 >> .active h3").inner_text().startswith("Target → source")
 
     assert said == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
@@ -140,7 +142,7 @@ def test_no_text_acts_on_the_page(browser, models, about, tmp_path):
     tab = browser.new_page()
     tab.goto(write_page(tmp_path / "page.html", [one], [0]).as_uri())
     tab.wait_for_selector("body[data-ready]")
-    assert tab.title() == "What attention reads"
+    assert tab.title() == "Attention weights"
     assert tab.locator("img, main script").count() == 0
     token = int(about.test.source[0, 0])
     assert tab.locator(".source .token").first.text_content() == f"{EVIL}{token}"
@@ -149,9 +151,9 @@ def test_no_text_acts_on_the_page(browser, models, about, tmp_path):
     tab.locator(".target .token").first.hover()
     assert tab.locator(".told").text_content().startswith(f"“{EVIL}")
     assert tab.locator("#arcs").is_disabled()
-    assert tab.locator("#head th", has_text="evenness").is_visible()
+    assert tab.locator("#head th", has_text="normalised entropy").is_visible()
     assert tab.locator("#head th", has_text="slot").is_hidden()  # applies to no head
-    assert tab.title() == "What attention reads"
+    assert tab.title() == "Attention weights"
 
 
 def test_the_page_names_nothing_outside_and_forbids_every_request(models):
@@ -192,6 +194,14 @@ def test_too_large_a_page_is_refused(models, monkeypatch):
 
 def test_heat_maps_have_a_panel_for_each_head(about, models):
     (blocks,) = blocks_of(models[0].model, about.test[:1])
-    found = heatmaps(about, about.test, 0, blocks)
+    found = heatmaps(about, about.test, 0, blocks, block_names(models[0].model))
     assert set(found) == {"encoder", "decoder", "cross"}
     assert [len(one.panels) for one in found.values()] == [2, 2, 2]
+    assert found["cross"].title == "Cross-attention"
+    (heat,) = found["cross"].panels[1].series
+    np.testing.assert_array_equal(heat.z, blocks.cross[0, 1])
+    named = {kind: one.panels[0].series[0].x_labels for kind, one in found.items()}
+    assert about.test.source_length[0] > 28  # so many keys have their positions
+    assert named["encoder"] is named["cross"] is None
+    assert named["decoder"][0] == "[SEP]"
+    assert found["decoder"].panels[0].series[0].y_labels[-1] == "[EOS]"

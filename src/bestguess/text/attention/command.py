@@ -14,7 +14,7 @@ from bestguess.text.attention.figures import attention_figures
 from bestguess.text.attention.heatmaps import heatmaps
 from bestguess.text.attention.page import Shown, write_page
 from bestguess.text.attention.tables import best_table, swaps_table
-from bestguess.text.attention.weights import KINDS, blocks_of
+from bestguess.text.attention.weights import KINDS, block_names, blocks_of
 from bestguess.text.commands import side
 from bestguess.text.generation import GenerationConfig
 from bestguess.text.sheet import Side, common
@@ -85,7 +85,7 @@ def _pictures(one: Shown, places: dict[str, Path], index: int) -> list[Path]:
     """Write a model's heat maps of one document, and return their paths."""
     pairs = one.about.test[index : index + 1]
     (blocks,) = blocks_of(one.model, pairs)
-    drawn = heatmaps(one.about, pairs, 0, blocks)
+    drawn = heatmaps(one.about, pairs, 0, blocks, block_names(one.model))
     return [
         save_png(dataclasses.replace(drawn[kind], title=f"{drawn[kind].title}: {one.name}"), path)
         for kind, path in places.items()

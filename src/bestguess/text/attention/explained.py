@@ -1,4 +1,4 @@
-"""The words of the attention page: how to read it, what its marks and measures mean, and what weights do not show."""
+"""The words of the attention page: how to use it, what its marks and measures mean, and what weights do not show."""
 
 from __future__ import annotations
 
@@ -9,70 +9,80 @@ from typing import Any
 from bestguess.text.attention.tables import swaps_table
 
 COLUMNS = {
-    "mass": ("mass", "Weight on this block, of the query's whole weight. 1 unless one causal matrix has all blocks."),
-    "entropy": ("entropy", "Of the weights, in nats: 0 if all lie on one token, larger the more they spread."),
-    "evenness": ("evenness", "That entropy over uniform attention's: 1 reads everything alike, 0 one token alone."),
-    "distance": ("distance", "Mean distance to what is read, in tokens; the target is counted on from the source."),
+    "mass": (
+        "mass",
+        "Weight on this part of the query's attention: 1 for an encoder-decoder. Without an encoder, a query's parts "
+        "sum to 1 but for the weight on [BOS].",
+    ),
+    "entropy": ("entropy", "Of the weights, in nats: 0 if all the weight lies on one token."),
+    "evenness": (
+        "normalised entropy",
+        "Entropy over that of uniform attention: 1 is uniform attention, 0 is all the weight on one token.",
+    ),
+    "distance": (
+        "distance",
+        "Mean distance from query to key, in tokens; positions of the target continue those of the source.",
+    ),
     "turn_mass": (
         "turn",
-        "Weight on one turn of the dialogue (of a story: one sentence): source on source, the query's own; target on "
-        "source, the most attended one.",
+        "Weight on one turn of the dialogue (of a story: one sentence): of the encoder, the query's own; of "
+        "cross-attention, the most attended one.",
     ),
-    "turn_uniform": ("turn, uniform", "The same for uniform attention: only what lies above it is the head's doing."),
+    "turn_uniform": ("turn, uniform", "The same for uniform attention, the baseline to compare with."),
     "within_turn": (
         "within",
-        "Weight on the query's own turn, less the same with the turns' lengths in another order. A head that reads its "
-        "neighbours has 0, whatever it knows of turns; above 0, it respects the turns' boundaries.",
+        "Weight on the query's own turn, less the same with the turns' lengths permuted. A head that only attends to "
+        "neighbouring tokens has 0; above 0, it respects the turns' boundaries.",
     ),
     "related": (
         "slot",
-        "Weight on other turns about the same thing (place, day or item), over the same with the things permuted: 1 is "
-        "no preference.",
+        "Weight on other turns about the same slot (place, day or item), over the same with the slots permuted over "
+        "the turns: 1 is no preference.",
     ),
-    "gold_turn_mass": ("gold turn", "Of a token that is copied: weight on the turn that states it."),
+    "gold_turn_mass": ("gold turn", "When a copied token is to be predicted: weight on the turn that states it."),
     "gold_turn_uniform": ("gold, uniform", "The same for uniform attention."),
-    "gold_token_mass": ("gold token", "Of a token that is copied: weight on the very token that states it."),
+    "gold_token_mass": ("gold token", "When a copied token is to be predicted: weight on the token that states it."),
     "alignment": ("alignment", "How often that token has the largest weight of all."),
     "copy": (
         "copy",
-        "Weight on tokens equal to the one to be predicted; source on source, on others equal to the query.",
+        "Weight on tokens equal to the one to be predicted; of the encoder, on other tokens equal to the query.",
     ),
     "fading": (
         "fading",
-        "Slope, per token written, of the weight on the source over uniform attention's: below 0 it leaves the source. "
-        "Of models without an encoder.",
+        "Slope, per token of the target, of the weight on the source over that of uniform attention: below 0, "
+        "attention leaves the source. Of models without an encoder.",
     ),
 }
-"""Columns of the table and what they say, by measure."""
+"""Columns of the table and what they mean, by measure."""
 
 SURE, AGREE, APART = 0.9, 0.1, 0.5
-"""Fractions: from where a summary follows its swaps; how far weight lies below them where both agree, or do not."""
+"""Fractions: from where a summary depends on what is swapped; how far below that the weight agrees, or does not."""
 
 
 def lead(name: str, documents: int, known: bool, dialogues: bool) -> str:
-    """Return what the page shows and how to read it, as HTML."""
+    """Return what the page shows and how to use it, as HTML."""
     steps = [
-        "<strong>Point at a token of the target</strong> (tap it, or use the arrow keys): shaded is what the chosen "
-        "heads read to predict it.",
-        "<strong>Point at a token of the source</strong>: what it reads in the source, and which tokens of the target "
-        "read it.",
-        "<strong>Choose a head</strong> by its picture, in which rows read columns; “mean” takes all heads together. "
-        f"<a href='#heads'>The table</a> has figures of every head, on {documents:,} documents.",
+        "<strong>Point at a token of the target</strong> (tap it, or use the arrow keys): the shading shows what the "
+        "selected heads attend to when they predict it.",
+        "<strong>Point at a token of the source</strong>: what it attends to in the source, and which tokens of the "
+        "target attend to it.",
+        "<strong>Select a head</strong> by its matrix (rows are queries, columns keys); “mean” averages all heads. "
+        f"<a href='#heads'>The table</a> has measures of every head, over {documents:,} documents.",
     ]
     if dialogues:
         steps.append(
-            "<strong>Ask what the summary goes by</strong>: weights do not tell, "
-            "<a href='#alignment'>changing the dialogue does</a>."
+            "<strong>See what the summary depends on</strong>: weights do not tell, "
+            "<a href='#alignment'>interventions on the dialogue do</a>."
         )
     under = "regret, the loss beyond the best possible prediction" if known else "loss"
     marks = [
         "weight "
         + " ".join(f'<span class="token" style="--w:{root:g}">{told}</span>' for told, root in _SHADES)
-        + " (shades go by its root, so that small ones are seen)",
+        + " (the shade is its square root, so that small weights are visible)",
         f'<span class="token" style="border-bottom-width:4px">underlined</span> {under}',
     ]
     if dialogues:
-        marks.append('<span class="gold"></span> from a copied token to the token that states it')
+        marks.append('<span class="gold"></span> gold arc, from a copied token to the token that states it')
     items = "".join(f"<li>{step}</li>" for step in steps)
     return (
         f'<div class="lead"><p>{html.escape(name)}.</p></div><ol class="steps">{items}</ol>'
@@ -107,7 +117,7 @@ def alignment(models: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
         head = (
             f'<th scope="col">{first}</th>'
             + "".join(f'<th scope="col" class="number">{column}</th>' for column in numbers)
-            + '<th scope="col">so</th>'
+            + '<th scope="col">conclusion</th>'
         )
         body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         tables.append(f'<div class="scroll swaps"><table>{caption}{body}</table></div>')
@@ -115,36 +125,37 @@ def alignment(models: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 
 def verdict(weight: float | None, followed: float | None) -> str:
-    """Return in words whether a summary goes by what states a fact, and whether weights show it."""
+    """Return in words whether a summary depends on what states a fact, and whether weights show it."""
     if weight is None or followed is None:
         return "not measured"
     if followed < SURE:
-        return "the summary does not go by it alone"
+        return "the summary does not reliably depend on it"
     if followed - weight > APART:
-        return "the summary goes by it, and no head’s weight shows that"
-    return f"the summary goes by it, and the weight shows that{'' if followed - weight <= AGREE else ' in part'}"
+        return "the summary depends on it, but no head’s weight shows it"
+    return f"the summary depends on it, and the weight shows it{'' if followed - weight <= AGREE else ' in part'}"
 
 
-_FACTS = {"place": "place", "day": "day", "item": "thing", "bringer": "who brings it"}
+_FACTS = {"place": "place", "day": "day", "item": "item", "bringer": "who brings it"}
 _ALIGNMENT = (
-    "<p>A weight says where a head looks, not what the model goes by. Earlier layers have moved what a token says to "
-    "others by then, several heads and the residual stream carry it side by side, and what is read may change "
-    "nothing. So the dialogue itself is changed, and the model writes again.</p>"
-    "<ul><li><strong>Swap followed</strong>: the token that states the fact gets another value (of who brings it: the "
-    "turn that decides, the other person’s wording). How often does the summary say the new one?</li>"
-    "<li><strong>Decoy withstood</strong>: a value that settles nothing is changed, a mention in chatter or a proposal "
-    "revised later. How often does the summary keep to the truth?</li>"
-    "<li><strong>Weight on its token</strong>: of the head that has most of it for this fact, chosen on validation "
-    "documents.</li></ul>"
+    "<p>A weight shows where a head attends, not what the output depends on: earlier layers have already mixed "
+    "information between tokens, several heads and the residual stream carry it in parallel, and what is attended to "
+    "may not affect the output. So these are interventions: the dialogue is changed, and the model generates again.</p>"
+    "<ul><li><strong>Swap followed</strong>: the token that states the fact is replaced by another value (for who "
+    "brings it, the turn that decides is reworded). How often does the summary state the new value?</li>"
+    "<li><strong>Decoy withstood</strong>: a value that does not matter is replaced, a mention in chatter or a "
+    "proposal that is revised later. How often does the summary keep the true value?</li>"
+    "<li><strong>Weight on its token</strong>: of the head with the largest such weight for this fact, chosen on "
+    "validation documents.</li></ul>"
 )
 
 
 def glossary() -> str:
-    """Return what each column of the table of heads says, as HTML."""
+    """Return what each column of the table of heads means, as HTML."""
     items = "".join(f"<dt>{html.escape(label)}</dt><dd>{html.escape(said)}</dd>" for label, said in COLUMNS.values())
     return (
-        "<details class='glossary'><summary>What the columns say</summary><p>The query is the token that reads, at the "
-        "moment when the next one is to be predicted. Uniform attention has equal weights on all tokens that may be "
-        "read. Measures are of the weights’ shares within a block, in means over queries.</p>"
+        "<details class='glossary'><summary>What the columns mean</summary><p>The query is the token whose "
+        "successor is to be predicted (of the encoder: any token of the source). Uniform attention "
+        "has equal weights on all keys that the mask allows. Weights "
+        "are normalised within a part; measures are means over queries.</p>"
         f"<dl>{items}</dl></details>"
     )

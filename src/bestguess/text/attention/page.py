@@ -21,13 +21,15 @@ from bestguess.files import plain, write_text
 from bestguess.report.page import FOOTER, asset, document
 from bestguess.text.attention.explained import COLUMNS, alignment, glossary, lead
 from bestguess.text.attention.gold import gold_of
-from bestguess.text.attention.weights import BLOCKS, KINDS, Blocks, blocks_of
+from bestguess.text.attention.weights import KINDS, Blocks, block_names, blocks_of
 from bestguess.text.evaluate import ModelPredictor, evaluate
 from bestguess.text.model import TextModel
 from bestguess.text.pairs import Pairs
 from bestguess.text.task import About
 from bestguess.text.tokens import EOS
 
+END = "⟨end⟩"
+"""How the end of a target is shown."""
 MOST_BYTES = 96 << 20
 """Weights that a page may hold: a browser unpacks those of one document at a time, but parses all."""
 
@@ -84,7 +86,6 @@ def rendered(models: Sequence[Shown], documents: Sequence[int]) -> str:
     data = {
         "documents": told,
         "models": told_of,
-        "blocks": BLOCKS,
         "columns": [[name, *told] for name, told in COLUMNS.items()],
     }
     weights = "".join(
@@ -92,13 +93,13 @@ def rendered(models: Sequence[Shown], documents: Sequence[int]) -> str:
         for m, of in enumerate(packed)
         for i in range(len(documents))
     )
-    title = "What attention reads"
+    title = "Attention weights"
     body = (
         f"<main><h1>{title}</h1>"
         f"{lead(about.name, models[0].figures['documents'], about.known is not None, dialogues)}"
         "<noscript><p>This page needs JavaScript.</p></noscript>"
         f'{_BAR}<div id="panes"></div>{alignment([(one["name"], of.figures) for one, of in zip(told_of, models)])}'
-        f'<h2 id="heads">Heads</h2>{_TABLE}{_FILTER}'
+        f'<h2 id="heads">Heads</h2>{_TABLE}{_filter(told_of)}'
         '<div class="scroll"><table><thead><tr id="head"></tr></thead><tbody id="rows"></tbody></table></div>'
         f'{glossary()}{_KEYS}{FOOTER}</main><script type="application/json" id="data">{embedded(data)}</script>'
         f"{weights}<script>{asset('page.js', __package__)}</script>"
@@ -113,24 +114,27 @@ _BAR = (
 )
 _KEYS = (
     "<h2>Keys</h2><p><kbd>←</kbd> <kbd>→</kbd> token; <kbd>↑</kbd> source, <kbd>↓</kbd> target; <kbd>n</kbd> "
-    "<kbd>p</kbd> next and previous document; <kbd>e</kbd> source on source, <kbd>d</kbd> target on target, "
-    "<kbd>c</kbd> target on source: which block; <kbd>[</kbd> <kbd>]</kbd> previous and next head of that block, "
-    "<kbd>m</kbd> the mean of its heads; <kbd>g</kbd> all gold arcs; <kbd>Esc</kbd> let go. The address keeps what is "
-    "seen.</p>"
+    "<kbd>p</kbd> next and previous document; <kbd>e</kbd> encoder self-attention, <kbd>d</kbd> decoder "
+    "self-attention, <kbd>c</kbd> cross-attention, or the same parts of a decoder-only model; "
+    "<kbd>[</kbd> <kbd>]</kbd> previous and next head there, <kbd>m</kbd> the mean of its heads; "
+    "<kbd>g</kbd> all gold arcs; <kbd>Esc</kbd> deselect the "
+    "token. The address keeps the document, token and heads that are shown.</p>"
 )
 _TABLE = (
-    "<p>Measured on test documents; a dash stands where a measure does not apply. Click on a column to sort by it, on "
-    "a row to see its head. Worth a look are the heads with the largest value of a measure, chosen on validation "
-    "documents:</p><p id='best'></p>"
+    "<p>Measured on test documents; a dash marks a measure that does not apply. Click a column to sort by it, a row to "
+    "show its head. The head with the largest value of each measure, chosen on validation documents:</p>"
+    "<p id='best'></p>"
 )
-_FILTER = (
-    "<p class='filter' role='group' aria-label='Rows that are shown'>"
-    + "".join(
+
+
+def _filter(models: Sequence[Mapping[str, Any]]) -> str:
+    """Return the buttons that show the rows of one block; models that name it differently share one."""
+    labels = {kind: " / ".join(dict.fromkeys(one["blocks"][kind] for one in models)) for kind in KINDS}
+    buttons = (
         f"<button type='button' data-kind='{kind}' aria-pressed='{'false' if kind else 'true'}'>{label}</button> "
-        for kind, label in {"": "all blocks", **BLOCKS}.items()
+        for kind, label in {"": "all", **labels}.items()
     )
-    + "</p>"
-)
+    return f"<p class='filter' role='group' aria-label='Rows that are shown'>{''.join(buttons)}</p>"
 
 
 def _model(one: Shown, letter: str) -> dict[str, Any]:
@@ -139,6 +143,7 @@ def _model(one: Shown, letter: str) -> dict[str, Any]:
     columns = ("kind", "layer", "head", *COLUMNS)
     return {
         "name": f"{letter}: {one.name}" if letter else one.name,
+        "blocks": block_names(one.model),
         "layers": len(first),
         "heads": first[0].attention.heads,
         "start": {
@@ -183,7 +188,7 @@ def pack(blocks: Blocks) -> str:
 
 def pieces(about: About, tokens: np.ndarray) -> list[list[str]]:
     """Return [what stands before it, its text] of each token; all together they are the text, as far as tokens are."""
-    alone = ["⟨end⟩" if token == EOS else about.decode(tokens[i : i + 1]) for i, token in enumerate(tokens)]
+    alone = [END if token == EOS else about.decode(tokens[i : i + 1]) for i, token in enumerate(tokens)]
     if about.known is None:
         whole = about.decode(tokens[tokens != EOS])
         spaced = "".join(one for one, token in zip(alone, tokens) if token != EOS) != whole

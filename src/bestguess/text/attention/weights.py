@@ -1,7 +1,8 @@
 """Attention weights of documents, cut into the same three blocks for every architecture.
 
-encoder: tokens of the source on the source. decoder: the target on the target. cross: the target on the source. Of a
-model without an encoder they are parts of one causal matrix, whose rows sum to 1 only with what lies on [BOS].
+encoder: the source attends to the source. decoder: the target to the target. cross: the target to the source. Of an
+encoder-decoder these are its three kinds of attention. Of a model without an encoder they are parts of one
+self-attention, whose rows sum to 1 only with what lies on [BOS].
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from bestguess.batches import in_batches
 from bestguess.text.model import TextModel
 from bestguess.text.pairs import Pairs
 
-BLOCKS = {"encoder": "source on source", "decoder": "target on target", "cross": "target on source"}
-"""Blocks of attention, and what reads what in each."""
-KINDS = tuple(BLOCKS)
+ATTENTION = {"encoder": "encoder self-attention", "decoder": "decoder self-attention", "cross": "cross-attention"}
+"""Names of the blocks of an encoder-decoder."""
+PARTS = {"encoder": "source → source", "decoder": "target → target", "cross": "target → source"}
+"""Names of the blocks of a model without an encoder: queries → keys."""
+KINDS = tuple(ATTENTION)
 _MOST = 1 << 26
 """Most weights at once, 256 MiB."""
 
@@ -36,6 +39,11 @@ class Blocks(NamedTuple):
     decoder: Float32[np.ndarray, "L H U U"]
     """Key 0 is [SEP], key u the target's token u − 1."""
     cross: Float32[np.ndarray, "L H U S"]
+
+
+def block_names(model: TextModel) -> dict[str, str]:
+    """Return what a model's blocks are called, by kind."""
+    return PARTS if model.encoder is None else ATTENTION
 
 
 def blocks_of(model: TextModel, pairs: Pairs) -> Iterator[Blocks]:
