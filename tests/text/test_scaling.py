@@ -19,6 +19,7 @@ from bestguess.text.experiments import EXPERIMENTS
 from bestguess.text.metrics import ROUGE
 from bestguess.text.model import parameters
 from bestguess.text.scaling import BRIEF, CLAIMED, LADDER, LEVELS, SHAPES, corpus_of
+from bestguess.text.scaling_page import within
 from tests.experiment.planted import ROOT
 from tests.text.test_experiments import noise
 
@@ -144,6 +145,19 @@ def test_verdicts_of_a_power_law_and_of_worse_larger_models():
     assert {worse[name] for name in ("H2a", "H2b", "H2c")} == {"refuted"}
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ((3e6, 2e6, 4e6), "3e+06 (2e+06 to 4e+06)"),
+        ((0.0, 0.0, 7e-35), "below"),
+        ((2e27, 1e25, math.inf), "above"),
+        ((3e6, 0.0, math.inf), "3e+06 (below to above)"),
+    ],
+)
+def test_where_nothing_was_measured_no_figure_is_told(values, told):
+    assert within(1e6, 1e8, *values) == told
+
+
 def test_figures_and_the_sections_of_the_page():
     found = saturated()
     for picture in (figure(found, None), effects(found, None)):
@@ -157,6 +171,10 @@ def test_figures_and_the_sections_of_the_page():
     rows = {(row[0], row[1]): row for row in fitted.rows}
     level, low = rows["files", "parameters"][2].replace("(", "").split()[:2]
     assert float(low) <= float(level) == pytest.approx(1.5, rel=0.02)
+    # A doubling from x gains 0.01 nats where 900 (1 − 2^−0.6) x^−0.6 = 0.01: at 30 million, among those measured.
+    where, low, high = rows["files", "parameters"][4].replace("(", "").replace(")", "").replace("to ", "").split()
+    assert float(low) <= float(where) <= float(high)
+    assert float(where) == pytest.approx((900 * (1 - 2**-0.6) / 0.01) ** (1 / 0.6), rel=0.1)
     assert isinstance(sizes.parts[0], Rows)
     assert len(sizes.parts[0].rows) == len(LEVELS)
     table = rouge.parts[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -107,9 +106,11 @@ def fitted(shapes: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list
                 continue
             best, drawn = fit(x, y.mean(axis=1), task == "files"), resampled(x, y, task == "files")
 
-            def told(figure: Callable[[Fit], float], best: Fit = best, drawn: list[Fit] = drawn) -> str:
-                low, high = between([figure(one) for one in drawn])
-                return f"{_number(figure(best))} ({_number(low)} to {_number(high)})"
+            def values(figure: Callable[[Fit], float], best: Fit = best, drawn: list[Fit] = drawn) -> list[float]:
+                return [figure(best), *between([figure(one) for one in drawn])]
+
+            def told(figure: Callable[[Fit], float], values: Callable[..., list[float]] = values) -> str:
+                return "{} ({} to {})".format(*map(_number, values(figure)))
 
             rows.append(
                 [
@@ -117,7 +118,7 @@ def fitted(shapes: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list
                     axis,
                     told(lambda one: one.level) if task == "files" else "0",
                     told(lambda one: one.exponent),
-                    told(lambda one, little=little: one.diminished(little)),  # type: ignore[misc]
+                    within(x[0], x[-1], *values(lambda one, little=little: one.diminished(little))),  # type: ignore[misc]
                     f"{_number(x[0])} to {_number(x[-1])}",
                 ]
             )
@@ -125,7 +126,8 @@ def fitted(shapes: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list
     return (
         columns,
         rows,
-        "Fitted y = level + scale · x^(−exponent), 95 % intervals in brackets; beyond the range of x, extrapolated.",
+        "Fitted y = level + scale · x^(−exponent), 95 % intervals in brackets. Below and above: outside the range of x, where "
+        "nothing was measured.",
     )
 
 
@@ -136,7 +138,13 @@ def _tokens(shapes: Mapping[tuple[str, str], Runs]) -> float:
 
 
 def _number(value: float) -> str:
-    return "never" if math.isinf(value) else f"{value:.3g}"
+    return f"{value:.3g}"
+
+
+def within(lowest: float, highest: float, value: float, low: float, high: float) -> str:
+    """Return where returns diminish, with its interval, as far as x was measured: a curve says nothing beyond."""
+    told = ["below" if one < lowest else "above" if one > highest else _number(one) for one in (value, low, high)]
+    return told[0] if len(set(told)) == 1 else f"{told[0]} ({told[1]} to {told[2]})"
 
 
 def sizes(shapes: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[Any]], str]:
