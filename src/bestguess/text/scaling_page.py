@@ -126,8 +126,8 @@ def fitted(shapes: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list
     return (
         columns,
         rows,
-        "Fitted y = level + scale · x^(−exponent), 95 % intervals in brackets. Below and above: outside the range of x, where "
-        "nothing was measured.",
+        "Fitted y = level + scale · x^(−exponent), 95 % intervals in brackets. Below and above: outside the "
+        "range of x, where nothing was measured.",
     )
 
 
