@@ -227,7 +227,7 @@ def test_attention_writes_a_page_and_heat_maps_and_gives_every_head(trained, cap
         "--shown",
         "2",
     )
-    code, found, _ = run(capsys, *words, "--out", out, "--json")
+    code, found, told = run(capsys, *words, "--out", out, "--json")
     assert code == 0
     assert found["page"] == str(out)
     assert [Path(one).exists() for one in found["heatmaps"]] == 6 * [True]
@@ -241,6 +241,9 @@ def test_attention_writes_a_page_and_heat_maps_and_gives_every_head(trained, cap
     assert found["heads"] != found["second"]["heads"]
     assert found["documents"] == 4
     assert set(found["causal"]) == {"place", "day", "item", "bringer"}
+    assert set(found["source"]) == {"shuffled", "empty"}
+    assert found["source"] != found["second"]["source"]
+    assert f"{found['source']['shuffled']:+.3f} with another document's source" in " ".join(told.split())
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def record(
             "documents": [round(line["sequences"] * per_row) for line in curve],
             "nats_per_token": [round(float(line["loss"]), 5) for line in curve],
         },
-        "source": _without(about, predictor, losses),
+        "source": source_dependence(about, predictor, losses),
         "start": began(config, about),
     }
 
@@ -67,8 +67,11 @@ def _measured(
     return dict(zip(names, (seconds, processed / seconds, peak, state, peak - state)))
 
 
-def _without(about: About, predictor: Predictor, losses: Evaluation) -> dict[str, float | None]:
-    """Return the loss with other sources less that with the documents' own (nats per token); windows have none."""
+def source_dependence(about: About, predictor: Predictor, losses: Evaluation) -> dict[str, float | None]:
+    """Return the loss with other sources less that with the documents' own (nats per token); windows have none.
+
+    shuffled: every document has another one's source. empty: a source of length 0.
+    """
     found: dict[str, float | None] = {"shuffled": None, "empty": None}
     if about.window:
         return found

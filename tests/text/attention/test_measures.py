@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import jax
@@ -16,6 +17,7 @@ from bestguess.text.attention.weights import Blocks, blocks_of
 from bestguess.text.corpus import about_of
 from bestguess.text.errands.grammar import ACCEPT
 from bestguess.text.model import TextModel
+from bestguess.text.pairs import make_pairs
 from tests.compiled import whole
 from tests.text.tiny import tiny
 
@@ -138,6 +140,25 @@ def test_what_the_grammar_knows_fits_the_texts(small):
         assert set(gold.fact[gold.aligned >= 0]) >= {0, 1, 2, 3, 4}
         for t in np.flatnonzero(stage.act[reading.script.row[i, : len(gold.slot)]] == ACCEPT):
             assert gold.slot[t] == gold.slot[t - 1] >= 0
+
+
+def test_lines_of_files_are_turns_where_targets_are_their_own(small):
+    """Tokens 11 and 12 hold line breaks; whatever stands in the padding counts for nothing."""
+    source = [[10, 11, 12, 13, 11, 14, 15], [11, 10, 12], [13, 14, 15]]
+    pairs = make_pairs(source, [[3]] * 3)
+    told = {11: "\n", 12: ".\n"}
+    natural = dataclasses.replace(
+        small, known=None, references=("a",) * 3, decode=lambda tokens: "".join(told.get(int(t), "x") for t in tokens)
+    )
+    found = gold_of(natural, pairs)
+    assert found[0].turn.tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert found[1].turn.tolist() == [0, 1, 1]
+    assert found[2].turn is None  # one line
+    assert all(one.slot is one.aligned is None for one in found)
+    assert [one.turn for one in gold_of(dataclasses.replace(natural, references=()), pairs)] == [None] * 3  # raw text
+    found = measure(blocks(encoder=np.eye(S)), SOURCE, TARGET, found[0], False, seed=0)
+    assert ("encoder", "within_turn") in found
+    assert ("cross", "gold_turn_mass") not in found
 
 
 @pytest.mark.parametrize("architecture", ["encoder-decoder", "decoder-only", "prefix-lm"])

@@ -13,11 +13,13 @@ from bestguess.report.render import save_png
 from bestguess.text.attention.figures import attention_figures
 from bestguess.text.attention.heatmaps import heatmaps
 from bestguess.text.attention.page import Shown, write_page
-from bestguess.text.attention.tables import best_table, swaps_table
+from bestguess.text.attention.tables import best_table, source_line, swaps_table
 from bestguess.text.attention.weights import KINDS, block_names, blocks_of
 from bestguess.text.commands import side
+from bestguess.text.evaluate import ModelPredictor, evaluate
 from bestguess.text.generation import GenerationConfig
 from bestguess.text.sheet import Side, common
+from bestguess.text.trained import source_dependence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,25 +56,34 @@ def attention(flags: AttentionFlags, console: Console) -> dict[str, Any]:
     measured = min(MEASURED, count) if flags.documents is None else flags.documents
     with console.status("measuring"):
         models = [_shown(one, measured) for one in sides]
+        sources = [_dependence(one, measured) for one in sides]
     documents = range(flags.index, min(flags.index + flags.shown, count))
     with console.status("writing"):
         path = write_page(page, models, documents)
         pictures = [path for one, own in zip(models, places) for path in _pictures(one, own, flags.index)]
-    for one in models:
+    for one, source in zip(models, sources):
         console.print(one.name, soft_wrap=True)
         console.print(results_table(*best_table(one.figures)))
         if one.figures["causal"] is not None:
             console.print(results_table(*swaps_table(one.figures)))
+        console.print(source_line(source), soft_wrap=True)
     console.print(f"page: {path}", soft_wrap=True)
-    found: dict[str, Any] = {"page": path, "heatmaps": pictures, **models[0].figures}
+    figures = [{**one.figures, "source": source} for one, source in zip(models, sources)]
+    found: dict[str, Any] = {"page": path, "heatmaps": pictures, **figures[0]}
     if len(models) > 1:
-        found["second"] = models[1].figures
+        found["second"] = figures[1]
     return plain(found)
 
 
 def _shown(one: Side, documents: int) -> Shown:
     found = attention_figures(one.about, one.model, GenerationConfig(), documents)
     return Shown(one.name, one.about, one.model, found)
+
+
+def _dependence(one: Side, documents: int) -> dict[str, float | None]:
+    """Return by how much the loss rises without a document's own source: weights alone do not tell."""
+    predictor = ModelPredictor(one.model)
+    return source_dependence(one.about, predictor, evaluate(one.about, predictor, documents))
 
 
 def _places(page: Path, models: int) -> list[dict[str, Path]]:

@@ -25,8 +25,8 @@ COLUMNS = {
     ),
     "turn_mass": (
         "turn",
-        "Weight on one turn of the dialogue (of a story: one sentence): of the encoder, the query's own; of "
-        "cross-attention, the most attended one.",
+        "Weight on one turn of the dialogue (of a story: one sentence; of files: one line): of the encoder, the "
+        "query's own; of cross-attention, the most attended one.",
     ),
     "turn_uniform": ("turn, uniform", "The same for uniform attention, the baseline to compare with."),
     "within_turn": (

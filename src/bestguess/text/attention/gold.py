@@ -22,7 +22,7 @@ class Gold:
     """What is known of one document, without padding; None: not known of such documents."""
 
     turn: Int[np.ndarray, " S"] | None = None
-    """The turn (of stories: the sentence) of each source token, from 0 on."""
+    """The turn (of stories: the sentence; of files with targets: the line) of each source token, from 0 on."""
     slot: Int[np.ndarray, " turns"] | None = None
     """What each turn is about: place, day or item (0 to 2); −1 for chatter."""
     aligned: Int[np.ndarray, " U"] | None = None
@@ -32,9 +32,9 @@ class Gold:
 
 
 def gold_of(about: About, pairs: Pairs) -> list[Gold]:
-    """Return what is known of documents of a corpus: of natural text nothing."""
+    """Return what is known of documents of a corpus: of natural text the lines, where it has targets of its own."""
     if about.known is None:
-        return [Gold() for _ in range(len(pairs))]
+        return lines_of(about, pairs) if about.references else [Gold() for _ in range(len(pairs))]
     turn = about.known.turns(pairs)
     turns = [row[:length].astype(np.int64) for row, length in zip(turn, pairs.source_length)]
     if about.known.task != "dialogue":
@@ -59,3 +59,20 @@ def gold_of(about: About, pairs: Pairs) -> list[Gold]:
         )
         for i in range(len(pairs))
     ]
+
+
+def lines_of(about: About, pairs: Pairs) -> list[Gold]:
+    """Return the lines of each source as its turns, as dialogues in files have one a line; none of a source of one.
+
+    A token with a line break ends its line; breaks in a row end one.
+    """
+    used = np.unique(pairs.source)
+    ends = np.zeros(about.vocab, bool)
+    ends[used] = ["\n" in about.decode(used[i : i + 1]) for i in range(len(used))]
+    found = []
+    for source, length in zip(pairs.source, pairs.source_length):
+        end = ends[source[:length]]
+        begins = np.concatenate([[False], end[:-1] & ~end[1:]])
+        turn = np.cumsum(begins).astype(np.int64)
+        found.append(Gold(turn) if turn[-1] else Gold())
+    return found
