@@ -4,7 +4,7 @@
   const find = id => document.getElementById(id);
   const data = JSON.parse(find("data").textContent);
   const KINDS = ["encoder", "decoder", "cross"];
-  const TITLES = { encoder: "Source on source", decoder: "Target on target", cross: "Target on source" };
+  const title = (m, kind) => data.models[m].blocks[kind].replace(/^./, first => first.toUpperCase());
   const panes = data.models.map(() => ({ heads: {}, weights: null, tokens: {}, thumbs: {} }));
   let [at, pinned, shown, arcs] = [0, null, null, false];
   let last = "cross"; // the block whose head the keys [ and ] change
@@ -107,12 +107,12 @@
     const top = (values, words) => [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, 4)
       .filter(j => values[j] >= 0.01).map(j => `${words[j].trim() || "␣"} ${values[j].toFixed(2)}`).join(", ");
     const source = one.source.map(([, text]) => text);
-    if (part === "source") return `${name(source[i])} reads ${top(row(m, "encoder", i), source) || "nothing"}`;
+    if (part === "source") return `${name(source[i])} attends to ${top(row(m, "encoder", i), source) || "nothing"}`;
     const { nats, floor, regret } = one.models[m];
     const loss = `loss ${nats[i].toFixed(3)} nats` +
-      (regret ? ` (expected of the best possible ${floor[i].toFixed(3)}, of this model ${regret[i].toFixed(3)} more)` : "");
+      (regret ? ` (floor ${floor[i].toFixed(3)}, expected regret ${regret[i].toFixed(3)})` : "");
     const aligned = one.aligned && one.aligned[i] >= 0 ? `; stated by ${name(source[one.aligned[i]])}` : "";
-    return `${name(one.target[i][1])}: ${loss}; read to predict it: ${top(row(m, "cross", i), source) || "nothing"}${aligned}`;
+    return `${name(one.target[i][1])}: ${loss}; attends to ${top(row(m, "cross", i), source) || "nothing"}${aligned}`;
   };
 
   const light = token => {
@@ -254,7 +254,7 @@
       pane.thumbs[kind] = [];
       const button = (label, layer, head, ...inside) => {
         const made = make("button", { type: "button", title: label }, ...inside);
-        made.setAttribute("aria-label", `${TITLES[kind]}: ${label}`);
+        made.setAttribute("aria-label", `${title(m, kind)}: ${label}`);
         made.addEventListener("click", () => choose(m, kind, layer, head));
         pane.thumbs[kind].push(made);
         return made;
@@ -263,7 +263,7 @@
       for (let layer = 1; layer <= model.layers; layer++)
         for (let head = 1; head <= model.heads; head++)
           grid.append(button(`layer ${layer}, head ${head}`, layer, head, make("canvas")));
-      const block = make("div", { className: "block" }, make("h3", { textContent: TITLES[kind] }, " ", mean), grid);
+      const block = make("div", { className: "block" }, make("h3", { textContent: title(m, kind) }, " ", mean), grid);
       block.dataset.kind = kind;
       blocks.append(block);
     }
@@ -272,7 +272,7 @@
 
   const table = () => {
     const two = data.models.length > 1;
-    const columns = [...(two ? [["model", "model"]] : []), ["kind", "block"], ["layer", "layer"], ["head", "head"], ...data.columns];
+    const columns = [...(two ? [["model", "model"]] : []), ["kind", "attention"], ["layer", "layer"], ["head", "head"], ...data.columns];
     const rows = data.models.flatMap((model, m) => model.rows.map(one => ({ ...one, model: "AB"[m], m })));
     const [body, COUNTED] = [find("rows"), new Set(["layer", "head"])];
     const lines = rows.map(one => {
@@ -281,7 +281,7 @@
       line.append(...columns.map(([key]) => {
         const value = one[key];
         const measured = value === null ? "–" : typeof value === "number" ? value.toFixed(3).replace("-", "−") : value;
-        const cell = make("td", { textContent: key === "kind" ? data.blocks[value] : COUNTED.has(key) ? value : measured });
+        const cell = make("td", { textContent: key === "kind" ? data.models[one.m].blocks[value] : COUNTED.has(key) ? value : measured });
         if (typeof value !== "string") cell.className = "number";
         return cell;
       }));
@@ -312,7 +312,7 @@
     data.models.forEach((model, m) => model.best.forEach(([label, kind, layer, head, value]) => {
       const where = `${two ? `${"AB"[m]} ` : ""}${layer}.${head}`;
       const button = make("button", { type: "button", textContent: `${label} ${value.toFixed(2)}: ${where}` });
-      button.title = `${data.blocks[kind]}, layer ${layer}, head ${head}`;
+      button.title = `${data.models[m].blocks[kind]}, layer ${layer}, head ${head}`;
       button.addEventListener("click", () => choose(m, kind, layer, head));
       find("best").append(button, " ");
     }));
