@@ -69,17 +69,21 @@ def test_every_cell_trains_at_its_own_rate_and_at_no_other(tmp_path, search):
 
 
 def test_a_search_that_is_no_ground_to_judge_on_is_refused(tmp_path, search):
-    def judge(seeds=(0, 1)):
-        return ledger_of(tmp_path, "judged", 400, list(seeds), rates=found.id)
+    def judge(seeds=(0, 1), **more):
+        return ledger_of(tmp_path, "judged", 400, list(seeds), rates=found.id, **more)
 
     found = search(leave=1)
     with pytest.raises(Failure, match="11 of 12 runs done"):
         judge()
     found = search(lambda config: 0.01 if config["task.lambda"] == 0.9 else 0.003)
     with pytest.raises(
-        UserError, match=r"1 of 2 cells stands at the edge of its grid \(such as 0.01 of task.lambda 0.9"
+        UserError, match=r"1 of 2 cells to train stands at the edge of its grid \(such as 0.01 of task.lambda 0.9"
     ):
         judge()
+    with pytest.raises(UserError, match="1 of 1 cells to train"):
+        judge(set_=("task.lambda=0.9",))
+    settled = judge(set_=("task.lambda=0.5",))  # whose own rate is no edge, whatever the search has of others
+    assert {run.config[RATE] for run in settled.runs().values()} == {0.003}
     with pytest.raises(UserError, match=r"tuned on train\.first_seed 8, which is to be judged"):
         judge((0, 8))
 

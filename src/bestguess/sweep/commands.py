@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import os
 import sys
+import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,7 @@ def open_ledger(flags: SweepFlags) -> Ledger:
     try:
         first = _first_round(spec, flags, wider)
     except UserError as error:
-        changed = f" with --set {' '.join(flags.set_)}" if flags.set_ else ""
+        changed = f" with --set {textwrap.shorten(' '.join(flags.set_), 100, placeholder=' …')}" if flags.set_ else ""
         raise UserError(f"{path}{changed}: {error}") from error
     about = {
         "name": spec.name,

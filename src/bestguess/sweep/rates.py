@@ -83,27 +83,29 @@ def at_rates(
     A sweep is named by its ID, its folder or its table. Several, separated by commas, are one search: a cell's grid is
     what they tried of it in all. A cell is known by the keys that vary in the search, beside seeds and rates: the
     others, such as the steps, may differ. With `searched`, several cells may share one of the search. A rate at which a
-    training diverged counts as tried. UserError where the search lacks a cell, has a best rate at the edge of its grid,
-    or trained on a seed that is to be judged; Failure where it is not done.
+    training diverged counts as tried. UserError where the search lacks a cell of the sweep, or has its best rate at the
+    edge of its grid, or trained on a seed that is to be judged; Failure where it is not done.
     """
     search = read_search(root, name, "--rates")
     for key in repeats_of(search.configs[0]):
         seen = {config[key] for config in search.configs if key in config}
         if shared := seen & {one[key] for one in proposals if key in one}:
             raise UserError(f"--rates {name}: was tuned on {key} {min(shared)}, which is to be judged; tune on others")
-    if edges := search.edges():
+    runs, own = [], set()
+    for one in proposals:
+        there = one if searched is None else searched(one)
+        cell = search.cell(there)
+        if cell not in search.tuned:
+            raise UserError(f"--rates {name}: has no rate for {search.told(there)}; search there too")
+        own.add(cell)
+        runs.append(one | {RATE: search.tuned[cell]["learning_rate"]})
+    if edges := [cell for cell in search.edges() if cell in own]:
         first = search.tuned[edges[0]]
         raise UserError(
-            f"--rates {name}: the best rate of {len(edges)} of {len(search.tuned)} cells stands at the edge of its "
+            f"--rates {name}: the best rate of {len(edges)} of {len(own)} cells to train stands at the edge of its "
             f"grid (such as {first['learning_rate']:g} of {search.told(first['config'])}); train these cells beyond "
             f"it, with `bestguess sweep` of the search's YAML and --widen {name}"
         )
-    runs = []
-    for one in proposals:
-        there = one if searched is None else searched(one)
-        if search.cell(there) not in search.tuned:
-            raise UserError(f"--rates {name}: has no rate for {search.told(there)}; search there too")
-        runs.append(one | {RATE: search.tuned[search.cell(there)]["learning_rate"]})
     return _once(runs)
 
 
