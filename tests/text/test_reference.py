@@ -68,7 +68,7 @@ def test_padding_is_never_scored_and_never_seen(kind):
     np.testing.assert_allclose(
         run(model, long, long)["logits"][:6], run(model, short, short)["logits"], rtol=1e-5, atol=1e-6
     )
-    assert float(run(model, long, jnp.full(9, PAD))["loss"]) == 0
+    assert np.isnan(run(model, long, jnp.full(9, PAD))["loss"])  # nothing is scored
     batch = run(model, jnp.stack([long, long.at[1].set(9)]))["logits"]
     np.testing.assert_allclose(batch[0], run(model, long, long)["logits"], atol=1e-6)
 
@@ -81,6 +81,13 @@ def test_changing_a_token_changes_no_logit_that_predicts_it(kind):
         after = np.asarray(run(model, IDS[0].at[t].set(10))["logits"])
         np.testing.assert_allclose(after[:t], before[:t], atol=1e-6)
         assert np.abs(after[t:] - before[t:]).max(axis=-1).min() > 1e-5
+
+
+def test_a_loss_of_nothing_is_no_number():
+    """Without SEP all is source: a loss of 0 would look like a perfect model."""
+    without = jnp.where(IDS == SEP, 5, IDS)
+    assert np.isnan(run(make(ReferenceTransformer), without, without)["loss"])
+    assert run(make(ReferenceDecoderOnly), without, without)["loss"] > 0
 
 
 def test_a_transformer_predicts_nothing_in_its_source():

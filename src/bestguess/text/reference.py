@@ -57,7 +57,8 @@ class ReferenceTransformer(_Reference):
         """Return logits [*B, T, V] of the token after each, and the loss (nats a token; None without labels).
 
         Nothing is predicted in the source: logits before SEP are 0, and what would be scored there is not. Labels are
-        the tokens themselves, unshifted; where they are PAD, nothing is scored. key: for dropout.
+        the tokens themselves, unshifted; where they are PAD, nothing is scored. Where nothing at all is scored, as in
+        sequences without SEP, the loss is NaN. key: for dropout.
         """
         return _result(self._logits, input_ids, labels, key, _in_target)
 
@@ -121,8 +122,8 @@ def _result(logits, input_ids, labels, key, predicts) -> dict[str, Any]:
         _, target_BT = shift(labels.reshape(rows.shape))
         scored_BT = (target_BT != PAD) & jax.vmap(predicts)(rows)[:, :-1]
         loss_BT, _ = cross_entropy(logits_BTV[:, :-1], target_BT)
-        # 0 where nothing is scored.
-        result["loss"] = jnp.sum(jnp.where(scored_BT, loss_BT, 0)) / jnp.maximum(jnp.sum(scored_BT), 1)
+        # NaN where nothing is scored, as PyTorch's mean: a loss of 0 would hide that SEP is missing.
+        result["loss"] = jnp.sum(jnp.where(scored_BT, loss_BT, 0)) / jnp.sum(scored_BT)
     return result
 
 
