@@ -41,9 +41,12 @@ def planted(
     noise: float = 0.05,
     best_rate: float = 0.001,
     leave: int = 0,
+    only: Callable[[dict[str, Any]], bool] = lambda config: True,
     score: Figures | None = None,
 ) -> Ledger:
     """Return the ledger of a shipped experiment, all but the last `leave` runs done, with figures that follow `law`.
+
+    only: of these runs, those that are done.
 
     Each seed has an offset of its own, ten times the noise, which pairing must take out. Rates other than
     `best_rate` are worse in validation and, as a trap, much better in the figures of test data.
@@ -51,7 +54,7 @@ def planted(
     path = ROOT / "experiments" / f"{name}.yaml"
     ledger = open_ledger(SweepFlags(str(path), set_=FEWER if name in SHRUNK else (), folder=folder))
     runs = list(ledger.runs().values())
-    for run in runs[: len(runs) - leave]:
+    for run in (one for one in runs[: len(runs) - leave] if only(one.config)):
         ledger.finish(run, (score or figures)(run.config, law, noise, best_rate), ABOUT)
     return ledger
 

@@ -23,6 +23,7 @@ from bestguess.report import matplotlib_renderer
 from bestguess.report.charts import describe
 from bestguess.sweep import worker
 from bestguess.sweep.commands import open_ledger
+from bestguess.sweep.keys import SEED
 from bestguess.sweep.ledger import Ledger
 from bestguess.sweep.shipped import shipped
 from tests.experiment.planted import FEWER, ROOT, SHRUNK, integer_figures, planted
@@ -230,6 +231,33 @@ def test_an_incomplete_sweep_is_refused_unless_told_and_then_it_is_said(tmp_path
     for file in ("figure.png", "effects.png", "rollouts.png", "README.md", "report.html"):
         assert "ncomplete: 81 of 84 runs done" in (results / file).read_text(), file
     assert "--allow-incomplete" in found["command"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_the_seeds_that_are_done_there_are_means_and_verdicts(tmp_path, capsys):
+    """The second half of the seeds never ran: the others have all cells, so they are judged and drawn."""
+    planted(tmp_path / "runs" / "sweeps", "eigenvalue", LAWS["eigenvalue"], only=lambda config: config[SEED] < 2)
+    code, out, _ = run(capsys, "eigenvalue", "--no-train", "--allow-incomplete", "--json")
+    found = json.loads(out)
+    assert (code, found["complete"]) == (0, False)
+    assert [one["verdict"] for one in found["verdicts"]] == ["supported"] * 3
+    assert set(found["verdicts"][0]["measures"][0]["by_seed"]) == {"0", "1"}
+    figure = (Path(found["report"]).parent / "figure.png").read_text()
+    assert "over the 2 seeds that have begun" in figure
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_cells_that_are_not_done_it_is_said_that_they_are_missing(tmp_path, capsys):
+    """The first λ alone: no slope, no grades, and the reason is not the headroom."""
+    planted(tmp_path / "runs" / "sweeps", "eigenvalue", LAWS["eigenvalue"], only=lambda c: c["task.lambda"] == 0.36)
+    code, out, _ = run(capsys, "eigenvalue", "--no-train", "--allow-incomplete", "--json")
+    found = json.loads(out)
+    assert (code, found["grading"]) == (0, None)
+    for one in found["verdicts"]:
+        assert (one["verdict"], one["effect"]) == ("inconclusive", None)
+        assert {tuple(measure["notes"]) for measure in one["measures"]} == {
+            ("no seed has all the runs that it needs",),
+        }
 
 
 @pytest.mark.parametrize("leave", [0, 12])

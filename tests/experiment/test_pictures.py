@@ -122,3 +122,17 @@ def test_of_many_seeds_order_statistics_are_drawn():
     np.testing.assert_allclose(np.median(drawn, axis=1), np.median(values, axis=1), atol=0.02)
     assert _thinned(values[:, :200]) is not drawn
     np.testing.assert_array_equal(_thinned(values[:, :200]), values[:, :200])
+
+
+def test_seeds_that_have_not_begun_leave_the_means_of_the_others(tmp_path):
+    only = lambda config: config["train.first_seed"] < 2  # noqa: E731
+    ledger = planted(tmp_path, "eigenvalue", lambda config: config["task.lambda"], noise=0.02, only=only)
+    experiment = FILTERS["eigenvalue"]
+    analysis = analyse(experiment, ledger.runs().values(), ledger.records(), "normalised_loss")
+    grid = figure(analysis, None)
+    assert isinstance(grid, Grid)
+    (model,) = (series for series in grid.panels[0].series if series.name == "model")
+    values = analysis.tables["excess"].values
+    assert np.isnan(values[:, 2:]).all()
+    np.testing.assert_allclose(model.y, 100 * np.exp(values[:, :2].mean(axis=1)))
+    assert "the 2 seeds that have begun" in grid.caption

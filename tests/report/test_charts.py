@@ -246,7 +246,12 @@ def test_one_value_on_a_log_axis_is_drawn():
     chart = Chart("t", "x", "y", [Line([1, 2], [3.0, 3.0])], log_y=True)
     assert log_ticks([chart], "y", "{}") is None
     assert to_plotly(chart).layout.yaxis.tickvals is None
-    to_matplotlib(chart).draw_without_rendering()
+    drawn = to_matplotlib(chart)
+    drawn.draw_without_rendering()
+    assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["3"]
+    nothing = to_matplotlib(Chart("t", "x", "y", [Line([1, 2], [np.nan, np.nan])], log_y=True))
+    nothing.draw_without_rendering()
+    assert not nothing.axes[0].get_yticklabels()
 
 
 def test_a_heat_map_counts_from_its_first():

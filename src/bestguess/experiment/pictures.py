@@ -61,7 +61,8 @@ def figure(analysis: Analysis, told: str | None) -> Picture:
     listed = analysis.experiment.factors[0].listed
     shown_too = "each seed is in grey" if listed else "the band is ± one standard error"
     rate = " at the learning rate that validation data chose" if analysis.experiment.tuned else ""
-    means = f"Means over seeds{rate}; {shown_too}."
+    seeds = analysis.tables[shown[0].name].told_seeds if shown else "seeds"
+    means = f"Means over {seeds}{rate}; {shown_too}."
     caption = " ".join(part for part in (means, edges(analysis), _capital(told)) if part)
     title = _title(analysis.experiment.title, told)
     return Grid(title, panels, caption, columns=1 if listed else 2, share_x=False, share_y=False)
@@ -100,7 +101,7 @@ def rollouts(analysis: Analysis, told: str | None) -> Picture | None:
     for place in itertools.product(*(range(len(levels)) for levels in other_levels)):
         series = []
         for i, level in enumerate(x_levels):
-            shown = [measure.show(_mean(table.values[(i, *place)])) for measure, table in zip(measures, tables)]
+            shown = [measure.show(_mean(table.begun[(i, *place)])) for measure, table in zip(measures, tables)]
             series.append(
                 Points(
                     horizons,
@@ -124,8 +125,8 @@ def rollouts(analysis: Analysis, told: str | None) -> Picture | None:
         )
     title = _title("Rollout skill by horizon", told)
     caption = (
-        "Means over seeds. 1 is the best possible prediction at that horizon, 0 the best constant; horizons at which "
-        f"a seed has less than 1 % headroom are left out. {_capital(told)}"
+        f"Means over {tables[0].told_seeds}. 1 is the best possible prediction at that horizon, 0 the best constant; "
+        f"horizons at which a seed has no headroom are left out. {_capital(told)}"
     ).strip()
     if len(panels) == 1:
         only = panels[0]
@@ -143,7 +144,7 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     x = np.array([x_factor.position(level) for level in x_levels])
     series = []
     for place in itertools.product(*(range(len(levels)) for levels in other_levels)):
-        values = np.moveaxis(table.values, 0, -2)[place]
+        values = np.moveaxis(table.begun, 0, -2)[place]
         mean, error = _mean(values), _error(values)
         names = [one.label(levels[i]) if one.position is None else f"{one.name} {levels[i]}"
                  for one, levels, i in zip(others, other_levels, place)]  # fmt: skip
@@ -186,7 +187,7 @@ def _by_level(table: MeasureTable, measure: Measure, beside: Mapping[str, np.nda
     limits = (-0.7, len(order) - 0.3)
     series: list[Points | Curve] = []
     for i, place in enumerate(places):
-        values = np.moveaxis(table.values, 0, -2)[place][order]
+        values = np.moveaxis(table.begun, 0, -2)[place][order]
         mean = measure.show(_mean(values))
         names = [f"{one.name} {one.label(own[at])}" for one, own, at in zip(others, other_levels, place)]
         base = float(mean[levels.index(factor.base)]) if factor.base in levels else np.nan

@@ -373,7 +373,7 @@ def _readme(analysis: Analysis, found: dict[str, Any], told: str | None, section
         "\n".join(f"- {line}" for line in [*notes, *filter(None, [found["edges"]])]),
         "![The measures by factor](figure.png)",
         "![The effects with their intervals](effects.png)",
-        "![The primary measure by headroom and spectral radius](covariates.png)" if _covers(analysis) else "",
+        "![The primary measure by what else differs between the tasks](covariates.png)" if _covers(analysis) else "",
         *_told_sections(sections),
         f"```\n{found['command']}\n```",
         "\n".join(f"- {line}" for line in _costs(found)),

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from scipy import special
 
 from bestguess.experiment.declare import (
+    Contrast,
     Control,
     Experiment,
     Hypothesis,
@@ -24,7 +25,7 @@ from bestguess.experiment.declare import (
     Proportion,
     decides,
 )
-from bestguess.experiment.tables import Effects, MeasureTable, effects_of
+from bestguess.experiment.tables import Effects, MeasureTable, effects_of, has_all_runs
 
 Word: TypeAlias = Literal["supported", "refuted", "inconclusive", "depends on the scale"]
 LEVEL = 0.95
@@ -216,7 +217,7 @@ def _finding(one: Hypothesis, measure: Measure, table: MeasureTable) -> Finding:
     unit, own, scale = f"{measure.unit} {one.per}".strip(), decides(one, measure), measure.name in one.scales
     found = effects_of(table, one.contrast)
     if found is None:
-        return _nothing(measure, unit, own, scale=scale)
+        return _nothing(measure, unit, own, [_why_nothing(table, one.contrast)], scale=scale)
     notes = _notes(measure, found)
     sign = 1
     if one.turned_by is not None and not measure.covariate:
@@ -283,7 +284,8 @@ def _control(one: Control, measures: list[Measure], tables: Mapping[str, Measure
         margin = one.margins.get(measure.name)
         own = margin is not None
         if found is None or result is None:
-            notes = [] if found is None else [*_notes(measure, found), *_why_none(found)]
+            nothing = [_why_nothing(tables[measure.name], one.contrast)]
+            notes = nothing if found is None else [*_notes(measure, found), *_why_none(found)]
             findings.append(_nothing(measure, measure.unit, own, notes))
             continue
         p = next(adjusted)
@@ -304,11 +306,12 @@ def _control(one: Control, measures: list[Measure], tables: Mapping[str, Measure
     return Verdict(one.name, one.claim, word, tuple(findings))
 
 
-def _nothing(
-    measure: Measure, unit: str, decides: bool, notes: Sequence[str] = ("too little headroom",), scale: bool = False
-) -> Finding:
-    told = tuple(notes) or ("too little headroom",)
-    return Finding(measure.name, unit, decides, None, None, {}, told, scale=scale)
+def _nothing(measure: Measure, unit: str, decides: bool, notes: Sequence[str], scale: bool = False) -> Finding:
+    return Finding(measure.name, unit, decides, None, None, {}, tuple(notes), scale=scale)
+
+
+def _why_nothing(table: MeasureTable, contrast: Contrast) -> str:
+    return "too little headroom" if has_all_runs(table, contrast) else "no seed has all the runs that it needs"
 
 
 def _notes(measure: Measure, found: Effects) -> list[str]:
@@ -327,7 +330,9 @@ def _why_none(found: Effects) -> list[str]:
 
 
 def grade(experiment: Experiment, tables: Mapping[str, MeasureTable]) -> dict[str, Any] | None:
-    """Return the graded factor's levels by the measure, and {easy, medium, hard: level}; None for fewer than three.
+    """Return the graded factor's levels by the measure, and {easy, medium, hard: level}.
+
+    None for fewer than three levels, and where no seed has all runs of one of them: what is missing may be the hardest.
 
     Easy is the level of the lowest mean over seeds, hard that of the highest, medium the one nearest to the middle of
     both. `ordered`: the paired differences between them have intervals above 0; otherwise the names mean nothing.
@@ -337,7 +342,9 @@ def grade(experiment: Experiment, tables: Mapping[str, MeasureTable]) -> dict[st
         return None
     table = tables[grading.measure]
     axis = [factor.key for factor in table.factors].index(grading.factor)
-    values = np.moveaxis(table.values, axis, 0)
+    values, done = np.moveaxis(table.values, axis, 0), np.moveaxis(table.done, axis, 0)
+    if not all(np.any(np.all(level.reshape(-1, done.shape[-1]), axis=0)) for level in done):
+        return None
     by_level = values.reshape(len(values), -1, values.shape[-1]).mean(axis=1)
     estimates = {
         level: (one, estimate_effect(one[np.isfinite(one)]))

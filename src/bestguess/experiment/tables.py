@@ -30,6 +30,18 @@ class MeasureTable:
     weights: Float[np.ndarray, "*levels seeds"] | None = None
     """What the values count for, in (0, 1]; None: all the same."""
 
+    @property
+    def begun(self) -> Float[np.ndarray, "*levels seeds"]:
+        """The values for the seeds of which some run is done: of an incomplete sweep the others have no part."""
+        return self.values[..., self.done.any(axis=tuple(range(self.done.ndim - 1)))]
+
+    @property
+    def told_seeds(self) -> str:
+        """The seeds of a mean in words; where runs are missing, which."""
+        if self.done.all():
+            return "seeds"
+        return f"the {self.begun.shape[-1]} seeds that have begun (none where a cell lacks one of them)"
+
 
 @dataclass(frozen=True, eq=False)
 class Effects:
@@ -43,6 +55,12 @@ class Effects:
     """How many more do not count, for want of headroom."""
     low: int
     high: int
+
+
+def has_all_runs(table: MeasureTable, contrast: Contrast) -> bool:
+    """Return whether some seed has all the runs that the contrast needs."""
+    kept = [contrast[factor.key].keep(levels) for factor, levels in zip(table.factors, table.levels)]
+    return bool(table.done[np.ix_(*kept)].all(axis=tuple(range(len(kept)))).any())
 
 
 def effects_of(table: MeasureTable, contrast: Contrast) -> Effects | None:

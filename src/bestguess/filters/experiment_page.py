@@ -31,7 +31,9 @@ _HOW = (
 
 def bounded_memory(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Return the section: a table with a row for each cell, and a picture of the equivalent memory by first factor."""
-    factors = [one for one in _FACTORS if len({record["config"].get(one.key) for record in records}) > 1]
+    there = [one for one in _FACTORS if one.key in records[0]["config"]]
+    factors = [one for one in there if len({record["config"][one.key] for record in records}) > 1]
+    factors = factors or there[:1]  # of a sweep that has just begun, one cell may be all
     cells: dict[tuple, list[tuple[FiltersConfig, Mapping[str, Any]]]] = {}
     for record in records:
         own = tuple(record["config"][factor.key] for factor in factors)

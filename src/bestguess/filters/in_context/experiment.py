@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bestguess.experiment.declare import At, Experiment, Factor, Hypothesis, Measure, Reading, Slope
+from bestguess.experiment.declare import At, Experiment, Factor, Hypothesis, Measure, Reading, Reference, Slope
 from bestguess.filters.experiments import EXCESS, GAP, operations
 
 _PER_DOUBLING = "per doubling of K"
@@ -31,14 +31,28 @@ def _measure(
     axis: str,
     show: Callable[[Any], Any] = lambda value: value,
     log: bool = False,
+    covariate: bool = False,
 ) -> Measure:
-    return Measure(name, label, unit, functools.partial(_held_out, read), group, axis, show, log)
+    reader = functools.partial(_held_out, read)
+    return Measure(name, label, unit, reader, group, axis, show, log, covariate=covariate)
+
+
+def _ridge(unit: str, config: Any, figures: Mapping[str, Any]) -> float:
+    """ln of the excess over the mixture of ridge in context, or of its fraction of the headroom, on the K systems."""
+    own = figures["trained"]
+    excess = (own["ridge_over_told"] - own["mixture_over_told"]) / (1 + own["mixture_over_told"])
+    return math.log(excess / (figures["headroom"] if unit == "gap" else 1.0)) if excess > 0 else math.nan
+
+
+def _beside(unit: str) -> tuple[Reference, ...]:
+    """AR(k) of one system, which stands beside models of one system, is nothing to compare with here."""
+    return (Reference("ridge in context", functools.partial(_ridge, unit)),)
 
 
 _percent: Callable[[Any], Any] = lambda value: 100 * np.exp(value)  # noqa: E731
 MEASURES = (
-    dataclasses.replace(EXCESS, axis="final excess over the mixture (%)"),
-    GAP,
+    dataclasses.replace(EXCESS, axis="final excess over the mixture (%)", references=_beside("excess")),
+    dataclasses.replace(GAP, references=_beside("gap")),
     _measure(
         "held_excess",
         "ln held-out excess over the true filter",
@@ -104,6 +118,7 @@ MEASURES = (
         "held-out error of the mixture above the true filter's (%)",
         _percent,
         log=True,
+        covariate=True,
     ),
 )
 SYSTEMS = Factor("task.systems", "K", math.log2)
@@ -165,4 +180,5 @@ IN_CONTEXT = Experiment(
         *("train.learning_rate=0.002,0.006", "train.first_seed=0,1"),
     ),
     operations=operations,
+    more="bestguess.filters.in_context.experiment_page:curve",
 )

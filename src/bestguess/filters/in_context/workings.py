@@ -193,6 +193,7 @@ class InContextWorkings(Sampled[FiltersConfig, MixtureTask]):
                 "over_mixture": own.over_mixture().mean,
                 "mixture_over_told": own.mixture_over_told().mean,
                 "ridge_over_told": beside.of_ridge[i].over_told.mean,
+                "ar_over_told": beside.least_squares[beside.order][i].over_told.mean,
             }
         return figures
 
