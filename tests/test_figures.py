@@ -94,7 +94,7 @@ def filters_default() -> Iterator[tuple[str, str]]:
         cells.append(told("default", lambda run: run["ar_fitted"]["excess"]["64"], level))
         yield "README.md", f"| {level:g} | {' | '.join(cells)} |".replace("|  |", "| |")
     training = read(folder / "default" / "training.json")
-    yield "README.md", f"one H200 {training['seconds']:.0f} s of training"
+    yield "README.md", f"{training['seconds']:.0f} s of training on one H200"
     found: dict[tuple[str, float], list[float]] = {}
     for name in ("adamw", "muon", "muon_low"):
         for run in read(folder / "search" / f"{name}_evaluation.json")["runs"]:
