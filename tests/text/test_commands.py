@@ -85,11 +85,11 @@ def test_generate_reads_a_text_of_one_s_own(trained, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--text", "a", "--index", "1"], "--index 1: goes with no --text"),
+        (["--text", "a", "--index", "1"], "--index 1: cannot be combined with --text"),
         (["--index", "99"], "--index 99: the test part has documents 0 to 11"),
         (["--number", "3"], "--number 3: the folder has runs 0 to 1"),
         (["--text", ""], "--text: 0 tokens"),
-        (["--text", "anna: would you bring the spaceship ?"], "--text: the world has no 'spaceship'"),
+        (["--text", "anna: would you bring the spaceship ?"], "--text: the vocabulary has no 'spaceship'"),
         (["--top-k", "4"], "--top-k 4: does nothing with --strategy greedy"),
     ],
 )
@@ -253,7 +253,7 @@ def test_attention_writes_a_page_and_heat_maps_and_gives_every_head(trained, cap
         (["--documents", "13"], "--documents 13: from 2, for a standard error, to 12"),
         (["--index", "12"], "--index 12: the test part has documents 0 to 11"),
         (["--shown", "0"], "--shown 0: must be 1 or more"),
-        (["--number2", "1"], "--number2 1: is about a second folder"),
+        (["--number2", "1"], "--number2 1: selects a run of a second folder"),
         (["--number", "2"], "--number 2: the folder has runs 0 to 1"),
     ],
 )

@@ -87,7 +87,7 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
     """Print and return the target that a model writes for a source, its log-probability, and its facts."""
     settings = _settings(flags)
     if flags.text is not None and flags.index is not None:
-        raise UserError(f"--index {flags.index}: goes with no --text; give one of them")
+        raise UserError(f"--index {flags.index}: cannot be combined with --text; give one of them")
     config = evaluated_config(FAMILY, flags.run, read_training_config(FAMILY, flags.run))
     training = load_training(FAMILY, flags.run, config)
     number = _number(training, "--number", flags.number)
@@ -101,7 +101,9 @@ def generate(flags: GenerateFlags, console: Console) -> dict[str, Any]:
         source = np.asarray(about.encode(flags.text), np.int32)
         if about.known is not None and (source == UNK).any():
             unknown = [word for word in flags.text.split() if UNK in about.encode(word)]
-            raise UserError(f"--text: the world has no {', '.join(map(repr, unknown[:5]))}; see --index for a dialogue")
+            raise UserError(
+                f"--text: the vocabulary has no {', '.join(map(repr, unknown[:5]))}; use --index for a test document"
+            )
         most = about.window or about.source_width
         if not 1 <= len(source) <= most:
             raise UserError(f"--text: {len(source)} tokens; the model reads 1 to {most}")

@@ -56,7 +56,7 @@ where there are such files, else hash."""
     """Fraction of the documents that are reported on, where parts are not given. Of windows, 0 reports on the \
 validation part, which has selected the weights."""
     split_seed: int = 0
-    """Another seed splits otherwise."""
+    """Seed of the split by hash."""
     cut: Cut = "fixed"
     """Where raw text is cut into source and target: at its midpoint, which tells whoever sees it the length of the \
 rest; after --cut-at tokens; or after --cut-at to --cut-to tokens, drawn by the document's hash."""
@@ -78,7 +78,7 @@ with --context less --stride tokens before it or more. 0: --context, as many win
     max_target: int = 128
     """Most tokens of such a target, its end left out."""
     too_long: Literal["refuse", "cut", "skip", "split"] = "cut"
-    """What becomes of a longer document: an error, cut off, left out, or (raw text) split. How many is told."""
+    """What becomes of a longer document: an error, cut off, left out, or (raw text) split. Their number is reported."""
 
     @property
     def windows(self) -> bool:
@@ -108,7 +108,8 @@ with --context less --stride tokens before it or more. 0: --context, as many win
         check_range("--corpus-seed", self.corpus_seed, 0, MOST)
         if self.windows and self.corpus == ERRANDS:
             raise UserError(
-                f"--corpus {ERRANDS}: has documents, and --documents {WINDOWS} reads one long text; give --corpus FILE"
+                f"--corpus {ERRANDS}: consists of documents, but --documents {WINDOWS} reads one long text; "
+                "give --corpus FILE"
             )
         self._check_what_belongs()
         self._check_windows()
@@ -127,11 +128,11 @@ with --context less --stride tokens before it or more. 0: --context, as many win
         for one in fields(self):
             if one.name in of_documents.split() and getattr(self, one.name) != one.default:
                 raise UserError(
-                    f"{flag(one.name)} {getattr(self, one.name)}: is of documents, not of windows; leave it out"
+                    f"{flag(one.name)} {getattr(self, one.name)}: has no effect with --documents windows; leave it out"
                 )
         if self.splits not in ("auto", "given"):
             raise UserError(
-                f"--splits {self.splits}: windows are of one text, whose parts are given or follow each other"
+                f"--splits {self.splits}: --documents {WINDOWS} reads one text; give --splits auto or given"
             )
 
     def _check_what_belongs(self) -> None:
@@ -156,17 +157,17 @@ class TextObjectiveConfig:
     """The training objective."""
 
     loss: Literal["target", "full"] = "target"
-    """What a decoder-only model is trained on: the target alone, or every token. Scored is the target alone."""
+    """What a decoder-only model is trained on: the target only, or every token. Only the target is scored."""
     freeze_encoder: bool = False
-    """Leave the encoder's weights as they are drawn; the token embedding, which the decoder shares, is trained."""
+    """Keep the encoder's weights at their random initialisation; the token embedding, which is shared, is trained."""
     start: str = added("")
-    """Folder of a trained text model of the same shape, whose weights are begun with (default: drawn ones). Tokens \
-are found by what they stand for, new ones are drawn. Of several runs there, seed s takes run s modulo their number."""
+    """Folder of a trained text model of the same shape, whose weights are the initial ones (default: random). Tokens \
+are matched by their text, new ones are random. With several runs, seed s takes run s modulo their number."""
     packing: int = added(0)
-    """Tokens of a row that takes several training documents, none of which sees the others; 0: a row for each. \
---batch-size then counts rows. For documents of unequal length: rows have less padding."""
+    """Pack several training documents into a row of this many tokens, without attention between them; 0: a row for \
+each. --batch-size then counts rows. Reduces the padding of documents of unequal length."""
     label_smoothing: float = 0.0
-    """Probability that is spread evenly over all tokens in the target; it spoils calibration, and the regret."""
+    """Probability that the training target spreads evenly over all tokens; it worsens calibration and regret."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value is impossible."""
@@ -201,11 +202,11 @@ class TextConfig:
     )
 
     test_documents: int = 1024
-    """Documents of the test part that are reported on, at most."""
+    """Most test documents that are evaluated."""
     generated: int = 256
-    """Test documents whose targets are generated, at most; 0: none."""
+    """Most test documents whose targets are generated; 0: none."""
     attention_documents: int = added(0)
-    """Test documents in which attention is measured when a training is evaluated, at most; 0: it is not."""
+    """Most test documents in which the evaluation of a training measures attention; 0: none."""
 
     def check(self) -> None:
         """Raise a UserError that names the flag at fault, if a value or a combination is impossible."""
@@ -229,8 +230,8 @@ class TextConfig:
             )
         if self.objective.loss == "full" and self.model.architecture != "decoder-only":
             raise UserError(
-                f"--loss full: of a model that reads the source both ways ({self.model.architecture}) only the target "
-                "can be predicted; give --architecture decoder-only or --loss target"
+                f"--loss full: {self.model.architecture} reads the source in both directions and can predict only "
+                "the target; give --architecture decoder-only or --loss target"
             )
 
     def _check_windows(self) -> None:
@@ -244,7 +245,8 @@ class TextConfig:
             raise UserError(f"--packing {self.objective.packing}: windows are full; leave it out")
         if self.attention_documents:
             raise UserError(
-                f"--attention-documents {self.attention_documents}: is of documents, not of windows; leave it out"
+                f"--attention-documents {self.attention_documents}: has no effect with --documents windows; "
+                "leave it out"
             )
 
 

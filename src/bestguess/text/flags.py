@@ -50,11 +50,11 @@ class EvaluateFlags(RunFlags):
     """Measure every run of a folder on the test documents, and let it write their targets."""
 
     test_documents: int | None = None
-    """Test documents, at most (default: as trained with)."""
+    """Most test documents (default: as in training)."""
     generated: int | None = None
-    """Test documents whose targets are generated, at most; 0: none (default: as trained with)."""
+    """Most test documents whose targets are generated; 0: none (default: as in training)."""
     corpus: Path | None = None
-    """The corpus of the training, where it lies elsewhere now. Its hash is checked; `text report` then finds it too."""
+    """New location of the training's corpus, if it was moved. Its hash is checked; `text report` then finds it too."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ class ConvertFlags:
     encoder: EncoderWeights = "decoder"
     """Weights of the encoder: the decoder's blocks, or random ones."""
     cross_output: CrossOutput = "zero"
-    """Output of cross-attention: zero, so that it predicts what the run did of a target alone; or random."""
+    """Output projection of cross-attention: zero (the model then predicts as the run without a source) or random."""
     seed: int = 0
-    """Seed of the weights that are new."""
+    """Seed of the new weights."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class TextModelConfig(DesignConfig):
 
     architecture: Architecture = "encoder-decoder"
     """Encoder-decoder; decoder-only, which reads source and target as one sequence; or prefix-lm, a decoder-only \
-model whose source tokens read one another both ways."""
+model whose source tokens attend to one another in both directions."""
     layers: int = 2
     """Number of transformer blocks; an encoder-decoder has as many on each side."""
     d_model: int = 64
@@ -34,10 +34,10 @@ tokens in no order). An encoder-decoder's target continues where its source ends
     """Fraction of the tokens read that training replaces by an earlier one of the same sequence; what is predicted \
 stays as it is. Against overfitting, as dropout is (Xie et al., 2017)."""
     tied: bool = True
-    """Use the token embedding as output projection, too."""
+    """Use the token embedding as the output projection as well."""
     attention: AttentionKernel = "auto"
     """Kernel of causal self-attention. On a GPU in bfloat16, auto selects fused for up to 128 tokens and head sizes \
-up to 64, else cudnn; elsewhere xla. Attention under a mask (of an encoder, a prefix, to a source) is xla's always."""
+up to 64, else cudnn; elsewhere xla. Masked attention (encoder, prefix, cross-attention) always uses xla."""
 
     @property
     def random(self) -> bool:

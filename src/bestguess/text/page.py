@@ -237,28 +237,28 @@ def _kind_rows(one: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]
 
 def _samples(samples: list[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]], str]:
     rows = [[one["source"], one["marked"], one["reference"]] for one in samples]
-    caption = "A wrong fact stands between ⟦ and ⟧." if any("facts" in one for one in samples) else ""
+    caption = "Wrong facts are marked by ⟦ and ⟧." if any("facts" in one for one in samples) else ""
     return ["source", "generated", "reference"], rows, caption
 
 
 def _began(evaluation: Mapping[str, Any]) -> str:
     """A line on the weights that it began with, where these are another run's."""
     start = evaluation.get("start")  # results of before lack it
-    return "" if start is None else f"\n- **Begun** with another run's weights: {Anew(**start).told()}."
+    return "" if start is None else f"\n- **Initialised** with another run's weights: {Anew(**start).told()}."
 
 
 def _how(known: bool, task: TextTaskConfig) -> str:
     said = [
         "- **Selection**: weights and learning rates are chosen on validation documents; figures are of test ones.",
-        "- Scored are the tokens of the target, its end once, whatever the model was trained on.",
-        "- **Counts of order k** predict a token from the k before it, as they stand in the training part "
-        "(interpolated Kneser–Ney); validation documents choose k. In raw text the source stands before its target.",
+        "- Every model is scored on the tokens of the target, including its end token, whatever it was trained on.",
+        "- **Counts of order k** predict a token from the k before it, with counts from the training part "
+        "(interpolated Kneser–Ney); validation documents choose k. In raw text the source is part of this context.",
     ]
     if task.windows:
         said[0] = (
             "- **Selection**: the validation part chooses weights and learning rates; figures are of the test part."
         )
-        said[1] = "- A document is a window: each token of the test part but its first is scored once, side by side."
+        said[1] = "- A document is a window: every token of the test part but the first is scored once, side by side."
     if task.windows and not task.test_fraction:
         said[0] = (
             "- **Selection**: the validation part has chosen weights and learning rates, and figures are of it, too."

@@ -45,22 +45,22 @@ def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
 
 
 _ABOUT = (
-    "The verdicts rest on seeds. Here documents are drawn with replacement instead, each with its loss by both models, "
-    "in the mean over seeds: how much the ratio depends on the test documents, not on the training."
+    "The verdicts are based on seeds. This is a bootstrap over documents instead, each with its loss under both "
+    "models, averaged over seeds: it shows how much the ratio depends on the test documents, not on the training."
 )
 
 
 _COSTS = (
-    "Means over seeds. Memory is that of one run, the corpus left out; kept from step to step are weights, the "
-    "optimiser's means and the best weights. FLOPs are of loss and gradient by XLA's count. Seconds are those of "
-    "training alone."
+    "Means over seeds. Memory is that of one run without the corpus; what is kept from step to step are the weights, "
+    "the optimiser's moments and the best weights. FLOPs are those of loss and gradient, by XLA's count. Times are "
+    "those of training only."
 )
 _FLOOR = " The floor is the perplexity of the grammar itself."
 _SAMPLES = (
     "The first test documents of each corpus, as the arms of equal parameters continue them (first seed, greedily). "
     "Nothing is selected."
 )
-_MARKED = " On Errands what is wrong stands between ⟦ and ⟧."
+_MARKED = " On Errands errors are marked by ⟦ and ⟧."
 _SIDE_BY_SIDE = ("full loss, equal parameters", "prefix LM, equal parameters")
 _SHOWN = 3
 """Documents of a corpus that are shown with what was written for them."""
@@ -103,7 +103,7 @@ def writing(arms: Mapping[tuple[str, str], Runs]) -> tuple[list[str], list[list[
     columns = ["corpus", "arm", "ends", "tokens", "distinct 1-grams", "distinct 2-grams", "repeated 4-grams", "true"]
     caption = (
         "Greedy, means over seeds. Distinct n-grams are fractions of all; repeated is the fraction of 4-grams that "
-        "stood before in it; true are, where a grammar can say, a summary's copied facts, or a story's statements."
+        "occur earlier in the text; true, as a grammar judges it: copied facts of summaries, statements of stories."
     )
     return *_filled(columns, rows), caption
 

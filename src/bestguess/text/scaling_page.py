@@ -37,9 +37,9 @@ def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
 
 
 _ABOUT = (
-    "Regret is fitted by scale · x^(−exponent): its level is 0, as the oracle is known. The loss on files is fitted "
-    "with a level that no size goes below. Least squares of logarithms; intervals are percentiles over seeds drawn "
-    "with replacement at each size. They are of the mean over these seeds, and narrow where seeds are few. "
+    "Regret is fitted by scale · x^(−exponent), with a level of 0 because the oracle is known. The loss on files is "
+    "fitted with a level that no size goes below. Fits are least squares of logarithms; intervals are from a bootstrap "
+    "over the seeds of each size. They are those of the mean over these seeds, and too narrow where seeds are few. "
     f"Returns have diminished where a doubling gains less than {LITTLE:g} nats per token."
 )
 _ROUGE = (

@@ -72,9 +72,9 @@ class Anew(NamedTuple):
     def told(self) -> str:
         """Return it as a line for a reader."""
         return (
-            f"of {self.vocabulary:,} tokens {self.lacking + self.unseen:,} are drawn anew, {self.lacking:,} that the "
-            f"other vocabulary lacks and {self.unseen:,} that its training never saw: {self.anew:,} of the "
-            f"{self.tokens:,} tokens of the training text, {self.share:.2%}"
+            f"{self.lacking + self.unseen:,} of {self.vocabulary:,} embeddings are drawn anew ({self.lacking:,} tokens "
+            f"are not in the other vocabulary, {self.unseen:,} not in its training text); they are {self.anew:,} of "
+            f"the {self.tokens:,} tokens of the training text, {self.share:.2%}"
         )
 
 

@@ -28,9 +28,9 @@ def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
 
 
 _ABOUT = (
-    "Between two numbers of pairs the regret is a straight line of both logarithms; a regret that is not reached with "
-    f"{PAIRS[-1]:,} pairs takes more than those. Of the mean over seeds, with 95 % percentiles over seeds drawn with "
-    "replacement at each number of pairs. Weights are chosen on 512 validation pairs more, for all arms alike."
+    "Between two numbers of pairs ln regret is interpolated linearly over ln pairs; a regret that is not reached with "
+    f"{PAIRS[-1]:,} pairs is given as needing more. Figures are of the mean over seeds, with 95 % bootstrap intervals "
+    "over seeds at each number of pairs. Weights are chosen on 512 further validation pairs, the same for all arms."
 )
 
 
@@ -131,7 +131,11 @@ def drawn_anew(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[li
         for task, one in found.items()
     ]
     columns = ["corpus", "vocabulary", "not in the other", "never seen there", "tokens of the text", "share"]
-    return columns, rows, "Tokens whose embeddings are drawn anew, in the vocabulary and in the training text."
+    return (
+        columns,
+        rows,
+        "Tokens whose embeddings are drawn anew: in the vocabulary, and their share of the training text.",
+    )
 
 
 def _pairs(value: float) -> str:

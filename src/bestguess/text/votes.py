@@ -71,7 +71,9 @@ def read_votes(path: Path) -> Votes:
 
 def _votes(path: Path, value: Any) -> Votes:
     if value["version"] != VERSION:
-        raise UserError(f"{path}: of version {value['version']}, and this bestguess reads {VERSION}; vote anew")
+        raise UserError(
+            f"{path}: is of version {value['version']}, but this bestguess reads {VERSION}; vote again on a new sheet"
+        )
     if name_of(value["key"]) != value["sheet"]:
         raise ValueError("the key is not the sheet's")
     key = parse_json(base64.b64decode(value["key"], validate=True), path)

@@ -179,10 +179,10 @@ def test_what_makes_no_three_parts_is_one_line(tmp_path, texts, options, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"source_field": "x"}, "--source-field x: means nothing for docstrings; leave it out"),
-        ({"target_field": "x"}, "--target-field x: means nothing for docstrings"),
-        ({"documents": "lines"}, "--documents lines: means nothing for docstrings"),
-        ({"encoding": "cp1252"}, "--encoding cp1252: means nothing for docstrings"),
+        ({"source_field": "x"}, "--source-field x: has no effect on docstrings; leave it out"),
+        ({"target_field": "x"}, "--target-field x: has no effect on docstrings"),
+        ({"documents": "lines"}, "--documents lines: has no effect on docstrings"),
+        ({"encoding": "cp1252"}, "--encoding cp1252: has no effect on docstrings"),
         ({"splits": "given"}, "--splits given: docstrings has no parts of its own; give file or hash"),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_data_set_of_one_part_is_split_by_hash(monkeypatch, calls):
 
 
 def test_an_option_that_would_do_nothing_is_refused(calls):
-    with pytest.raises(UserError, match="--documents lines: means nothing for a/b"):
+    with pytest.raises(UserError, match="--documents lines: has no effect on a/b"):
         load_corpus("a/b", ReadingOptions(documents="lines"))
 
 

@@ -249,7 +249,7 @@ def test_reading_stops_after_as_many_documents_as_are_wanted(tmp_path):
         ("x.json", b"[" * 100_000, r"x\.json: damaged"),
         ("x.csv", b'text,id\n"a,1\n', r"line 2: not CSV \(unexpected end of data\)"),
         ("x.csv", b"text,id\na,1,2\n", r"line 2: 3 fields, where the first line names 2; put fields"),
-        ("x.csv", b"text,text\na,b\n", r"the field 'text' stands twice"),
+        ("x.csv", b"text,text\na,b\n", r"the field 'text' occurs twice"),
         ("x.parquet", b"PAR1 no", r"not a whole Parquet file"),
         ("x.txt", b"", r"no document in it"),
         ("x.csv", b"", r"no document in it"),
@@ -382,7 +382,7 @@ def test_without_a_training_part_and_another_there_are_none(tmp_path, names):
 def test_a_file_of_no_part_among_others_is_refused_unless_all_are_split_by_hash(tmp_path):
     for name in ("train.jsonl", "test.jsonl", "unlabelled.jsonl"):
         write(tmp_path / name, as_lines(ROWS))
-    with pytest.raises(UserError, match=r"unlabelled\.jsonl: belongs to no part, while others do"):
+    with pytest.raises(UserError, match=r"unlabelled\.jsonl: belongs to no part, but other files do"):
         read(tmp_path)
     assert len(read(tmp_path, splits="hash")) == 9
 

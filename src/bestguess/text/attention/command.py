@@ -35,7 +35,7 @@ def attention(flags: AttentionFlags, console: Console) -> dict[str, Any]:
     """Write the page and the heat maps; return where they are, and the figures of every head."""
     check_range("--shown", flags.shown, 1)
     if flags.run2 is None and flags.number2 is not None:
-        raise UserError(f"--number2 {flags.number2}: is about a second folder; give RUN2")
+        raise UserError(f"--number2 {flags.number2}: selects a run of a second folder; give RUN2")
     sides = [side(flags.run, "--number", flags.number)]
     if flags.run2 is not None:
         sides.append(side(flags.run2, "--number2", flags.number2))

@@ -11,8 +11,8 @@ from bestguess.text.attention.tables import swaps_table
 COLUMNS = {
     "mass": (
         "mass",
-        "Weight on this part of the query's attention: 1 for an encoder-decoder. Without an encoder, a query's parts "
-        "sum to 1 but for the weight on [BOS].",
+        "Weight of the query on this block: 1 for an encoder-decoder. Without an encoder, a query's blocks sum to 1 "
+        "minus the weight on [BOS].",
     ),
     "entropy": ("entropy", "Of the weights, in nats: 0 if all the weight lies on one token."),
     "evenness": (
@@ -31,13 +31,13 @@ COLUMNS = {
     "turn_uniform": ("turn, uniform", "The same for uniform attention, the baseline to compare with."),
     "within_turn": (
         "within",
-        "Weight on the query's own turn, less the same with the turns' lengths permuted. A head that only attends to "
+        "Weight on the query's own turn, minus the same with the turns' lengths permuted. A head that only attends to "
         "neighbouring tokens has 0; above 0, it respects the turns' boundaries.",
     ),
     "related": (
         "slot",
-        "Weight on other turns about the same slot (place, day or item), over the same with the slots permuted over "
-        "the turns: 1 is no preference.",
+        "Weight on other turns about the same slot (place, day or item), divided by the same with the slots permuted "
+        "over the turns: 1 is no preference.",
     ),
     "gold_turn_mass": ("gold turn", "When a copied token is to be predicted: weight on the turn that states it."),
     "gold_turn_uniform": ("gold, uniform", "The same for uniform attention."),
@@ -49,7 +49,7 @@ COLUMNS = {
     ),
     "fading": (
         "fading",
-        "Slope, per token of the target, of the weight on the source over that of uniform attention: below 0, "
+        "Slope, per token of the target, of the weight on the source divided by that of uniform attention: below 0, "
         "attention leaves the source. Of models without an encoder.",
     ),
 }
@@ -71,7 +71,7 @@ def lead(name: str, documents: int, known: bool, dialogues: bool) -> str:
     ]
     if dialogues:
         steps.append(
-            "<strong>See what the summary depends on</strong>: weights do not tell, "
+            "<strong>See what the summary depends on</strong>: weights do not show it, "
             "<a href='#alignment'>interventions on the dialogue do</a>."
         )
     under = "regret, the loss beyond the best possible prediction" if known else "loss"

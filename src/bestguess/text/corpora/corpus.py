@@ -177,7 +177,7 @@ def _refuse(name: str, options: ReadingOptions, *unused: str) -> None:
     for one in unused:
         value = getattr(options, one)
         if value != getattr(ReadingOptions(), one):
-            raise UserError(f"--{one.replace('_', '-')} {value}: means nothing for {name}; leave it out")
+            raise UserError(f"--{one.replace('_', '-')} {value}: has no effect on {name}; leave it out")
 
 
 def _of_library(name: str, options: ReadingOptions) -> Documents:

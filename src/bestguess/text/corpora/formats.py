@@ -121,7 +121,7 @@ def _read_table(path: Path, options: ReadingOptions) -> Iterator[Record]:
             names = next(rows, [])
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
-                raise UserError(f"{path}: the field {twice[0]!r} stands twice in its first line; rename one")
+                raise UserError(f"{path}: the field {twice[0]!r} occurs twice in its first line; rename one")
             for row in rows:
                 if len(row) == len(names):
                     yield dict(zip(names, row))

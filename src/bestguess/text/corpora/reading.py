@@ -73,7 +73,7 @@ def _by_part(where: Path, paths: list[Path], options: ReadingOptions) -> dict[st
         if "train" in found and len(found.keys() - {""}) > 1:
             if "" in found:
                 other = found[""][0]
-                raise UserError(f"{other}: belongs to no part, while others do; take it away, or give --splits hash")
+                raise UserError(f"{other}: belongs to no part, but other files do; remove it, or give --splits hash")
             return found
         if options.splits == "given":
             raise UserError(
