@@ -4,11 +4,11 @@
 #   ./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [--estimate] [--track TRACKER] [-- sbatch options]
 #
 #   --runs N         how many runs a random or bayes sweep has, in place of its run_cap
-#   --test N         train N runs only, of every shape some, to see that the sweep works, and say what the others will take
+#   --test N         train only N runs, covering every shape, to test the sweep, and estimate the time of the others
 #   --jobs K         workers: tasks of the array (default: one for each ensemble), or processes here (default: 1)
-#   --estimate       say what time and memory the sweep will take, and train nothing
+#   --estimate       estimate the time and memory of the sweep, and train nothing
 #   --track TRACKER  wandb, tensorboard or jsonl, also several times: every run is a W&B run, in the group of the sweep's ID,
-#                    and stays offline where no key is at hand
+#                    and stays offline if there is no API key
 #
 # Each worker takes one ensemble at a time until none is left. A last job checks that every run is done, and fails
 # if not: go on with ./start_sweep.sh ID. Tasks may be requeued: SIGTERM checkpoints, and a task that starts again

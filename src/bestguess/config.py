@@ -382,7 +382,7 @@ def _reader(hint: Any) -> _Reader:
 
 def _one_of(args: tuple[Any, ...], value: Any, where: str, complete: bool) -> Any:
     if value not in args:
-        raise UserError(f"{where}: {value!r} is none of {', '.join(map(str, args))}")
+        raise UserError(f"{where}: {value!r} is not one of {', '.join(map(str, args))}")
     return value
 
 

@@ -134,7 +134,7 @@ def test_whole_multiples_are_whole_numbers():
         ({"distribution": "log_normal", "mu": 500, "sigma": 300}, "beyond any number"),
         ({"min": -1e308, "max": 1e308}, "farther than numbers reach"),
         ({"distribution": "uniform", "min": 0, "max": 10**400}, "is not a number"),
-        ({"values": [0, 0.0]}, "a value stands twice"),
+        ({"values": [0, 0.0]}, "a value is listed twice"),
         ({"distribution": "beta", "a": 0, "b": 1}, "a: 0 must be positive"),
         ({"distribution": ["uniform"], "min": 0, "max": 1}, "no distribution"),
     ],

@@ -21,7 +21,9 @@ def test_runs_that_are_left_cost_what_those_of_their_shape_took(tmp_path):
     finish(narrow[0], 10.0)
     found = extrapolate(ledger)
     assert found == {"runs": 5, "seconds": 50.0, "unseen": 3}
-    assert in_words(found).endswith("about 50 s, by what these took; 3 of them are of shapes that none has tried")
+    assert in_words(found).endswith(
+        "about 50 s, extrapolated from the finished runs; 3 of them have shapes of which no run is finished"
+    )
     wide = next(run for run in runs if run.shape != runs[0].shape)
     finish(wide, 2000.0)
     assert extrapolate(ledger) == {"runs": 4, "seconds": 2 * 10.0 + 2 * 2000.0, "unseen": 0}

@@ -77,14 +77,14 @@ def test_a_search_that_is_no_ground_to_judge_on_is_refused(tmp_path, search):
         judge()
     found = search(lambda config: 0.01 if config["task.lambda"] == 0.9 else 0.003)
     with pytest.raises(
-        UserError, match=r"1 of 2 cells to train stands at the edge of its grid \(such as 0.01 of task.lambda 0.9"
+        UserError, match=r"1 of 2 cells to train is at the edge of its grid \(such as 0.01 of task.lambda 0.9"
     ):
         judge()
     with pytest.raises(UserError, match="1 of 1 cells to train"):
         judge(set_=("task.lambda=0.9",))
     settled = judge(set_=("task.lambda=0.5",))  # whose own rate is no edge, whatever the search has of others
     assert {run.config[RATE] for run in settled.runs().values()} == {0.003}
-    with pytest.raises(UserError, match=r"tuned on train\.first_seed 8, which is to be judged"):
+    with pytest.raises(UserError, match=r"tuned on train\.first_seed 8, which this sweep has too"):
         judge((0, 8))
 
 
@@ -99,7 +99,7 @@ def test_several_searches_are_one_so_that_a_single_cell_can_be_widened(tmp_path,
         wider.finish(run, {"validation_loss": 0.5, "normalised_loss": 1.1}, ABOUT_OF_RUN)
     configs = [run.config for run in judge().runs().values()]
     assert {(one["task.lambda"], one[RATE]) for one in configs} == {(0.5, 0.003), (0.9, 0.01)}
-    with pytest.raises(UserError, match=r"stands at the edge of its grid"):
+    with pytest.raises(UserError, match=r"is at the edge of its grid"):
         ledger_of(tmp_path, "judged", 400, [0, 1, 2], rates=found.id)
 
 

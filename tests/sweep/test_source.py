@@ -179,10 +179,11 @@ def test_other_versions_and_other_sweeps_are_told(tmp_path, marks, capsys):
     assert (count, "no run of t has a configuration of this sweep" in err) == (0, True)
     (folder / RUNS).write_text(text.replace(f",{__version__}\n", ",0.0.1\n", 3))
     count, err = reused()
-    assert (count, f"3 runs of t are of another version than {__version__}: not taken over" in err) == (5, True)
+    told = f"3 runs of t are not taken over: another version than {__version__} trained them"
+    assert (count, told in err) == (5, True)
     (folder / RUNS).write_text(text.replace(f",{__version__}\n", ",\n"))
     count, err = reused()
-    assert (count, "8 of them tell no version of bestguess" in err) == (8, True)
+    assert (count, "8 of them record no version of bestguess" in err) == (8, True)
     (folder / LISTS).unlink()
     count, _ = reused()
     (made,) = (Ledger(one.parent) for one in tmp_path.glob("s*/toy-*/plan.json") if Ledger(one.parent).records()

@@ -264,7 +264,7 @@ def killed(tmp_path, marks):
 def test_a_killed_worker_is_named_and_its_runs_are_taken_over(killed):
     found = killed.status()
     assert found.done == 2
-    assert all("died over it" in m.reason for m in found.missing)
+    assert all("died while training it" in m.reason for m in found.missing)
     # The second sick run kills its worker too, if it is not alone with its mark; so mark it.
     (killed.folder.parents[2] / "marks" / "kill-once-1-0.001").touch()
     assert work(killed, quiet()).done == 2
@@ -327,7 +327,7 @@ def test_jobs_starts_workers_and_tells_of_those_that_die(tmp_path, marks, monkey
     assert len(list((ledger.folder / "logs").iterdir())) == 2
     left = failure.value.result["missing"]
     assert 1 <= len(left) <= 2, "each of two workers may die over one run, and take over from the other"
-    assert all("died over it" in m["reason"] for m in left)
+    assert all("died while training it" in m["reason"] for m in left)
 
 
 def test_a_signal_to_one_of_two_processes_stops_both_with_one_checkpoint(tmp_path, marks):

@@ -48,8 +48,8 @@ class ExperimentFlags:
     jobs: int = 1
     """Number of parallel workers on this machine; the GPUs are divided among them."""
     turns: bool = False
-    """Workers that share a GPU take turns on it: one trains or evaluates while the others compile. For times that are \
-a run's own; without it they are slowed by one another."""
+    """Workers that share a GPU take turns on it: one trains or evaluates while the others compile. Needed only \
+to compare training times; without it, workers slow each other down."""
     ensemble: int = 16
     """Maximum number of runs that train together in one program."""
     benchmark: Path | None = None
@@ -61,14 +61,15 @@ is identical, such as to add seeds with --set."""
     """Sweep (ID, folder, or a runs.csv that was committed) that searched for learning rates: each cell trains at the \
 rate that it chose, and at no other. Several, separated by commas, are one search."""
     tune: bool = False
-    """Train the search NAME_tuning first, widen it until no best rate stands at the edge of its grid, and train each \
+    """Train the search NAME_tuning first, widen it until no best rate is at the edge of its grid, and train each \
 cell at the rate found."""
     track: tuple[Tracker, ...] = ()
     """Metric loggers, in addition to the ledger; every run of a batch is a W&B run, in the group of its sweep."""
     estimate: bool = False
     """Estimate time and memory and exit: trains one chunk of every shape and discards the results."""
     test: int | None = None
-    """Train only this many runs, covering every shape, say what all of them will take, and exit; they count as done."""
+    """Train only this many runs, covering every shape, estimate the time of the others, and exit; they \
+count as done."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A runs.csv that an experiment wrote, or its folder, with its sweep.yaml beside it: judge these runs again by \
 today's rules, without a ledger and without training. Results are written only to --out."""

@@ -37,7 +37,7 @@ class _Loader(yaml.SafeLoader):
         if id(node) in sizes:
             size = sizes[id(node)]
             if size is None:
-                raise ValueError("an alias stands inside what it repeats")
+                raise ValueError("an alias refers to a value that contains it")
             return size
         sizes[id(node)] = None
         inside: list[Any] = []
@@ -58,7 +58,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 name = self.construct_object(key)
                 if name in seen:
-                    raise ValueError(f"the key {name!r} stands twice; line {key.start_mark.line + 1}")
+                    raise ValueError(f"the key {name!r} occurs twice; line {key.start_mark.line + 1}")
                 seen.add(name)
 
 

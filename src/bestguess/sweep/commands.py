@@ -65,7 +65,7 @@ def sweep(flags: SweepFlags, console: Console) -> dict[str, Any]:
     try:
         ledger = open_ledger(flags)
     except Settled:
-        console.print(f"no best rate stands at the edge of its grid: --rates {flags.widen}", soft_wrap=True)
+        console.print(f"no best rate is at the edge of its grid; train with --rates {flags.widen}", soft_wrap=True)
         return {"sweep": None, "planned": 0, "done": 0, "missing": [], "seconds": time.perf_counter() - began}
     if not flags.plan:
         adopt(ledger, flags, console)
@@ -189,10 +189,11 @@ def adopt(ledger: Ledger, flags: SweepFlags, console: Console) -> None:
         if not found.alike:
             console.print(f"no run of {name} has a configuration of this sweep", soft_wrap=True)
         if found.other_version:
-            told = f"{found.other_version} runs of {name} are of another version than {__version__}: not taken over"
+            count = found.other_version
+            told = f"{count} runs of {name} are not taken over: another version than {__version__} trained them"
             console.print(told, soft_wrap=True)
         if found.untold:
-            told = f"{found.untold} of them tell no version of bestguess, and may be of another than {__version__}"
+            told = f"{found.untold} of them record no version of bestguess, which may be another than {__version__}"
             console.print(told, soft_wrap=True)
 
 

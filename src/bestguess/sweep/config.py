@@ -34,13 +34,13 @@ change the sweep's ID."""
     """Number of runs of a random or bayes sweep, or the most of a grid, in place of the YAML's run_cap. It changes \
 the sweep's ID."""
     test: int | None = None
-    """Train only this many runs, covering every shape, to test the sweep, and say what the others will take; they \
-count as done."""
+    """Train only this many runs, covering every shape, to test the sweep, and estimate the time of the others; \
+they count as done."""
     jobs: int = 1
     """Number of parallel workers on this machine; the GPUs are divided among them."""
     turns: bool = False
-    """Workers that share a GPU take turns on it: one trains or evaluates while the others compile. For times that are \
-a run's own; without it they are slowed by one another."""
+    """Workers that share a GPU take turns on it: one trains or evaluates while the others compile. Needed only \
+to compare training times; without it, workers slow each other down."""
     ensemble: int = 16
     """Maximum number of runs that train together in one program."""
     seed: int = 0
@@ -59,8 +59,8 @@ rate that it chose, and at no other. Several, separated by commas, are one searc
     """Folder for a table of all runs that are done (runs.csv), which can be committed and given to --reuse and \
 --rates; overwritten."""
     widen: str | None = None
-    """Search (named as in --rates) of the same YAML: train only the cells whose best rate stands at the edge of its \
-grid, at the next rate beyond it. The two are one search; repeat with both until none is left."""
+    """Search (named as in --rates) of the same YAML: train only the cells whose best rate is at the edge of its \
+grid, at the next rate beyond it. Both together are one search; repeat with both until no cell is left."""
     track: tuple[Tracker, ...] = ()
     """Metric loggers, in addition to the ledger."""
     plan: bool = False

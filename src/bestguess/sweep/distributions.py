@@ -251,7 +251,7 @@ def _check(name: str, given: dict[str, Any], where: str) -> None:
         if not isinstance(values, list) or not values:
             raise UserError(f"{where}.values: expected a list of at least one value, found {values!r}")
         if len({identity({"": value}) for value in values}) < len(values):
-            raise UserError(f"{where}.values: a value stands twice in {values}")
+            raise UserError(f"{where}.values: a value is listed twice in {values}")
     if "probabilities" in given:
         shares = given["probabilities"]
         fits = isinstance(shares, list) and len(shares) == len(given["values"])

@@ -34,5 +34,5 @@ def in_words(found: dict[str, Any]) -> str:
     """Return an extrapolation as a line."""
     seconds, runs = found["seconds"], found["runs"]
     size = f"{seconds:,.0f} s" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
-    unseen = f"; {found['unseen']} of them are of shapes that none has tried" if found["unseen"] else ""
-    return f"the other {runs:,} runs will take one worker about {size}, by what these took{unseen}"
+    unseen = f"; {found['unseen']} of them have shapes of which no run is finished" if found["unseen"] else ""
+    return f"the other {runs:,} runs will take one worker about {size}, extrapolated from the finished runs{unseen}"

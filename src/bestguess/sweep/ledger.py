@@ -262,7 +262,7 @@ class Ledger:
         if claim and claim["alive"] and ours[-1] == len(taken) - 1:
             return f"under way: {where}"
         if claim and not claim["alive"] and not claim["released"]:
-            return f"killed: {where} died over it"
+            return f"killed: {where} died while training it"
         if failed := self.failures(run):
             return failed[-1]["reason"]
         if self._record(run).exists():

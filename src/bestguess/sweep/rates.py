@@ -90,19 +90,21 @@ def at_rates(
     for key in repeats_of(search.configs[0]):
         seen = {config[key] for config in search.configs if key in config}
         if shared := seen & {one[key] for one in proposals if key in one}:
-            raise UserError(f"--rates {name}: was tuned on {key} {min(shared)}, which is to be judged; tune on others")
+            raise UserError(
+                f"--rates {name}: was tuned on {key} {min(shared)}, which this sweep has too; tune on others"
+            )
     runs, own = [], set()
     for one in proposals:
         there = one if searched is None else searched(one)
         cell = search.cell(there)
         if cell not in search.tuned:
-            raise UserError(f"--rates {name}: has no rate for {search.told(there)}; search there too")
+            raise UserError(f"--rates {name}: has no rate for {search.told(there)}; search for one there too")
         own.add(cell)
         runs.append(one | {RATE: search.tuned[cell]["learning_rate"]})
     if edges := [cell for cell in search.edges() if cell in own]:
         first = search.tuned[edges[0]]
         raise UserError(
-            f"--rates {name}: the best rate of {len(edges)} of {len(own)} cells to train stands at the edge of its "
+            f"--rates {name}: the best rate of {len(edges)} of {len(own)} cells to train is at the edge of its "
             f"grid (such as {first['learning_rate']:g} of {search.told(first['config'])}); train these cells beyond "
             f"it, with `bestguess sweep` of the search's YAML and --widen {name}"
         )

@@ -196,7 +196,7 @@ def of_table(path: Path, name: str, flag: str = "--from") -> Source:
     diverged = tuple(about.get("diverged", ()))
     planned, id_ = int(about.get("planned", len(records))), str(about.get("sweep", folder.name))
     if planned < len(records):
-        raise UserError(f"{where}: has {len(records)} runs, and {planned} were planned as what stands beside it says")
+        raise UserError(f"{where}: has {len(records)} runs, and the file beside it says that {planned} were planned")
     return Source(name, id_, planned, asked, changes, runs, records, bool(lists), diverged, path, str(path))
 
 

@@ -69,7 +69,7 @@ def parse_spec(text: str, name: str, where: str, changes: tuple[str, ...] = (), 
             raise UserError(f"{where}: {key}: no key of a W&B sweep{nearest(str(key), KEYS)}")
     method = data.get("method")
     if method not in METHODS:
-        raise UserError(f"{where}: method: {method!r} is none of {', '.join(METHODS)}")
+        raise UserError(f"{where}: method: {method!r} is not one of {', '.join(METHODS)}")
     cap = data.get("run_cap") if runs is None else runs
     if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or not 1 <= cap <= MOST_RUNS):
         raise UserError(f"{where}: run_cap: {cap!r} is not a positive whole number, or more than {MOST_RUNS:,}")
@@ -169,7 +169,7 @@ def _metric(data: Any, method: str, where: str) -> dict[str, Any]:
             raise UserError(f"{where}: metric.{key}: no key of a metric{nearest(str(key), METRIC)}")
     goal = data.get("goal", "minimize")
     if goal not in ("minimize", "maximize"):
-        raise UserError(f"{where}: metric.goal: {goal!r} is none of minimize, maximize")
+        raise UserError(f"{where}: metric.goal: {goal!r} is not one of minimize, maximize")
     return {"name": data["name"], "goal": goal}
 
 
@@ -178,7 +178,7 @@ def _ignored(metric: Mapping[str, Any]) -> list[str]:
     told = {
         "target": "no run ends the sweep; all are trained",
         "impute": "a run without the figure counts as the worst",
-        "impute_while_running": "a run that is under way counts as poor",
+        "impute_while_running": "a run that is still training counts as poor",
     }
     return [
         f"metric.{key}: not applied here; {told[key]}"

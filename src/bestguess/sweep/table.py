@@ -110,9 +110,9 @@ def nested_figures(flat: Mapping[str, Any]) -> dict[str, Any]:
         for room in rooms:
             inside = inside.setdefault(room, {})
             if not isinstance(inside, dict):
-                raise UserError(f"{name[:80]}: stands inside of another figure")
+                raise UserError(f"{name[:80]}: is nested inside another figure")
         if last in inside:
-            raise UserError(f"{name[:80]}: stands inside of another figure")
+            raise UserError(f"{name[:80]}: is nested inside another figure")
         inside[last] = value
     return nested
 
@@ -130,7 +130,7 @@ def older_nested_figures(flat: Mapping[str, Any]) -> dict[str, Any]:
         if value is None and (name in filled or any(outer in flat for outer in around[name])):
             continue
         if any(flat.get(outer) is not None for outer in around[name]):
-            raise UserError(f"{name[:80]}: stands inside of another figure")
+            raise UserError(f"{name[:80]}: is nested inside another figure")
         kept[name] = value
     return nested_figures(kept)
 

@@ -152,7 +152,7 @@ def _note_deaths(ledger: Ledger, runs: list[Run], lease: Lease | None, attempt: 
     if lease is None or lease.after is None:
         return
     dead = lease.after
-    reason = f"killed: process {dead['pid']} on {dead['host']} died over it"
+    reason = f"killed: process {dead['pid']} on {dead['host']} died while training it"
     console.print(f"{reason}; taking over {len(runs)} run{'s' * (len(runs) > 1)}")
     for run in runs:
         ledger.fail(run.run, reason, "died", dead.get("attempt", attempt))
