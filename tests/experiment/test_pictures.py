@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bestguess.experiment.analysis import analyse
+from bestguess.experiment.covariates import covariates
 from bestguess.experiment.pictures import _thinned, effects, figure
 from bestguess.filters.experiments import EXPERIMENTS as FILTERS
 from bestguess.integers.experiments import EXPERIMENTS
@@ -136,3 +137,26 @@ def test_seeds_that_have_not_begun_leave_the_means_of_the_others(tmp_path):
     assert np.isnan(values[:, 2:]).all()
     np.testing.assert_allclose(model.y, 100 * np.exp(values[:, :2].mean(axis=1)))
     assert "the 2 seeds that have begun" in grid.caption
+
+
+def test_a_covariate_stands_under_the_primary_measure_of_its_hypothesis(tmp_path):
+    """Patch sizes are compared ahead, so the headroom ahead stands under the excess ahead, and not under one step's."""
+    ledger = planted(tmp_path, "observed", lambda config: 0.0, noise=0.02)
+    analysis = analyse(FILTERS["observed"], ledger.runs().values(), ledger.records(), "normalised_loss")
+    grid = covariates(analysis, None)
+    assert not grid.share_y
+    assert [(panel.title, panel.y) for panel in grid.panels] == [
+        ("By headroom", "final excess over the filter (%)"),
+        ("By spectral radius", "final excess over the filter (%)"),
+        ("By headroom at t+2", "excess over the filter at t+2 (%)"),
+    ]
+
+
+def test_a_covariate_that_is_the_same_in_all_cells_is_told_and_has_no_panel(tmp_path):
+    ledger = planted(tmp_path, "patching", lambda config: 0.0, noise=0.02)
+    analysis = analyse(FILTERS["patching"], ledger.runs().values(), ledger.records(), "normalised_loss")
+    (finding,) = (one for one in analysis.verdicts[0].findings if one.measure == "headroom_2")
+    assert (finding.estimate.effect, finding.estimate.interval) == (0.0, (0.0, 0.0))
+    grid = effects(analysis, None)
+    assert [panel.title for panel in grid.panels] == ["Ln excess at t+2, ln", "Ln(1 − skill), ln"]
+    assert "The same in all cells that are compared: ln headroom at t+2, spectral radius." in grid.caption

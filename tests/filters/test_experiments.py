@@ -89,8 +89,24 @@ def test_patch_sizes_are_compared_at_a_floor_that_all_share():
             if isinstance(one.contrast["model.patch"], Slope):
                 every = {measure.name for measure in EXPERIMENTS[name].measures}
                 shown = every if one.shown is None else every & set(one.shown)
-                assert not (own - {"headroom"}) & shown
+                assert not own & shown
                 assert one.decides == ("rollout_excess_2",)
+                assert "headroom_2" in shown
+
+
+def test_the_headroom_at_the_horizon_is_a_covariate():
+    """What the measure's two scales differ by, at the horizon where patch sizes are compared."""
+    for name in ("patching", "observed"):
+        (one,) = (one for one in EXPERIMENTS[name].measures if one.name == "headroom_2")
+        assert one.covariate
+        assert read("headroom_2", name).value == pytest.approx(math.log(0.1))
+        assert read("headroom_2", name).weight == read("rollout_excess_2", name).weight == pytest.approx(0.1 / 0.11)
+        apart = read("rollout_excess_2", name).value - read("rollout_2", name).value
+        assert read("headroom_2", name).value == pytest.approx(apart)
+    (of_one_size, of_patches) = EXPERIMENTS["observed"].hypotheses
+    assert "headroom" in of_one_size.shown
+    assert "headroom_2" not in of_one_size.shown
+    assert "headroom" not in of_patches.shown
 
 
 @every_experiment

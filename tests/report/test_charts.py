@@ -326,6 +326,15 @@ def test_ticks_beside_names_of_rows_and_in_narrow_panels_do_not_overlap(chart, c
         assert all(one.x1 + 4 < other.x0 for one, other in itertools.pairwise(boxes))
 
 
+def test_a_panel_above_one_of_another_x_keeps_its_label():
+    charts = [Chart(x, x, "y", [Points([1.0, 2.0], [0.0, 1.0])]) for x in ("a", "b", "c", "b", "c")]
+    grid = Grid("g", charts, columns=2, share_x=False)
+    assert [axes.get_xlabel() for axes in to_matplotlib(grid).axes[:5]] == ["a", "", "", "b", "c"]
+    layout = to_plotly(grid)["layout"]
+    titles = [layout[f"xaxis{number}".removesuffix("1")]["title"]["text"] for number in range(1, 6)]
+    assert titles == ["a", "", "", "b", "c"]
+
+
 @pytest.mark.parametrize("ratio", [4.1, 4.9, 9.1])
 def test_ticks_under_a_decade_do_not_overlap(ratio):
     """Even steps lie closest at the upper end of a log axis."""

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from bestguess.experiment.analysis import Analysis
+from bestguess.experiment.declare import Measure
 from bestguess.experiment.pictures import _capital, _shade, _title
 from bestguess.report.charts import Chart, Grid, Picture, Points
 
 
 def covariates(analysis: Analysis, told: str | None) -> Picture | None:
-    """Return each run's primary measure over what else sets its task apart, a panel a covariate; None without any."""
-    named = {measure.name: measure for measure in analysis.experiment.measures}
-    known = [one for one in analysis.experiment.measures if one.covariate and one.name in analysis.tables]
-    primary = next((one.decides[0] for one in analysis.experiment.hypotheses if one.decides[0] in named), None)
-    if not known or primary not in analysis.tables:
+    """Return each run's primary measure over what else sets its task apart, a panel a covariate; None without any.
+
+    The primary measure is that of the first hypothesis that shows the covariate.
+    """
+    named = {measure.name: measure for measure in analysis.experiment.measures if measure.name in analysis.tables}
+    pairs = [(one, named[own]) for one in named.values() if one.covariate and (own := _primary(analysis, one)) in named]
+    if not pairs:
         return None
-    factor, measure = analysis.experiment.factors[0], named[primary]
-    levels, values = analysis.tables[primary].levels[0], analysis.tables[primary].values
+    factor = analysis.experiment.factors[0]
     panels = []
-    for covariate in known:
-        positions = analysis.tables[covariate.name].values
+    for covariate, measure in pairs:
+        positions, values = analysis.tables[covariate.name].values, analysis.tables[measure.name].values
+        levels = analysis.tables[measure.name].levels[0]
         series = [
             Points(
                 covariate.show(positions[i].ravel()),
@@ -39,4 +42,14 @@ def covariates(analysis: Analysis, told: str | None) -> Picture | None:
             )
         )
     caption = f"One point for each seed and cell, at the learning rate of its cell. {_capital(told)}".strip()
-    return Grid(_title("What else differs between the tasks", told), panels, caption, columns=2, share_x=False)
+    title = _title("What else differs between the tasks", told)
+    one_axis = len({measure.name for _, measure in pairs}) == 1
+    return Grid(title, panels, caption, columns=2, share_x=False, share_y=one_axis)
+
+
+def _primary(analysis: Analysis, covariate: Measure) -> str | None:
+    """The primary measure of the first hypothesis that shows the covariate."""
+    for one in analysis.experiment.hypotheses:
+        if one.shown is None or covariate.name in one.shown:
+            return one.decides[0]
+    return None

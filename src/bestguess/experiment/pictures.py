@@ -79,11 +79,15 @@ def effects(analysis: Analysis, told: str | None) -> Picture:
     if alone and len(deciding) > len(PALETTE):
         return _forest(analysis, told)
     groups = dict.fromkeys(one.group for one in analysis.experiment.measures if one.name in analysis.tables)
+    judged = [(measure, one.estimate) for _, measure, one in findings(analysis) if one.estimate is not None]
+    there = {one.group for one, estimate in judged if not one.covariate or any(estimate.interval)}
+    alike = dict.fromkeys(one.label for one, _ in judged if one.group not in there)
     caption = (
         f"Paired over seeds: mean, 95 % interval (Student's t{_exact(analysis)}), and each seed's effect in light "
-        f"grey. What is dark grey is shown but decides nothing. {_capital(told)}"
+        f"grey. What is dark grey is shown but decides nothing. "
+        + (f"The same in all cells that are compared: {', '.join(alike)}. " if alike else "")
+        + (_capital(told) or "")
     ).strip()
-    there = {measure.group for _, measure, finding in findings(analysis) if finding.estimate is not None}
     panels = [_effects(analysis, group) for group in groups if group in there or not there]
     return Grid(_title("Effects", told), panels, caption, share_x=False, share_y=False)
 

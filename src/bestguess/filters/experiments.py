@@ -99,7 +99,7 @@ def _sequences(figure: str, config: FiltersConfig, figures: Mapping[str, Any]) -
     return Reading(math.log2(found), "low" if found <= first else None, weight)
 
 
-def _headroom(config: FiltersConfig, figures: Mapping[str, Any]) -> Reading:
+def _headroom(figures: Mapping[str, Any]) -> Reading:
     """ln of the headroom, at the weights of the excess: its effect is that of ln excess less that of ln(1 − skill)."""
     one = _excess(figures)
     return one if math.isnan(one.value) else dataclasses.replace(one, value=math.log(figures["headroom"]))
@@ -211,19 +211,42 @@ ROLLOUTS = tuple(
     )
     for h in HORIZONS
 )
-COVARIATES = (
-    Measure("headroom", "ln headroom", "ln", _headroom, "headroom", "headroom (%)", _percent, log=True, covariate=True),
-    Measure(
-        "spectral_radius",
-        "spectral radius",
-        "modulus",
-        _radius,
-        "spectral radius",
-        "spectral radius of A",
-        lambda value: value,
-        covariate=True,
-    ),
+HEADROOM = Measure(
+    "headroom",
+    "ln headroom",
+    "ln",
+    functools.partial(_one_step, _headroom),
+    "headroom",
+    "headroom (%)",
+    _percent,
+    log=True,
+    exact=True,
+    covariate=True,
 )
+RADIUS = Measure(
+    "spectral_radius",
+    "spectral radius",
+    "modulus",
+    _radius,
+    "spectral radius",
+    "spectral radius of A",
+    lambda value: value,
+    exact=True,
+    covariate=True,
+)
+
+
+def _rolled_headroom(horizon: int) -> Measure:
+    """One step ahead the headroom differs between patch sizes; at a horizon all share it."""
+    return dataclasses.replace(
+        HEADROOM,
+        name=f"headroom_{horizon}",
+        label=f"ln headroom at t+{horizon}",
+        read=functools.partial(_rolled, _headroom, horizon),
+        group=f"headroom at t+{horizon}",
+        axis=f"headroom at t+{horizon} (%)",
+    )
+
 
 # ------------------------------------------------------------------------------------------ the experiments
 
@@ -252,15 +275,17 @@ def _structures(plus: str, minus: str = "diagonal") -> Contrast:
 
 
 _AHEAD = tuple(measure.name for measure in ROLLOUTS)
-_BY_PATCH = ("rollout_excess_2", *_AHEAD, "headroom", "spectral_radius")
-"""What is the same of all patch sizes: the floor at a horizon. One step ahead each has a floor of its own."""
+_BY_PATCH = ("rollout_excess_2", *_AHEAD, "headroom_2", "spectral_radius")
+"""What compares over patch sizes: at a horizon all share the floor. One step ahead each has a floor of its own."""
+_OBSERVED = (EXCESS, GAP, *SPEED, _rolled_excess(2), *ROLLOUTS, HEADROOM, RADIUS)
+"""What compares over observed dimensions at one patch size."""
 
 EXPERIMENTS = {
     "eigenvalue": Experiment(
         title="The largest eigenvalue",
         question="How does λ, the spectral radius of A, decide how hard a linear system is to predict?",
         factors=(LAMBDA,),
-        measures=(EXCESS, GAP, *SPEED, _rolled_excess(8), *ROLLOUTS, *COVARIATES),
+        measures=(EXCESS, GAP, *SPEED, _rolled_excess(8), *ROLLOUTS, HEADROOM, RADIUS),
         hypotheses=(
             Hypothesis("H1", "Higher λ is harder at the end.", _BY_LAMBDA, _PER_LAMBDA, ("excess",), scales=("gap",)),
             Hypothesis(
@@ -289,7 +314,7 @@ EXPERIMENTS = {
         title="The structure of A",
         question="Does it matter to a transformer whether A is diagonal, once the spectrum is the same?",
         factors=(LAMBDA, STRUCTURE),
-        measures=(EXCESS, GAP, *SPEED, *ROLLOUTS, *COVARIATES),
+        measures=(EXCESS, GAP, *SPEED, *ROLLOUTS, HEADROOM, RADIUS),
         hypotheses=(
             Hypothesis("H1", "Diagonal is easier than dense.", _structures("dense"), "", ("excess",), scales=("gap",)),
             Hypothesis(
@@ -325,7 +350,7 @@ EXPERIMENTS = {
         question="What does it cost to give the transformer tokens of several steps, and does that depend on the "
         "system?",
         factors=(PATCH, LAMBDA, STRUCTURE),
-        measures=(_rolled_excess(2), *ROLLOUTS, COVARIATES[1]),
+        measures=(_rolled_excess(2), *ROLLOUTS, _rolled_headroom(2), RADIUS),
         hypotheses=(
             Hypothesis(
                 "H1",
@@ -355,7 +380,7 @@ EXPERIMENTS = {
         question="Is a system harder to predict when fewer dimensions of it are observed, and does patching then "
         "matter more?",
         factors=(OBSERVED, PATCH),
-        measures=(EXCESS, GAP, *SPEED, _rolled_excess(2), *ROLLOUTS, *COVARIATES),
+        measures=(*_OBSERVED, _rolled_headroom(2)),
         hypotheses=(
             Hypothesis(
                 "H1",
@@ -365,6 +390,7 @@ EXPERIMENTS = {
                 ("excess",),
                 direction=-1,
                 scales=("gap",),
+                shown=tuple(measure.name for measure in _OBSERVED),
             ),
             Hypothesis(
                 "H2",

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from bestguess.experiment.declare import Contrast, Difference, Experiment, Factor, Hypothesis, Mean
-from bestguess.filters.experiments import BESIDE, COVARIATES, EXCESS, GAP, LAMBDA, ROLLOUTS, SMALL, SPEED, operations
+from bestguess.filters.experiments import (
+    BESIDE,
+    EXCESS,
+    GAP,
+    HEADROOM,
+    LAMBDA,
+    RADIUS,
+    ROLLOUTS,
+    SMALL,
+    SPEED,
+    operations,
+)
 
 INPUT, NONE, INSTANCE = "nothing", "model.normalisation=none", "model.normalisation=instance"
 TOLD, PRIOR = f"{INSTANCE} model.told_statistics=true", f"{INSTANCE} model.prior_steps=64"
@@ -32,7 +43,7 @@ NORMALISATION = Experiment(
     question="What does reversible instance normalisation cost where all sequences come of one law, and what takes the "
     "cost away?",
     factors=(LAMBDA, ARM),
-    measures=(EXCESS, GAP, *SPEED, *ROLLOUTS, *COVARIATES),
+    measures=(EXCESS, GAP, *SPEED, *ROLLOUTS, HEADROOM, RADIUS),
     hypotheses=(
         _claim("H1", "Instance normalisation costs, as published.", INSTANCE, INPUT),
         _claim("H2", "It costs less if each token is told its statistics.", INSTANCE, TOLD),

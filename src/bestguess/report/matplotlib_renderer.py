@@ -180,10 +180,10 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
 
 
 def _share_labels(spots: list[Axes], panels: int, columns: int, share_x: bool, share_y: bool) -> None:
-    """Keep the axes' labels at the outer edge, below the last panel of every column."""
+    """Keep the axes' labels at the outer edge, below the last panel of every column, and above a panel of another x."""
     for number, axes in enumerate(spots[:panels]):
         last = number + columns >= panels
-        if not last:
+        if not last and spots[number + columns].get_xlabel() == axes.get_xlabel():
             axes.set_xlabel("")
         if number % columns:
             axes.set_ylabel("")

@@ -254,7 +254,7 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
                 axis |= {"showticklabels": outer, "ticks": "outside" if outer else ""} | (
                     {"matches": letter} if number > 1 else {}
                 )
-            if not outer:
+            if not outer and not (letter == "x" and picture.panels[number - 1 + columns].x != panel.x):
                 axis["title"]["text"] = ""
         changed[f"xaxis{number if number > 1 else ''}"] = x
         changed[f"yaxis{number if number > 1 else ''}"] = y
