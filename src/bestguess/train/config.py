@@ -34,8 +34,8 @@ the data."""
     first_seed: int = arrays(0)
     """First seed; the others follow it consecutively."""
     warmup_steps: int = 500
-    """Steps of linear warm-up from 0 to the peak learning rate. Where the default would leave none of --steps, and is \
-not given: a tenth of them."""
+    """Steps of linear warm-up from 0 to the peak learning rate. If it is not given and the default is no less than \
+--steps, a tenth of the steps."""
     schedule: Schedule = "cosine"
     """Learning-rate schedule after warm-up: half a cosine, constant, a step function, exponential or linear decay."""
     hold: float = added(0.0)
@@ -45,15 +45,15 @@ not given: a tenth of them."""
     learning_rate_drops: int = 3
     """Number of drops of the step schedule, equally spaced and by equal factors."""
     optimizer: Optimizer = "adamw"
-    """AdamW (decoupled weight decay), Adam, SGD with momentum, or Muon, which moves the matrices of the blocks along \
-orthogonal directions and all else by AdamW; rates and decays that fit AdamW fit Muon. Adam and SGD add the weight \
-decay to the gradient."""
+    """AdamW (decoupled weight decay), Adam, SGD with momentum, or Muon, which updates the matrices of the blocks in \
+orthogonal directions and all other weights by AdamW; learning rates and weight decays that suit AdamW suit Muon. Adam \
+and SGD add the weight decay to the gradient."""
     beta1: float = 0.9
     """Decay rate of the first moment; the momentum of SGD."""
     beta2: float = 0.999
     """Decay rate of the second moment (every optimiser but sgd)."""
     momentum: float = added(0.95)
-    """Momentum of Muon's matrices, Nesterov's (muon)."""
+    """Nesterov momentum for the matrices that Muon updates (muon)."""
     weight_decay: float = 0.01
     """Weight decay of the matrices, per step and multiplied by the learning rate."""
     clip_norm: float = infinite(1.0)
@@ -62,8 +62,8 @@ decay to the gradient."""
     """Maximum absolute value of a gradient entry, applied before --clip-norm; inf disables clipping by value."""
     average: float = added(0.0)
     """Decay rate of an exponential moving average of the weights, such as 0.998; 0 disables it. The averaged weights \
-are validated, kept as the best and reported, and take as much memory as the model; training goes on with the last \
-weights. After t steps the rate is at most (1 + t) / (10 + t), so that early weights are soon forgotten."""
+are validated, kept as the best and reported, and take as much memory as the model; training continues from the \
+unaveraged weights. After t steps the rate is at most (1 + t) / (10 + t), so that early weights are soon forgotten."""
     accumulate: int = 1
     """Number of micro-batches per batch, to save memory; the gradient is that of the full batch."""
     validate_every: int = 100
@@ -71,7 +71,8 @@ weights. After t steps the rate is at most (1 + t) / (10 + t), so that early wei
     validation_sequences: int = 256
     """Number of validation sequences, the same at every validation unless --fresh-validation."""
     fresh_validation: bool = added(False)
-    """Draw new validation sequences at every validation. Scores then vary with the draw, and so does what is best."""
+    """Draw new validation sequences at every validation. Scores, and so the choice of the best weights, then vary \
+with the draw."""
     patience: int = 0
     """Early stopping: number of validations without improvement before a run stops; 0 disables it."""
     min_delta: float = 0.0
