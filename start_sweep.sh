@@ -13,7 +13,8 @@
 # Each worker takes one ensemble at a time until none is left. A last job checks that every run is done, and fails
 # if not: go on with ./start_sweep.sh ID. Tasks may be requeued: SIGTERM checkpoints, and a task that starts again
 # goes on from there. What follows -- goes to sbatch (with --estimate, to srun), such as --gres=gpu:1 --time=2:00:00
-# --partition=gpu; where there is no Slurm it is refused.
+# --partition=gpu; where there is no Slurm it is refused. Slurm's programs without a configuration count as no Slurm;
+# a Slurm that is configured and does not answer is an error, since its login node is no place to train.
 set -euo pipefail
 # Up to bash 4.3, and on a Mac, an empty array counts as unset: hence ${test[@]+"${test[@]}"}.
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -52,8 +53,20 @@ while [ $# -gt 0 ]; do
   esac
 done
 [ -n "$sweep" ] || usage
-if [ ${#options[@]} -gt 0 ] && ! command -v "$([ -n "$estimate" ] && echo srun || echo sbatch)" >/dev/null; then
-  fail "no Slurm here, so nothing takes what follows --: ${options[*]}"
+client=sbatch slurm="" none="no Slurm here"
+[ -z "$estimate" ] || client=srun
+if command -v "$client" >/dev/null; then
+  if ! command -v sinfo >/dev/null || told="$(sinfo --noheader 2>&1)"; then
+    slurm=yes
+  else
+    case "$told" in
+      *"configuration source"* | *slurm.conf*"No such file"*) none="no Slurm here ($client is installed, not configured)" ;;
+      *) fail "Slurm does not answer, so nothing was started; sinfo says: ${told##*$'\n'}" ;;
+    esac
+  fi
+fi
+if [ ${#options[@]} -gt 0 ] && [ -z "$slurm" ]; then
+  fail "$none, so nothing takes what follows --: ${options[*]}"
 fi
 [ ${#track[@]} -eq 0 ] || track=(--track ${track[@]+"${track[@]}"})
 
@@ -87,14 +100,16 @@ export BESTGUESS_SWEEP_ATTEMPT="start-$(date +%s)-$$"
 if [ -n "$estimate" ]; then
   run=()
   # Where it will run, not where it is submitted.
-  if command -v srun >/dev/null; then
+  if [ -n "$slurm" ]; then
     run=(srun --job-name="$id-estimate" --ntasks=1 ${options[@]+"${options[@]}"})
+  else
+    echo "$none: measured on this machine"
   fi
   exec ${run[@]+"${run[@]}"} "$BESTGUESS" sweep "$folder" --estimate ${jobs:+--jobs "$jobs"} ${test[@]+"${test[@]}"}
 fi
 
-if ! command -v sbatch >/dev/null; then
-  echo "no Slurm here: ${jobs:-1} worker(s) on this machine"
+if [ -z "$slurm" ]; then
+  echo "$none: ${jobs:-1} worker(s) on this machine"
   exec "$BESTGUESS" sweep "$folder" ${jobs:+--jobs "$jobs"} ${test[@]+"${test[@]}"} ${track[@]+"${track[@]}"}
 fi
 

@@ -93,6 +93,60 @@ def test_an_estimate_s_options_are_srun_s(environment, tmp_path):
     assert "nothing takes what follows --: --gres=gpu:1" in done.stderr
 
 
+UNCONFIGURED = """\
+sinfo: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host
+sinfo: error: _establish_config_source: failed to fetch config
+sinfo: fatal: Could not establish a configuration source"""
+OLDER = "sinfo: error: s_p_parse_file: unable to status file /etc/slurm/slurm.conf: No such file or directory"
+DOWN = "slurm_load_partitions: Unable to contact slurm controller (connect failure)"
+BROKEN = """\
+sinfo: error: _parse_next_key: Parsing error at unrecognized key: A in /etc/slurm/slurm.conf
+sinfo: fatal: Unable to process configuration file"""
+
+
+def clients(tmp_path, told: str) -> None:
+    """Slurm's programs, none of which works: sinfo says why."""
+    (tmp_path / "told").write_text(told + "\n")
+    (tmp_path / "bin" / "cat").symlink_to(shutil.which("cat"))
+    (tmp_path / "bin" / "sh").symlink_to(shutil.which("sh"))
+    for name in ("sbatch", "srun", "sinfo"):
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/sh\ncat {tmp_path}/told >&2; exit 1\n")
+        program.chmod(0o755)
+
+
+@pytest.mark.parametrize("told", [UNCONFIGURED, OLDER])
+def test_programs_of_slurm_that_are_not_configured_are_no_slurm(environment, tmp_path, told):
+    clients(tmp_path, told)
+    path = toy_yaml(tmp_path, train__first_seed=[0, 1])
+    done = start(environment, path, "--estimate")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("no Slurm here (srun is installed, not configured): measured on this machine\n")
+    done = start(environment, path, "--test", "1")
+    assert done.returncode == 0, done.stderr
+    assert "no Slurm here (sbatch is installed, not configured): 1 worker(s) on this machine\n" in done.stdout
+    assert "the other run will take one worker about" in done.stdout
+    assert "sinfo" not in done.stdout + done.stderr
+    for words, client in ((["--estimate"], "srun"), ([], "sbatch")):
+        done = start(environment, path, *words, "--", "--gres=gpu:1")
+        none = f"no Slurm here ({client} is installed, not configured), so nothing takes what follows --: --gres=gpu:1"
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"start_sweep.sh: error: {none}\n"
+
+
+@pytest.mark.parametrize("told", [DOWN, BROKEN])
+@pytest.mark.parametrize("words", [[], ["--estimate"], ["--", "--gres=gpu:1"]])
+def test_a_slurm_that_does_not_answer_is_one_line_and_nothing_starts_on_its_login_node(
+    environment, tmp_path, told, words
+):
+    clients(tmp_path, told)
+    done = start(environment, toy_yaml(tmp_path), *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    why = told.splitlines()[-1]
+    assert done.stderr == (f"start_sweep.sh: error: Slurm does not answer, so nothing was started; sinfo says: {why}\n")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_unknown_sweep_is_told_before_anything_is_started(environment):
     done = start(environment, "none")
     assert done.returncode == 2

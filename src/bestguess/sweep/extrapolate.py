@@ -35,4 +35,5 @@ def in_words(found: dict[str, Any]) -> str:
     seconds, runs = found["seconds"], found["runs"]
     size = f"{seconds:,.0f} s" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
     unseen = f"; {found['unseen']} of them have shapes of which no run is finished" if found["unseen"] else ""
-    return f"the other {runs:,} runs will take one worker about {size}, extrapolated from the finished runs{unseen}"
+    others = f"{runs:,} runs" if runs > 1 else "run"
+    return f"the other {others} will take one worker about {size}, extrapolated from the finished runs{unseen}"
