@@ -14,7 +14,7 @@ import pytest
 
 from bestguess import __version__
 from bestguess.cli import main
-from bestguess.command import make_console
+from bestguess.command import Failure, make_console
 from bestguess.experiment import commands
 from bestguess.experiment.config import ExperimentFlags, experiments
 from bestguess.family import families
@@ -434,6 +434,43 @@ def test_tune_searches_and_widens_before_it_trains(tmp_path, capsys, monkeypatch
     judged = open_ledger(commands._sweep_flags(found))
     rates = {run.config["task.lambda"]: run.config["train.learning_rate"] for run in judged.runs().values()}
     assert rates == {0.36: 0.003} | dict.fromkeys([0.68, 0.84, 0.92, 0.96, 0.98, 0.99], 0.03)
+
+
+def scored(score):
+    """A worker that trains nothing, and whose validation loss at a rate is the score."""
+
+    def work(ledger, console, **more):
+        for run in ledger.runs().values():
+            loss = score(run.config["train.learning_rate"])
+            about = {"seconds": 1.0, "device": "none", "version": __version__}
+            ledger.finish(run, {"validation_loss": loss, "normalised_loss": 1.1}, about)
+        return worker.Tally(done=len(ledger.runs()), units=len(ledger.units()))
+
+    return work
+
+
+def test_rates_that_tie_are_not_widened(tmp_path, monkeypatch):
+    """As where nothing is learnt at any: the best rate at the edge ties with one within the grid, so it is that one."""
+    monkeypatch.setattr(worker, "work", scored(lambda rate: 1.0))
+    flags = ExperimentFlags("eigenvalue", tune=True, folder=tmp_path / "sweeps")
+    found = commands._tuned(flags, make_console(json=True))
+    assert "," not in found.rates
+    rates = {run.config["train.learning_rate"] for run in open_ledger(commands._sweep_flags(found)).runs().values()}
+    assert rates == {0.001}
+
+
+def test_a_search_that_never_settles_says_where_and_between_which_losses(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "work", scored(lambda rate: 1 + 1e-9 / rate))
+    monkeypatch.setattr(commands, "_WIDENINGS", 2)
+    flags = ExperimentFlags("eigenvalue", tune=True, folder=tmp_path / "sweeps")
+    with pytest.raises(Failure) as failure:
+        commands._tuned(flags, make_console(json=True))
+    told = str(failure.value)
+    assert told.startswith(
+        "--tune: after 2 grids the best rate of 7 of 7 cells still stands at the edge, such as 0.09 of task.lambda "
+        "0.36, whose 6 rates have validation losses from 1.00000001 to 1.00000333; if those are all alike, nothing was "
+        "learnt at any: give the search more steps; its sweeps: eigenvalue_tuning-"
+    )
 
 
 @pytest.mark.parametrize(

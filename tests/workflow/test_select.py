@@ -26,6 +26,10 @@ nan, inf = math.nan, math.inf
         ({0.1: [nan, 2.0], 0.2: [1.0, inf]}, 0.2),  # as many each: the lower mean of those that are finite
         ({0.1: [2.0, 2.0], 0.2: [1.0, 3.0]}, 0.1),  # a tie: the first
         ({0.2: [1.0, 3.0], 0.1: [2.0, 2.0]}, 0.2),
+        ({0.1: [2.0], 0.2: [2.0], 0.3: [2.0]}, 0.2),  # one within the grid
+        ({0.1: [3.0], 0.3: [2.0], 0.2: [2.0]}, 0.2),
+        ({0.1: [2.0], 0.2: [3.0], 0.3: [2.0]}, 0.1),  # none of those that tie is within it
+        ({0.1: [2.0], 0.2: [2.0], 0.3: []}, 0.2),  # a rate at which all diverged is of the grid
         ({0.1: [nan], 0.2: [inf]}, 0.1),  # nothing is finite: the first
         ({0.1: [], 0.2: [7.0]}, 0.2),
         ({0.1: [7.0]}, 0.1),

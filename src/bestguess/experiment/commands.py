@@ -21,6 +21,7 @@ from bestguess.sweep.config import SweepFlags
 from bestguess.sweep.keys import family_of
 from bestguess.sweep.ledger import ROOT, Ledger, require_complete
 from bestguess.sweep.plan import UNTUNED, config_of
+from bestguess.sweep.rates import read_search
 from bestguess.sweep.shipped import find, shipped
 from bestguess.sweep.source import RUNS, SWEEP, VERDICTS, of_ledger, of_table
 from bestguess.sweep.spec import read_spec
@@ -102,10 +103,21 @@ def _tuned(flags: ExperimentFlags, console: Console) -> ExperimentFlags:
         if found["sweep"] is None:
             return dataclasses.replace(flags, tune=False, rates=",".join(names))
         if len(names) == _WIDENINGS:
-            raise Failure(
-                f"--tune: after {_WIDENINGS} grids best rates still stand at their edge; see {','.join(names)}"
-            )
+            raise Failure(_unsettled(flags.folder, ",".join(names)))
         names.append(found["sweep"])
+
+
+def _unsettled(root: Path, names: str) -> str:
+    """Say which cells' best rate stands at an edge after all grids, and by how much the rates of one differ."""
+    search = read_search(root, names, "--tune")
+    edges = search.edges()
+    best, losses = search.tuned[edges[0]], search.losses(edges[0])
+    return (
+        f"--tune: after {_WIDENINGS} grids the best rate of {len(edges)} of {len(search.tuned)} cells still stands at "
+        f"the edge, such as {best['learning_rate']:g} of {search.told(best['config'])}, whose {len(losses)} rates have "
+        f"validation losses from {min(losses):.9g} to {max(losses):.9g}; if those are all alike, nothing was learnt at "
+        f"any: give the search more steps; its sweeps: {names}"
+    )
 
 
 _WIDENINGS = 8

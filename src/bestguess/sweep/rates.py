@@ -28,6 +28,8 @@ class Search:
     """That a cell is known by: those that vary, beside seeds and rates."""
     best: list[dict[str, Any]]
     """Of every cell, its best rate, and how it was selected."""
+    records: list[dict[str, Any]]
+    """Of the runs that did not diverge."""
 
     def cell(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the cell that a run is of."""
@@ -55,6 +57,14 @@ class Search:
         ends = {own: (rates[0], rates[-1]) for own, rates in self.tried.items() if len(rates) > 1}
         return [own for own, one in self.tuned.items() if one["learning_rate"] in ends.get(own, ())]
 
+    def losses(self, own: tuple[str, ...]) -> list[float]:
+        """Return the mean validation losses of a cell, one for each rate."""
+        found: dict[Any, list[float]] = {}
+        for one in self.records:
+            if self.cell(one["config"]) == own:
+                found.setdefault(one["config"].get(RATE), []).append(one["metrics"][VALIDATION])
+        return [math.fsum(losses) / len(losses) for losses in found.values()]
+
 
 def read_search(root: Path, name: str, flag: str) -> Search:
     """Return what the sweeps `name` have tried, each named by its ID, its folder or its table, with commas between.
@@ -72,7 +82,8 @@ def read_search(root: Path, name: str, flag: str) -> Search:
     apart = (RATE, *repeats_of(configs[0]))
     keys = [key for key in configs[0] if key not in apart and len({str(config.get(key)) for config in configs}) > 1]
     with told_of(", ".join(one.place for one in searches), ANEW):
-        return Search(configs, keys, best_of_cells([one for own in searches for one in own.records], VALIDATION))
+        records = [one for own in searches for one in own.records]
+        return Search(configs, keys, best_of_cells(records, VALIDATION), records)
 
 
 def at_rates(

@@ -8,21 +8,27 @@ from typing import Any, TypeVar
 
 from bestguess.config import Run
 
-R = TypeVar("R")
+R = TypeVar("R", bound=float)
 
 
 def best_rate(scores: Mapping[R, Sequence[float]]) -> R:
     """Return the learning rate to report, from each rate's validation scores over seeds (smaller is better).
 
     The one with the lowest mean, among those with the most seeds that ended with a finite score: no rate wins by the
-    seeds that it lacks. Where no score is finite, the first.
+    seeds that it lacks. Where no score is finite, the first. Of rates that tie, as where nothing is learnt at any, the
+    first within the grid, if one is: a search widens beyond an edge that is best, and not beyond one that ties.
     """
     finite = {rate: [one for one in own if math.isfinite(one)] for rate, own in scores.items()}
     most = max(map(len, finite.values()))
-    return min(
-        (rate for rate, own in finite.items() if len(own) == most),
-        key=lambda rate: math.fsum(finite[rate]) / len(finite[rate]) if finite[rate] else math.inf,
-    )
+    if not most:
+        return next(iter(scores))
+    means = {rate: math.fsum(own) / most for rate, own in finite.items() if len(own) == most}
+    lowest = min(means.values())
+    ties = [rate for rate, mean in means.items() if mean == lowest]
+    if len(ties) == 1:
+        return ties[0]
+    within = sorted(scores)[1:-1]
+    return next((rate for rate in within if rate in ties), ties[0])
 
 
 def select(runs: Sequence[Run], validation: Sequence[float]) -> dict[tuple, float]:
