@@ -244,8 +244,9 @@ def test_labels_of_a_log_axis_have_room_above_each_other(low, ratio):
 
 def test_one_value_on_a_log_axis_is_drawn():
     chart = Chart("t", "x", "y", [Line([1, 2], [3.0, 3.0])], log_y=True)
-    assert log_ticks([chart], "y", "{}") is None
-    assert to_plotly(chart).layout.yaxis.tickvals is None
+    assert log_ticks([chart], "y", "{}") == ([3.0], ["3"])
+    axis = to_plotly(chart).layout.yaxis
+    assert (tuple(axis.tickvals), tuple(axis.ticktext)) == ((3.0,), ("3",))
     drawn = to_matplotlib(chart)
     drawn.draw_without_rendering()
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["3"]

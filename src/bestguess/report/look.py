@@ -185,15 +185,17 @@ def span(panels: Sequence[Chart], letter: str) -> tuple[float, float] | None:
 
 
 def log_ticks(panels: Sequence[Chart], letter: str, power: str) -> tuple[list[float], list[str]] | None:
-    """Return the positions and labels of a log axis' ticks; None where nothing is shown or all of it is one value.
+    """Return the positions and labels of a log axis' ticks; None where nothing is shown. One value alone is the tick.
 
     Powers of ten, or 1, 2, 5 (beside each other 1, 3) between them if there are few, or even steps where the highest
     value is less than five times the lowest: beyond, even steps crowd at the upper end. They reach beyond the data, for
     zooming out. `power` spells 10 to the `{}`; plain numbers serve from a thousandth to a million.
     """
     extent = span(panels, letter)
-    if extent is None or not 0 < extent[0] < extent[1]:
+    if extent is None or not extent[0] > 0:
         return None
+    if extent[0] == extent[1]:
+        return [extent[0]], [f"{extent[0]:,.6g}"]
     low, high = np.log10(extent)
     plain = low >= -3 and high <= 6
     if extent[1] < (5 if plain or letter == "y" else 10) * extent[0]:

@@ -43,7 +43,6 @@ from bestguess.report.look import (
     heat_range,
     log_ticks,
     role_style,
-    span,
     styles,
 )
 
@@ -282,10 +281,8 @@ def _ticks(chart: Chart, panels: dict[str, Sequence[Chart]], axes: Axes) -> None
             inside = [(p, t) for p, t in zip(*chosen) if min(limits) <= p <= max(limits)]
             axis.set_ticks([place for place, _ in inside], [text for _, text in inside], parse_math=ticks is None)
             axis.set_minor_locator(NullLocator())
-        elif log:  # nothing is shown, or one value, which is the only tick
-            found = span(panels[letter], letter)
-            only = [found[0]] if found is not None and found[0] > 0 else []
-            axis.set_ticks(only, [f"{value:,.6g}" for value in only])
+        elif log:  # nothing is shown
+            axis.set_ticks([])
             axis.set_minor_locator(NullLocator())
         elif heat and not any(labels):
             axis.set_major_locator(MaxNLocator(integer=True, nbins=8 if letter == "y" else _across(axes, 8)))
