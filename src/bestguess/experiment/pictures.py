@@ -11,7 +11,7 @@ import numpy as np
 from bestguess.experiment.analysis import Analysis, edges, references
 from bestguess.experiment.declare import Factor, Measure
 from bestguess.experiment.statistics import EffectEstimate, Finding, ProportionEstimate, Verdict
-from bestguess.experiment.tables import MeasureTable
+from bestguess.experiment.tables import MeasureTable, error_of, mean_of
 from bestguess.report.charts import Chart, Curve, Dash, Grid, HLine, Line, Picture, Points
 from bestguess.report.look import PALETTE, fold
 
@@ -105,7 +105,7 @@ def rollouts(analysis: Analysis, told: str | None) -> Picture | None:
     for place in itertools.product(*(range(len(levels)) for levels in other_levels)):
         series = []
         for i, level in enumerate(x_levels):
-            shown = [measure.show(_mean(table.begun[(i, *place)])) for measure, table in zip(measures, tables)]
+            shown = [measure.show(mean_of(table.begun[(i, *place)])) for measure, table in zip(measures, tables)]
             series.append(
                 Points(
                     horizons,
@@ -149,7 +149,7 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     series = []
     for place in itertools.product(*(range(len(levels)) for levels in other_levels)):
         values = np.moveaxis(table.begun, 0, -2)[place]
-        mean, error = _mean(values), _error(values)
+        mean, error = mean_of(values), error_of(values)
         names = [one.label(levels[i]) if one.position is None else f"{one.name} {levels[i]}"
                  for one, levels, i in zip(others, other_levels, place)]  # fmt: skip
         series.append(
@@ -192,7 +192,7 @@ def _by_level(table: MeasureTable, measure: Measure, beside: Mapping[str, np.nda
     series: list[Points | Curve] = []
     for i, place in enumerate(places):
         values = np.moveaxis(table.begun, 0, -2)[place][order]
-        mean = measure.show(_mean(values))
+        mean = measure.show(mean_of(values))
         names = [f"{one.name} {one.label(own[at])}" for one, own, at in zip(others, other_levels, place)]
         base = float(mean[levels.index(factor.base)]) if factor.base in levels else np.nan
         if np.isfinite(base):
@@ -208,7 +208,7 @@ def _by_level(table: MeasureTable, measure: Measure, beside: Mapping[str, np.nda
         series.append(Points(mean, rows, name=", ".join([*names, "mean"]), colour=i))
     for name, found in beside.items():
         values = found.reshape(len(found), -1)[order]
-        x = measure.show(_mean(values))
+        x = measure.show(mean_of(values))
         series.append(Points(x[np.isfinite(x)], rows[np.isfinite(x)], name=name, role="baseline"))
     return Chart(
         _capital(measure.axis),
@@ -391,13 +391,3 @@ def _capital(text: str | None) -> str:
 
 def _shade(i: int, count: int) -> float:
     return i / (count - 1) if count > 1 else 0.0
-
-
-def _mean(values: np.ndarray) -> Any:
-    """Over seeds, NaN where any seed lacks it."""
-    return values.mean(axis=-1)
-
-
-def _error(values: np.ndarray) -> np.ndarray:
-    n = values.shape[-1]
-    return values.std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[:-1], np.nan)

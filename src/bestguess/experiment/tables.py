@@ -99,3 +99,14 @@ def effects_of(table: MeasureTable, contrast: Contrast) -> Effects | None:
     means[np.abs(means) < _ROUNDING * np.abs(np.where(counts, values, 0.0)).max()] = 0.0
     found = int(counts.sum())
     return Effects(means, tuple(by_task), found, counts.size - found, int(low.sum()), int(high.sum()))
+
+
+def mean_of(values: Float[np.ndarray, "*levels seeds"]) -> Any:
+    """Return the mean over seeds, NaN where any seed lacks it."""
+    return values.mean(axis=-1)
+
+
+def error_of(values: Float[np.ndarray, "*levels seeds"]) -> Any:
+    """Return the mean's standard error, NaN where any seed lacks a value, and of one seed."""
+    n = values.shape[-1]
+    return values.std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[:-1], np.nan)

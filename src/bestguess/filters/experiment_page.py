@@ -12,7 +12,8 @@ from bestguess.experiment.declare import Factor
 from bestguess.filters.autoregression import longest_memory
 from bestguess.filters.baselines import exact_ar, memory_of
 from bestguess.filters.config import FiltersConfig
-from bestguess.filters.experiments import LAMBDA, OBSERVED, PATCH, SHOWN_ORDERS, STRUCTURE
+from bestguess.filters.experiments import LAMBDA, OBSERVED, PATCH, STRUCTURE
+from bestguess.filters.measures import SHOWN_ORDERS
 from bestguess.filters.normalisation import ARM
 from bestguess.report.charts import Chart, Dash, Line
 from bestguess.report.progress import over_one

@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from bestguess.experiment.declare import Contrast, Difference, Experiment, Factor, Hypothesis, Mean
-from bestguess.filters.experiments import (
-    BESIDE,
-    EXCESS,
-    GAP,
-    HEADROOM,
-    LAMBDA,
-    RADIUS,
-    ROLLOUTS,
-    SMALL,
-    SPEED,
-    operations,
-)
+from bestguess.filters.experiments import BESIDE, LAMBDA, SMALL, operations
+from bestguess.filters.measures import EXCESS, GAP, HEADROOM, RADIUS, ROLLOUTS, SPEED
 
 INPUT, NONE, INSTANCE = "nothing", "model.normalisation=none", "model.normalisation=instance"
 TOLD, PRIOR = f"{INSTANCE} model.told_statistics=true", f"{INSTANCE} model.prior_steps=64"

@@ -8,10 +8,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from bestguess.experiment.declare import At, Experiment, Factor, Hypothesis, Measure, Reading, Reference, Slope
-from bestguess.filters.experiments import EXCESS, GAP, operations
+from bestguess.filters.experiments import operations
+from bestguess.filters.measures import EXCESS, GAP, percent
 
 _PER_DOUBLING = "per doubling of K"
 
@@ -49,7 +48,6 @@ def _beside(unit: str) -> tuple[Reference, ...]:
     return (Reference("ridge in context", functools.partial(_ridge, unit)),)
 
 
-_percent: Callable[[Any], Any] = lambda value: 100 * np.exp(value)  # noqa: E731
 MEASURES = (
     dataclasses.replace(EXCESS, axis="final excess over the mixture (%)", references=_beside("excess")),
     dataclasses.replace(GAP, references=_beside("gap")),
@@ -60,7 +58,7 @@ MEASURES = (
         lambda own: math.log(own["over_told"]),
         "held-out excess",
         "held-out error above the true filter's (%)",
-        _percent,
+        percent,
         log=True,
     ),
     _measure(
@@ -70,7 +68,7 @@ MEASURES = (
         lambda own: math.log(own["over_told"] / own["headroom"]),
         "held-out gap",
         "shortfall of the held-out skill from 1 (% of the headroom)",
-        _percent,
+        percent,
         log=True,
     ),
     _measure(
@@ -80,7 +78,7 @@ MEASURES = (
         lambda own: math.log(own["over_told"] / own["mixture_over_told"]),
         "by the mixture",
         "held-out excess, of the mixture's (%)",
-        _percent,
+        percent,
         log=True,
     ),
     _measure(
@@ -98,7 +96,7 @@ MEASURES = (
         lambda own: math.log(own["over_told"] / own["ridge_over_told"]),
         "by ridge",
         "held-out excess, of the ridge's in context (%)",
-        _percent,
+        percent,
         log=True,
     ),
     _measure(
@@ -116,7 +114,7 @@ MEASURES = (
         lambda own: math.log(own["mixture_over_told"]),
         "the mixture",
         "held-out error of the mixture above the true filter's (%)",
-        _percent,
+        percent,
         log=True,
         covariate=True,
     ),
