@@ -33,6 +33,7 @@ nan, inf = math.nan, math.inf
         ({0.1: [nan], 0.2: [inf]}, 0.1),  # nothing is finite: the first
         ({0.1: [], 0.2: [7.0]}, 0.2),
         ({0.1: [7.0]}, 0.1),
+        ({None: [7.0, 8.0]}, None),  # a sweep without a rate
     ],
 )
 def test_the_lowest_mean_among_the_rates_with_most_seeds(scores, chosen):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from bestguess.config import Run
 
-R = TypeVar("R", bound=float)
+R = TypeVar("R")
 
 
 def best_rate(scores: Mapping[R, Sequence[float]]) -> R:
@@ -27,8 +27,8 @@ def best_rate(scores: Mapping[R, Sequence[float]]) -> R:
     ties = [rate for rate, mean in means.items() if mean == lowest]
     if len(ties) == 1:
         return ties[0]
-    within = sorted(scores)[1:-1]
-    return next((rate for rate in within if rate in ties), ties[0])
+    grid: list[Any] = sorted(list[Any](scores))  # of several, all are numbers
+    return next((rate for rate in grid[1:-1] if rate in ties), ties[0])
 
 
 def select(runs: Sequence[Run], validation: Sequence[float]) -> dict[tuple, float]:
