@@ -445,6 +445,8 @@ class TestControl:
 
 def test_grades():
     asked = experiment(GROWS, measures=("speed", "loss"), grading=Grading("z", "speed"))
+    speed, loss = asked.measures
+    asked = dataclasses.replace(asked, measures=(dataclasses.replace(speed, label="log2 of the sequences"), loss))
     offsets, noise = np.array([-5.0, 0.0, 5.0]), np.random.default_rng(0).normal(0, 0.01, (3, 2, 5, 3))
 
     def of(levels) -> dict | None:
@@ -454,6 +456,7 @@ def test_grades():
     found = of([4, 1, 2.4, 9, 5.2])
     assert (found["easy"], found["medium"], found["hard"], found["ordered"]) == (1.0, 7.0, 3.0, True)
     assert [one["level"] for one in found["levels"]] == list(ZS)
+    assert (found["measure"], found["label"]) == ("speed", "log2 of the sequences")
     assert found["levels"][1]["mean"] == pytest.approx(1, abs=0.05)
     # Equal but for noise: there are names, and no order.
     assert of([2, 2, 2, 2, 2])["ordered"] is False

@@ -276,7 +276,9 @@ def _print(found: dict[str, Any], told: str | None, console: Console) -> None:
         for note in one["notes"]:
             console.print(labelled(f"{one['hypothesis']}:", note, "yellow"), soft_wrap=True)
     if found["grading"] and not found["grades"]:
-        console.print(f"no easy, medium and hard: the levels are in no order by {found['grading']['measure']}")
+        console.print(
+            f"no easy, medium and hard: the levels are in no order by {found['grading']['label']}", soft_wrap=True
+        )
     if found["grades"]:
         console.print("; ".join(f"{name}: {level}" for name, level in found["grades"].items()))
     if found["edges"]:

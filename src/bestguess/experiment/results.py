@@ -306,7 +306,7 @@ def _told_grades(found: dict[str, Any]) -> str:
         if (grading := found["grading"]) is None:
             return ""
         levels = [f"{one['level']}: {one['mean']:.3g} ({_range(one['interval'])})" for one in grading["levels"]]
-        return f"No easy, medium and hard: the levels are in no order by {grading['measure']} ({'; '.join(levels)})."
+        return f"No easy, medium and hard: the levels are in no order by {grading['label']} ({'; '.join(levels)})."
     return "For later use: " + ", ".join(f"**{name}** {level}" for name, level in found["grades"].items()) + "."
 
 

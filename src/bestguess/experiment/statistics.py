@@ -368,6 +368,7 @@ def grade(experiment: Experiment, tables: Mapping[str, MeasureTable]) -> dict[st
     ]
     return {
         "measure": grading.measure,
+        "label": next(one.label for one in experiment.measures if one.name == grading.measure),
         "levels": levels,
         "ordered": ordered,
         "easy": easy,
