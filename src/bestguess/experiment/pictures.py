@@ -82,11 +82,10 @@ def effects(analysis: Analysis, told: str | None) -> Picture:
     judged = [(measure, one.estimate) for _, measure, one in findings(analysis) if one.estimate is not None]
     there = {one.group for one, estimate in judged if not one.covariate or any(estimate.interval)}
     alike = dict.fromkeys(one.label for one, _ in judged if one.group not in there)
+    same = f"The same in all cells that are compared: {', '.join(alike)}. " if alike else ""
     caption = (
         f"Paired over seeds: mean, 95 % interval (Student's t{_exact(analysis)}), and each seed's effect in light "
-        f"grey. What is dark grey is shown but decides nothing. "
-        + (f"The same in all cells that are compared: {', '.join(alike)}. " if alike else "")
-        + (_capital(told) or "")
+        f"grey. What is dark grey is shown but decides nothing. {same}{_capital(told)}"
     ).strip()
     panels = [_effects(analysis, group) for group in groups if group in there or not there]
     return Grid(_title("Effects", told), panels, caption, share_x=False, share_y=False)
