@@ -48,6 +48,20 @@ def test_levels_without_order_have_a_row_each_the_lowest_at_the_top(tmp_path, le
     assert set(base.x) == {means.x[rows.index("nothing")]}
 
 
+def test_named_levels_with_an_order_have_their_rows_in_it(tmp_path):
+    analysis = analysis_of(tmp_path)
+    first, *others = EXPERIMENTS["integer_design"].factors
+    tables = {
+        name: dataclasses.replace(table, factors=[dataclasses.replace(first, position=len, named=True), *others])
+        for name, table in analysis.tables.items()
+    }
+    panel = figure(dataclasses.replace(analysis, tables=tables), None).panels[0]
+    rows = [panel.y_ticks[row] for row in sorted(panel.y_ticks)]
+    assert rows == sorted(rows, key=len, reverse=True) != sorted(rows)
+    assert len(rows) == 16
+    assert panel.x == ""  # the panel's title names the measure already
+
+
 def test_many_hypotheses_have_a_row_each_with_the_deciding_effect_by_verdict(tmp_path):
     analysis = analysis_of(tmp_path, leave=15)
     chart = effects(analysis, "incomplete")

@@ -176,7 +176,7 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
 
 
 def _by_level(table: MeasureTable, measure: Measure, beside: Mapping[str, np.ndarray]) -> Chart:
-    """A row for each level with a value of a first factor that has no order, the lowest mean at the top.
+    """A row for each level with a value of a first factor, in its order; in one without, the lowest mean at the top.
 
     beside: what stands beside the measure, by name: means over seeds.
     """
@@ -184,8 +184,11 @@ def _by_level(table: MeasureTable, measure: Measure, beside: Mapping[str, np.nda
     _, *other_levels = table.levels
     places = list(itertools.product(*(range(len(one)) for one in other_levels)))
     there = np.flatnonzero(np.isfinite(table.values.reshape(len(table.values), -1)).any(axis=1))
-    typical = [np.nanmean(table.values[at]) for at in there]
-    order = there[np.argsort(typical, kind="stable")[::-1]]
+    if factor.position is not None:
+        heights = [factor.position(table.levels[0][at]) for at in there]
+    else:
+        heights = [float(np.nanmean(table.values[at])) for at in there]
+    order = there[np.argsort(heights, kind="stable")[::-1]]
     levels, rows = [table.levels[0][at] for at in order], np.arange(len(order))
     limits = (-0.7, len(order) - 0.3)
     series: list[Points | Curve] = []
@@ -211,7 +214,7 @@ def _by_level(table: MeasureTable, measure: Measure, beside: Mapping[str, np.nda
         series.append(Points(x[np.isfinite(x)], rows[np.isfinite(x)], name=name, role="baseline"))
     return Chart(
         _capital(measure.axis),
-        measure.axis,
+        "",
         "",
         series,
         log_x=measure.log,

@@ -269,8 +269,8 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
     return changed | {
         "margin": margin,
         "height": around + panel_height * rows,
-        # Above the first panels' titles, however high the grid.
-        "legend": layout["legend"] | {"yref": "container", "y": 1, "yanchor": "top"},
+        # Above the first panels' titles, however high the grid; from the left, however long the names of its rows.
+        "legend": layout["legend"] | {"xref": "container", "yref": "container", "y": 1, "yanchor": "top"},
         # What a page needs to lay the panels out again in a narrow window.
         "meta": {
             "grid": {
