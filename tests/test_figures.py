@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import pytest
@@ -186,6 +187,35 @@ def experiments() -> Iterator[tuple[str, str]]:
             yield str((folder / "README.md").relative_to(ROOT)), f"{rows:,} runs"
 
 
+def scaling() -> Iterator[tuple[str, str]]:
+    """The rows of text_scaling's shapes on the files, and what its page has as verdicts there."""
+    with (RESULTS / "text_scaling" / "runs.csv").open(encoding="utf-8", newline="") as opened:
+        runs = [row for row in csv.DictReader(opened) if "mts_dialog" in row["change"]]
+    shapes: dict[int, list[dict[str, str]]] = {}
+    for run in sorted(runs, key=lambda run: int(run["train.first_seed"])):
+        shapes.setdefault(int(run["parameters"]), []).append(run)
+    for parameters, found in shapes.items():
+        layers, width = re.findall(r"model\.layers=(\d+) model\.d_model=(\d+)", found[0]["change"])[0]
+        loss = [float(run["nats_per_token"]) for run in found]
+        told = f"{mean(loss):.3f} ({', '.join(f'{one:.3f}' for one in loss)})"
+        steps = sorted({int(run["best_step"]) for run in found})
+        best = " to ".join(f"{one:,}" for one in dict.fromkeys((steps[0], steps[-1])))
+        rouge = mean(float(run["rouge.rougeL"]) for run in found)
+        rise = [abs(round(float(run["source.shuffled"]), 2)) for run in found]
+        yield (
+            "docs/experiments.md",
+            f"| {layers} + {layers} × {width} | {parameters / 1e6:.2f} M | {float(found[0]['train.learning_rate']):g} | "
+            f"{told} | {best} | {rouge:.3f} | {min(rise):.2f} to {max(rise):.2f} |",
+        )
+    verdicts = {one["hypothesis"]: one for one in read(RESULTS / "text_scaling" / "verdicts.json")["verdicts"]}
+    low, high = verdicts["H2b"]["interval"]
+    rises = f"*rises* by {verdicts['H2b']['effect']:.3f} [{low:.3f}, {high:.3f}] nats per token"
+    yield "docs/experiments.md", rises
+    yield "docs/text.md", rises
+    perplexity = [math.exp(mean(float(run["nats_per_token"]) for run in shapes[one])) for one in (1_057_280, 133_106_688)]
+    yield "docs/text.md", f"perplexity {perplexity[0]:.1f} at 1.06 million, {perplexity[1]:.1f} at 133 million"
+
+
 def excess() -> Iterator[tuple[str, str]]:
     """The excess of the four experiments on filters, at the best rate of each cell."""
     names = ("eigenvalue", "structure", "patching", "observed")
@@ -210,6 +240,7 @@ CLAIMS = [
     integers_cpu,
     shakespeare_race,
     experiments,
+    scaling,
     excess,
 ]
 
