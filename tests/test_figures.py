@@ -202,18 +202,20 @@ def scaling() -> Iterator[tuple[str, str]]:
         best = " to ".join(f"{one:,}" for one in dict.fromkeys((steps[0], steps[-1])))
         rouge = mean(float(run["rouge.rougeL"]) for run in found)
         rise = [abs(round(float(run["source.shuffled"]), 2)) for run in found]
+        rate = float(found[0]["train.learning_rate"])
         yield (
             "docs/experiments.md",
-            f"| {layers} + {layers} × {width} | {parameters / 1e6:.2f} M | {float(found[0]['train.learning_rate']):g} | "
-            f"{told} | {best} | {rouge:.3f} | {min(rise):.2f} to {max(rise):.2f} |",
+            f"| {layers} + {layers} × {width} | {parameters / 1e6:.2f} M | {rate:g} | {told} | {best} | {rouge:.3f} | {min(rise):.2f} to {max(rise):.2f} |",
         )
     verdicts = {one["hypothesis"]: one for one in read(RESULTS / "text_scaling" / "verdicts.json")["verdicts"]}
     low, high = verdicts["H2b"]["interval"]
     rises = f"*rises* by {verdicts['H2b']['effect']:.3f} [{low:.3f}, {high:.3f}] nats per token"
     yield "docs/experiments.md", rises
     yield "docs/text.md", rises
-    perplexity = [math.exp(mean(float(run["nats_per_token"]) for run in shapes[one])) for one in (1_057_280, 133_106_688)]
-    yield "docs/text.md", f"perplexity {perplexity[0]:.1f} at 1.06 million, {perplexity[1]:.1f} at 133 million"
+    low, high = (
+        math.exp(mean(float(run["nats_per_token"]) for run in shapes[one])) for one in (1_057_280, 133_106_688)
+    )
+    yield "docs/text.md", f"perplexity {low:.1f} at 1.06 million, {high:.1f} at 133 million"
 
 
 def excess() -> Iterator[tuple[str, str]]:
