@@ -202,11 +202,9 @@ def scaling() -> Iterator[tuple[str, str]]:
         best = " to ".join(f"{one:,}" for one in dict.fromkeys((steps[0], steps[-1])))
         rouge = mean(float(run["rouge.rougeL"]) for run in found)
         rise = [abs(round(float(run["source.shuffled"]), 2)) for run in found]
-        rate = float(found[0]["train.learning_rate"])
-        yield (
-            "docs/experiments.md",
-            f"| {layers} + {layers} × {width} | {parameters / 1e6:.2f} M | {rate:g} | {told} | {best} | {rouge:.3f} | {min(rise):.2f} to {max(rise):.2f} |",
-        )
+        shape = f"{layers} + {layers} × {width} | {parameters / 1e6:.2f} M | {float(found[0]['train.learning_rate']):g}"
+        rises = f"{min(rise):.2f} to {max(rise):.2f}"
+        yield "docs/experiments.md", f"| {shape} | {told} | {best} | {rouge:.3f} | {rises} |"
     verdicts = {one["hypothesis"]: one for one in read(RESULTS / "text_scaling" / "verdicts.json")["verdicts"]}
     low, high = verdicts["H2b"]["interval"]
     rises = f"*rises* by {verdicts['H2b']['effect']:.3f} [{low:.3f}, {high:.3f}] nats per token"
