@@ -172,5 +172,5 @@ def test_a_covariate_that_is_the_same_in_all_cells_is_told_and_has_no_panel(tmp_
     (finding,) = (one for one in analysis.verdicts[0].findings if one.measure == "headroom_2")
     assert (finding.estimate.effect, finding.estimate.interval) == (0.0, (0.0, 0.0))
     grid = effects(analysis, None)
-    assert [panel.title for panel in grid.panels] == ["Ln excess at t+2, ln", "Ln(1 − skill), ln"]
+    assert [panel.title for panel in grid.panels] == ["ln excess at t+2", "ln(1 − skill) by horizon"]
     assert "The same in all cells that are compared: ln headroom at t+2, spectral radius." in grid.caption

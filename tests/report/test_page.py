@@ -279,6 +279,15 @@ def test_words_among_figures_stand_with_them_and_signs_are_minus_signs():
     assert '<dd class="value">−0.25</dd>' in text
 
 
+def test_a_sentence_that_begins_with_a_number_is_words_and_its_numbers_have_minus_signs():
+    page = Page("t")
+    page.table(["notes"], [["12 of 84 values have too little headroom: -0.4 (-0.5 … 1e-3)"], [None]])
+    page.table(["seconds"], [["12 s of training"], ["3 … 4"]])
+    text = page.render()
+    assert "<td>12 of 84 values have too little headroom: −0.4 (−0.5 … 1e-3)</td>" in text
+    assert '<td class="number">12 s of training</td>' in text
+
+
 def test_long_pages_have_contents_whose_links_lead_somewhere():
     page = Page("t")
     for name in ("Same", "Same", "λ", "Rollouts, t+2"):

@@ -20,6 +20,8 @@ _SEEDS = 100
 """Seeds that are drawn, where there are more than twice as many."""
 _LETTERS = 46
 """Of a line of a claim beside its row: half of the figure's width."""
+_TICK = 10
+"""Of a line of a measure's name below its effect: three lie side by side in a third of the figure's width."""
 _DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
 # Supported and refuted never meet as red and green.
 _WORDS: dict[str, dict[str, Any]] = {
@@ -337,13 +339,14 @@ def _effects(analysis: Analysis, group: str) -> Chart:
         labels = [f"{measures[name].position:g}" for name in names]
     (unit,) = {measure.unit for measure in measures.values()}
     title = prefix.strip() or next(iter(measures.values())).label
+    title += " by horizon" if horizons else " …" if prefix else ""
     return Chart(
-        _capital(f"{title}, {unit}"),
+        title if title.startswith((f"{unit} ", f"{unit}(")) else f"{_capital(title)} ({unit})",
         "horizon (steps)" if horizons else "",
         "effect",
         series,
         x_range=(-0.5, max(len(names), 1) - 0.5),
-        x_ticks={float(place): label for place, label in enumerate(labels) if label},
+        x_ticks={float(place): fold(label, _TICK) for place, label in enumerate(labels) if label},
         hlines=(HLine(0.0, "", "guide"),),
     )
 

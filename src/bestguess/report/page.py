@@ -159,8 +159,7 @@ class Page:
 
 def _cell(cell: Any) -> str:
     """Return the text of a cell or of a key figure; the sign of a number is a minus, not a hyphen."""
-    text = format_cell(cell)
-    return re.sub(r"(?<![\w.])-(?=[\d.])", "−", text) if is_figure(cell) or text[:1] in "[(" else text
+    return re.sub(r"(?<![\w.-])-(?=[\d.])", "−", format_cell(cell))
 
 
 def document(title: str, body: str, style: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -242,10 +243,16 @@ def format_cell(cell: Any) -> str:
     return str(cell)
 
 
+_WORDS = 2
+"""Words that a figure may have beside it, as in `12 s alone`: with more it is a sentence."""
+
+
 def is_figure(cell: Any) -> bool:
     """Return whether a cell of a table is a number, or text that begins as one: it goes to the right."""
-    # A cell such as "1.0002 ± 0.0001" or "12 %" is a figure as well.
-    return isinstance(cell, int | float) or (isinstance(cell, str) and cell[:1] in "0123456789+-−–." and cell != "")
+    # A cell such as "1.0002 ± 0.0001" or "12 %" is a figure as well; "12 of 84 values were reached" is a sentence.
+    if not isinstance(cell, str):
+        return isinstance(cell, int | float)
+    return cell[:1] in "0123456789+-−–." and cell != "" and len(re.findall(r"[^\W\d_]{2,}", cell)) <= _WORDS
 
 
 def _short(rate: float) -> str:
