@@ -187,6 +187,33 @@ def experiments() -> Iterator[tuple[str, str]]:
             yield str((folder / "README.md").relative_to(ROOT)), f"{rows:,} runs"
 
 
+def eigenvalue() -> Iterator[tuple[str, str]]:
+    """The cells of `eigenvalue` at full size, its verdicts, and what `in_context` has so far."""
+    name = "eigenvalue_12000_steps"
+    cells: dict[str, list[dict[str, str]]] = {}
+    with (RESULTS / name / "runs.csv").open(encoding="utf-8", newline="") as opened:
+        for row in csv.DictReader(opened):
+            cells.setdefault(row["task.lambda"], []).append(row)
+    for level, rows in cells.items():
+        excess = f"{mean(float(row['normalised_loss']) - 1 for row in rows):.1e}".replace("e-0", "e-")
+        memory = mean(float(row["equivalent_memory"]) for row in rows)
+        yield "docs/experiments.md", f"| {level} | {excess} | {memory:.1f} |"
+    for one in read(RESULTS / name / "verdicts.json")["verdicts"]:
+        for found in (one, *one["scales"]):
+            numbers = [f"{x:+.2f}" for x in (found["effect"],)] + [f"{x:.2f}" for x in found["interval"]]
+            yield "docs/experiments.md", "{} ({} to {})".format(*numbers).replace("-", "−")
+    systems: dict[str, list[dict[str, str]]] = {}
+    with (RESULTS / "in_context_begun" / "runs.csv").open(encoding="utf-8", newline="") as opened:
+        for row in csv.DictReader(opened):
+            systems.setdefault(row["task.systems"], []).append(row)
+    for level, rows in systems.items():
+        excess = f"{mean(float(row['normalised_loss']) - 1 for row in rows):.1e}".replace("e-0", "e-")
+        told = [
+            f"{mean(float(row[f'held_out.{one}over_told']) for row in rows):.2f}" for one in ("", "mixture_", "ridge_")
+        ]
+        yield "docs/experiments.md", f"| {level} | {excess} | {' | '.join(told)} |"
+
+
 def scaling() -> Iterator[tuple[str, str]]:
     """The rows of text_scaling's shapes on the files, and what its page has as verdicts there."""
     with (RESULTS / "text_scaling" / "runs.csv").open(encoding="utf-8", newline="") as opened:
@@ -240,6 +267,7 @@ CLAIMS = [
     integers_cpu,
     shakespeare_race,
     experiments,
+    eigenvalue,
     scaling,
     excess,
 ]
