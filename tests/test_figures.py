@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from math import dist, hypot
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -105,6 +106,137 @@ def filters_default() -> Iterator[tuple[str, str]]:
         name = {"adamw": "AdamW", "muon": "Muon"}[optimizer]
         cells = [f"{value:.2e}".replace("e-0", "e-") for value in values]
         yield "docs/filters.md", f"| {name} | {rate:g} | {' | '.join(cells)} |"
+
+
+def short(value: float, digits: int = 1) -> str:
+    """Return a number as the docs on filters write it: 1.2e-3, 0.060, 0.70."""
+    if abs(value) < 0.01:
+        return f"{value:.{digits}e}".replace("e-0", "e-").replace("-", "−", value < 0)
+    return f"{value:#.2g}"
+
+
+def sums(run: dict) -> set[int]:
+    """Return the lags that a model's heads reach together, where each may add the lag that it reads."""
+    found = {0}
+    for layer in range(1, 5):
+        found |= {lag + more for lag in found for more in reads(run, layer)}
+    return found
+
+
+def reads(run: dict, layer: int) -> list[int]:
+    """Return the lags that the heads of a layer read with a weight of at least 0.5."""
+    return sorted(head["lag"] for head in run["heads"] if head["layer"] == layer and head["weight"] >= 0.5)
+
+
+def errors_by_lag(response: dict) -> list[tuple[float, float]]:
+    """Return, by lag, the norm of the response's error and of the filter's coefficients, over that of all lags."""
+    flat = [[[entry for row in lag for entry in row] for lag in response[key]] for key in ("model", "filter")]
+    total = hypot(*(entry for lag in flat[1] for entry in lag))
+    return [(dist(model, exact) / total, hypot(*exact) / total) for model, exact in zip(*flat, strict=True)]
+
+
+def filters_inspected() -> Iterator[tuple[str, str]]:
+    """What the full size has learnt, and the rates that it was trained at."""
+    folder, docs = RESULTS / "filters_muon_h200" / "inspected", "docs/filters.md"
+    evaluated, inspected = (read(folder / f"{name}.json")["runs"] for name in ("evaluation", "inspect"))
+    chosen = [run for run, one in zip(inspected, evaluated, strict=True) if one["selected"]]
+    assert [run["lambda"] for run in chosen] == [0.5, 0.9, 0.99]
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.1f} %"
+
+    def r2(kind: str, depth: int, digits: int = 3) -> Callable[[dict], str]:
+        return lambda run: f"{run[kind][depth]:.{digits}f}".replace("-", "−")
+
+    rows: dict[str, Callable[[dict], str]] = {
+        "excess": lambda run: short(run["excess"]),
+        "equivalent memory (steps)": lambda run: f"{run['equivalent_memory']:.1f}",
+        "response error": lambda run: percent(run["response"]["relative_error"]),
+        "nonlinear": lambda run: percent(run["response"]["nonlinearity"]),
+        "change": lambda run: percent(run["response"]["change"]["model"]),
+        "mean response": lambda run: short(run["response"]["linear_excess"]),
+        "R² embedding": r2("probe_r2", 0),
+        **{f"R² layer {depth}": r2("probe_r2", depth) for depth in range(1, 5)},
+        "R² untrained": r2("probe_r2_untrained", -1),
+        "R² shuffled": r2("probe_r2_shuffled", -1, 2),
+        **{
+            f"lags read in layer {layer}": lambda run, layer=layer: ", ".join(map(str, reads(run, layer))) or "none"
+            for layer in range(1, 5)
+        },
+        "rise, all heads fixed": lambda run: short(run["all_heads"]["fixed"]["rise"]),
+        "rise, all fixed by position": lambda run: short(run["all_heads"]["fixed_by_position"]["rise"]),
+        "rise, all heads ablated": lambda run: short(run["all_heads"]["ablated"]["rise"]),
+    }
+    for name, cell in rows.items():
+        yield docs, f"| {name} | {' | '.join(cell(run) for run in chosen)} |"
+
+    def rise(head: dict, kind: str) -> float:
+        return head[kind]["rise"]
+
+    own = [run["all_heads"]["excess"] for run in chosen]
+    needed = [
+        [head for head in run["heads"] if rise(head, "ablated") > 10 * run["all_heads"]["excess"]] for run in inspected
+    ]
+    every = [head for heads in needed for head in heads]
+    assert {head["layer"] for head in every} == {2, 3, 4}
+    yield docs, f"In the nine runs together there are {len(every)} heads"
+    yield docs, f"and {sum(head['weight'] >= 0.9 for head in every)} of them have a weight of at least 0.9 on one lag"
+    most = max(rise(head, "fixed") / rise(head, "ablated") for head in every)
+    yield (
+        docs,
+        f"Fixing the attention of any of the {len(every)} costs at most {percent(most)} of what ablating it costs",
+    )
+    counts = [len(heads) for run, heads in zip(inspected, needed, strict=True) if run in chosen]
+    yield docs, "requires: {}, {} and {} of 16 in the runs of the table".format(*counts)
+    yield docs, "The largest sum is {}, {} and {} steps".format(*(max(sums(run)) for run in chosen))
+    late = [sum(part) / len(part) for part in (one["regret_by_step"][64:] for one in evaluated if one["selected"])]
+    yield docs, "From the 65th prediction on, the excess is {}, {} and {}".format(*map(short, late))
+    explained = [run["response"]["linear_excess"] / one for run, one in zip(chosen, late, strict=True)]
+    yield docs, "explains {:.0f}, {:.0f} and {:.0f} % of it".format(*(100 * one for one in explained))
+    first = [head for head in chosen[-1]["heads"] if head["layer"] == 1]
+    fixed, ablated = (max(rise(head, kind) for head in first) for kind in ("fixed", "ablated"))
+    assert max(head["weight"] for run in chosen for head in run["heads"] if head["layer"] == 1) < 0.09
+    yield docs, f"by up to {short(fixed)}, {fixed / own[-1]:.0f} times the excess itself"
+    yield docs, f"ablating one by at most {short(ablated)}"
+    times = [1 + run["all_heads"]["fixed"]["rise"] / one for run, one in zip(chosen, own, strict=True)]
+    yield (
+        docs,
+        "rises to {:.0f} times its value at λ = 0.5, {:.0f} times at 0.9 and {:.0f} times at 0.99".format(*times),
+    )
+    shares = [run["all_heads"]["fixed"]["rise"] / run["all_heads"]["ablated"]["rise"] for run in chosen]
+    yield docs, "still only {:.1f}, {:.0f} and {:.1f} % of the rise".format(*(100 * share for share in shares))
+    alone = [sum(rise(head, "fixed") for head in run["heads"] if head["layer"] > 1) for run in chosen]
+    yield docs, "costs {}, {} and {} in sum".format(*map(short, alone))
+    apart = [run["response"]["relative_error"] for run in chosen]
+    yield "README.md", f"within {100 * min(apart):.1f} to {percent(max(apart))} of the filter's"
+    by_lag = [errors_by_lag(run["response"]) for run in chosen]
+    follows = [next((lag for lag, (error, own) in enumerate(one) if error > own), 32) - 1 for one in by_lag]
+    assert follows[-1] == 31
+    yield docs, "up to lag {} at λ = 0.5, up to lag {} at 0.9, and at all 32 lags of the JSON at 0.99".format(*follows)
+    sizes = [error for one in by_lag[1:] for error, _ in one]
+    yield docs, f"as large at every lag ({100 * min(sizes):.2f} to {100 * max(sizes):.1f} % of ‖H‖)"
+    lower, better = [], []
+    for level in (0.5, 0.9, 0.99):
+        runs = [one for one in evaluated if one["lambda"] == level]
+        cells = [short(value - 1, 2) for one in runs for value in (one["validation_loss"], one["normalised_loss"])]
+        cells += [short(value, 2) for value in (runs[0]["ar"]["64"], runs[0]["ar_fitted"]["excess"]["64"])]
+        yield docs, f"| {level:g} | {' | '.join(cells)} |"
+        lower.append(100 * (runs[0]["validation_loss"] - 1) / (runs[1]["validation_loss"] - 1) - 100)
+        better.append(100 - 100 * (runs[1]["normalised_loss"] - 1) / (runs[2]["normalised_loss"] - 1))
+        if level == 0.5:
+            exact, fitted = runs[0]["ar"]["64"], runs[0]["ar_fitted"]["excess"]["64"]
+            best = runs[0]["normalised_loss"] - 1
+            yield (
+                docs,
+                f"{best / exact:.0f} times the excess of the exact AR(64), and {best / fitted:.1f} times that of",
+            )
+    yield docs, f"where 0.0005 has {lower[1]:.0f} and {lower[2]:.0f} % more excess on validation data"
+    yield docs, f"the lower rate has {-lower[0]:.0f} % less"
+    yield (
+        docs,
+        f"{better[1]:.0f} and {better[2]:.0f} % less excess on test data at λ = 0.9 and 0.99, and {better[0]:.0f} %",
+    )
+    yield "README.md", f"the excess is {min(better):.0f} to {max(better):.0f} % lower"
 
 
 def integers_gpu() -> Iterator[tuple[str, str]]:
@@ -262,6 +394,7 @@ CLAIMS = [
     filters_gpu,
     filters_cpu,
     filters_default,
+    filters_inspected,
     integers_gpu,
     integers_default,
     integers_cpu,
