@@ -141,6 +141,43 @@ def test_on_a_narrow_screen_nothing_overflows_and_panels_stack(report, browser):
     assert met == [[0, 0]] * len(met)
 
 
+@pytest.mark.parametrize("width", [400, 1200])
+def test_a_legend_of_many_lines_takes_nothing_from_what_is_drawn_and_is_whole(browser, tmp_path, width):
+    x = np.arange(1.0, 30)
+    heights = []
+    for runs in (2, 14):
+        lines = [Line(x, run / x, name=f"λ 0.99, rate 0.00{run}", shade=run / 14) for run in range(runs)]
+        page = Page("Runs")
+        page.chart(Chart("Learning", "step", "loss", lines, hlines=[HLine(1.0, "Kalman filter")]))
+        path = page.write(tmp_path / f"{runs}.html")
+        page, _, said = open_page(browser, path, viewport={"width": width, "height": 800})
+        assert said == []
+        legend, plot, entries = page.evaluate(
+            """[...['g.legend', '.nsewdrag'].map(every => document.querySelector(every).getBoundingClientRect()),
+              [...document.querySelectorAll('g.legend .traces')].map(one => one.getBoundingClientRect().bottom)]"""
+        )
+        assert len(entries) == runs
+        assert max(entries) <= legend["bottom"] + 1 <= plot["top"] + 1
+        assert page.query_selector("g.legend .scrollbar[width]:not([width='0'])") is None
+        heights.append(plot["height"])
+    assert heights[1] == pytest.approx(heights[0], abs=2)
+    assert heights[0] > 200
+
+
+def test_on_a_narrow_screen_a_caption_is_no_wider_than_the_window(browser, tmp_path):
+    page = Page("Wide")
+    page.table(
+        [f"column {i}" for i in range(9)], [["1 + 2.80e-6 ± 4e-8"] * 9], "What was learnt beside the filter. " * 4
+    )
+    page, _, _ = open_page(
+        browser, page.write(tmp_path / "wide.html"), ready=False, viewport={"width": 400, "height": 800}
+    )
+    right, table = page.evaluate(
+        "['caption span', 'table'].map(every => document.querySelector(every).getBoundingClientRect().right)"
+    )
+    assert right <= 400 < table
+
+
 def test_on_a_narrow_screen_long_names_of_rows_leave_room_for_what_they_name(browser, tmp_path):
     long = {float(i): f"{i},000 pairs: converted, with a random encoder" for i in range(7)}
     claims = {float(i): f"H{i}  A claim that is longer than a line of a phone" for i in range(5)}

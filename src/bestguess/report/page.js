@@ -89,12 +89,17 @@
     };
     const canvas = plot.querySelector(".canvas");
     canvas.hidden = false;
+    // A legend stands above the chart, or above the titles of a grid's panels, and takes as many lines as the window
+    // makes of it. Left to itself, Plotly takes them from what is drawn, and scrolls a legend higher than half of it.
+    const grid = layout.meta?.grid;
+    if (layout.legend) layout.legend.maxheight = 10_000;
+    if (layout.legend && !grid) Object.assign(layout.legend, { yref: "container", y: 1, yanchor: "top" });
     await Plotly.react(canvas, data, layout, config);
-    // A grid's legend stands above its panels' titles and takes as many lines as the window makes of it.
     const legend = canvas.querySelector("g.legend");
-    if (legend && layout.meta && layout.meta.grid) {
+    if (legend) {
       const two = layout.annotations?.some(note => note.text.includes("<br>"));
-      const more = Math.ceil(legend.getBoundingClientRect().height) + (two ? 44 : 30) - layout.margin.t;
+      const below = grid ? (two ? 44 : 30) : 10;
+      const more = Math.ceil(legend.getBoundingClientRect().height) + below - layout.margin.t;
       if (more > 0) {
         layout.margin.t += more;
         layout.height += more;

@@ -90,7 +90,7 @@ class Page:
             "<tr>" + "".join(f"<td{k}>{html.escape(cell)}</td>" for k, cell in zip(kind, row)) + "</tr>"
             for row in cells
         )
-        told = f"<caption>{_inline(caption)}</caption>" if caption else ""
+        told = f"<caption><span>{_inline(caption)}</span></caption>" if caption else ""
         self._parts.append(
             f'<div class="scroll"><table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         )
