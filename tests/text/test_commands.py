@@ -57,6 +57,7 @@ def test_evaluate_has_the_promised_keys(trained, capsys):
     assert 0 < counts["regret_per_document"] < found["ceiling_per_document"] - found["floor_per_document"]
     page = (trained / "report.html").read_text(encoding="utf-8")
     assert f"counts of order {counts['order']}</td>" in page
+    assert f"{found['source']['shuffled']:+.3f} with another document&#x27;s source" in page
     code, fewer, _ = run(capsys, "text", "evaluate", trained, "--test-documents", "5", "--generated", "0", "--json")
     assert (code, fewer["documents"], fewer["facts"], fewer["stops"]) == (0, 5, None, None)
 

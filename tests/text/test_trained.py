@@ -169,7 +169,11 @@ def test_the_record_of_a_run(training):
     assert found["peak_bytes"] - found["state_bytes"] == pytest.approx(found["working_bytes"])
     assert found["working_bytes"] > 0
     assert found["tokens_per_second"] * found["seconds_per_document"] == pytest.approx(found["processed_per_document"])
-    assert found["source"].keys() == {"shuffled", "empty"}
+    ways = {"shuffled": with_another_source, "empty": without_source}
+    for name, way in ways.items():
+        nats = nats_of(task.about, training.predictor(0), way(losses.losses.pairs)).sum()
+        assert found["source"][name] == pytest.approx(nats / tokens - losses.losses.loss, abs=1e-6)
+    assert found["source"]["shuffled"] != found["source"]["empty"]
     pairs, log_p = task.about.test, task.about.log_constant  # the best constant by hand
     own = [log_p[token] for row, n in zip(pairs.target, pairs.target_length) for token in row[:n]]
     assert found["constant_nats_per_token"] == pytest.approx(-np.mean(own), rel=1e-5)

@@ -151,6 +151,13 @@ def without_repeated(losses: Evaluation, about: About) -> dict[str, Any]:
     return {"documents": int(own.sum()), "bits_per_token": nats / tokens / math.log(2) if tokens else None}
 
 
+def source_line(source: Mapping[str, float | None] | None) -> str:
+    """Return in a line by how much the loss rises with another document's source, and with none; "" of windows."""
+    told = {"shuffled": "another document's source", "empty": "none"}
+    rises = [f"{value:+.3f} with {told[name]}" for name, value in (source or {}).items() if value is not None]
+    return f"change of the loss (nats per token): {', '.join(rises)}" if rises else ""
+
+
 def results(training: Trained, losses: Sequence[Evaluation], told: Sequence[Written | None]) -> dict[str, Any]:
     """Return which run is shown, how many parameters it has, some of what it generates, and order-k counts."""
     shown = training.shown()
@@ -181,7 +188,7 @@ def answer(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     keys = (
         *("documents", "tokens", "nats_per_document", "standard_error", "regret_per_document", "regret_error"),
         *("floor_per_document", "ceiling_per_document", "skill", "bits_per_token", "bits_per_byte", "perplexity"),
-        *("top1", "facts", "kinds", "generated"),
+        *("top1", "facts", "kinds", "generated", "source"),
     )
     stops = None if own["generated"] is None else own["generated"]["stops"]
-    return {key: own[key] for key in keys} | {"stops": stops, "rouge": own.get("rouge")} | dict(evaluation)
+    return {key: own.get(key) for key in keys} | {"stops": stops, "rouge": own.get("rouge")} | dict(evaluation)

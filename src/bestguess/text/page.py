@@ -12,7 +12,7 @@ from bestguess.family import Trained
 from bestguess.report.charts import Bars, Chart, HLine, Line
 from bestguess.report.progress import with_error
 from bestguess.report.story import Drawn, Rows, Section, Stat, Story, Words, self_test_stat
-from bestguess.text.answers import FACTS
+from bestguess.text.answers import FACTS, source_line
 from bestguess.text.config import TextTaskConfig
 from bestguess.text.metrics import ROUGE
 from bestguess.text.start import Anew
@@ -51,7 +51,8 @@ def table(training: Trained, evaluation: Mapping[str, Any]) -> tuple[list[str], 
     if "order_k_counts" in evaluation:  # results of before lack it
         rows.append(_counted(evaluation["order_k_counts"], each, known, len(columns)))
     what = "windows, {tokens:,} tokens" if windows else "documents, {tokens:,} tokens of their targets"
-    return columns, rows, f"{first['documents']:,} test {what.format(tokens=first['tokens'])}"
+    title = f"{first['documents']:,} test {what.format(tokens=first['tokens'])}"
+    return columns, rows, "; ".join(filter(None, (title, source_line(shown.get("source")))))
 
 
 def _counted(counts: Mapping[str, Any], each: float, known: bool, columns: int) -> list[str]:

@@ -20,10 +20,8 @@ KEPT = 1024
 """Test documents whose own losses are kept, the first ones."""
 
 
-def record(
-    training: Trained, i: int, curve: Sequence[Mapping[str, Any]], predictor: Predictor, losses: Evaluation
-) -> dict[str, Any]:
-    """Return costs, the validation curve, losses by document and those without the source."""
+def record(training: Trained, i: int, curve: Sequence[Mapping[str, Any]], losses: Evaluation) -> dict[str, Any]:
+    """Return costs, the validation curve, and losses by document."""
     config, about = training.runs[i].config, training.tasks[i].about
     count = parameters(config.model, about.vocab, (about.source_width, about.target_width), about.marked)
     used, per_row = utilisation(config, about.training), documents_per_row(config, about.training)
@@ -42,7 +40,6 @@ def record(
             "documents": [round(line["sequences"] * per_row) for line in curve],
             "nats_per_token": [round(float(line["loss"]), 5) for line in curve],
         },
-        "source": source_dependence(about, predictor, losses),
         "start": began(config, about),
     }
 

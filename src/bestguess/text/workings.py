@@ -45,6 +45,8 @@ class TextEvaluation:
     written: Written | None
     """None: no model, or not asked for."""
     task: TextTask
+    source: dict[str, float | None] | None = None
+    """By how much a model's loss rises without the documents' own sources, see `source_dependence`."""
 
 
 class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
@@ -161,10 +163,12 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         """Return the losses on the first test documents, and of a model what it writes for them."""
         count = config.test_documents if sequences is None else min(sequences, config.test_documents)
         found = evaluate(task.about, predictor, count)
+        if not isinstance(predictor, ModelPredictor):
+            return TextEvaluation(found, None, task)
         told = None
-        if isinstance(predictor, ModelPredictor) and config.generated:
+        if config.generated:
             told = written(task.about, predictor.model, config.generation, min(count, config.generated))
-        return TextEvaluation(found, told, task)
+        return TextEvaluation(found, told, task, trained.source_dependence(task.about, predictor, found))
 
     def measured(self, config: TextConfig, task: TextTask, found: TextEvaluation) -> list[Measured]:
         """Return the regret of a document (nats); without a known oracle, the loss over the best constant's."""
@@ -192,7 +196,7 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
 
     def figures(self, found: TextEvaluation, part: str) -> dict[str, Any]:
         """Return the figures, by kind of token and by place, and what was generated."""
-        return answers.figures(found.losses, found.written, found.task.about)
+        return answers.figures(found.losses, found.written, found.task.about) | {"source": found.source}
 
     def record(self, found: TextEvaluation) -> dict[str, Any]:
         """Return losses, regret and floor, facts, and some of what is written."""
@@ -203,8 +207,8 @@ class TextWorkings(Workings[TextConfig, TextTask, Predictor, TextEvaluation]):
         self, training: Trained, i: int, curve: Sequence[Mapping[str, Any]], found: TextEvaluation
     ) -> dict[str, Any]:
         """Return what the training cost, its curve, how much the model takes from the source, and its attention."""
-        predictor = self.predictor(training.model(i), training.tasks[i])
-        return trained.record(training, i, curve, predictor, found.losses) | self._attention(training, i)
+        told = trained.record(training, i, curve, found.losses)
+        return told | {"source": found.source} | self._attention(training, i)
 
     def results(self, training: Trained, found: Sequence[TextEvaluation], part: str) -> dict[str, Any]:
         """Return what the run that is shown comes to, and some of what it writes."""

@@ -10,10 +10,11 @@ from bestguess.command import UserError, check_range
 from bestguess.files import check_writable, plain
 from bestguess.report.progress import results_table
 from bestguess.report.render import save_png
+from bestguess.text.answers import source_line
 from bestguess.text.attention.figures import attention_figures
 from bestguess.text.attention.heatmaps import heatmaps
 from bestguess.text.attention.page import Shown, write_page
-from bestguess.text.attention.tables import best_table, source_line, swaps_table
+from bestguess.text.attention.tables import best_table, swaps_table
 from bestguess.text.attention.weights import KINDS, block_names, blocks_of
 from bestguess.text.commands import side
 from bestguess.text.evaluate import ModelPredictor, evaluate

@@ -42,12 +42,5 @@ def swaps_table(found: Mapping[str, Any]) -> Table:
     return columns, rows, "Weight of the best head; summaries that the model writes after a swap."
 
 
-def source_line(source: Mapping[str, float | None]) -> str:
-    """Return in a line by how much the loss rises with another document's source, and with none."""
-    told = {"shuffled": "another document's source", "empty": "none"}
-    rises = [f"{value:+.3f} with {told[name]}" for name, value in source.items() if value is not None]
-    return f"loss without a document's own source (nats per token): {', '.join(rises)}"
-
-
 def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
