@@ -165,7 +165,7 @@ def test_inspect_shows_what_was_learnt(trained, capsys):
     assert "self-test" in err
     evaluation = json.loads((trained / "evaluation.json").read_text())
     for one, evaluated in zip(result["runs"], evaluation["runs"], strict=True):
-        for key in ("normalised_loss", "skill", "equivalent_memory", "ar", "lambda", "learning_rate"):
+        for key in ("normalised_loss", "standard_error", "skill", "equivalent_memory", "ar", "lambda", "learning_rate"):
             assert one[key] == evaluated[key]
         assert one["excess"] == pytest.approx(evaluated["normalised_loss"] - 1)
         assert len(one["response"]["model"]) == len(one["response"]["filter"]) == 15
@@ -179,7 +179,7 @@ def test_inspect_shows_what_was_learnt(trained, capsys):
             assert change["low"] <= change["rise"] <= change["high"]
     assert json.loads((trained / "inspect.json").read_text())["runs"] == result["runs"]
     assert "Kalman filter" in Path(result["report"]).read_text(encoding="utf-8")
-    for name in ("response", "heads_changed"):
+    for name in ("response", "response_error", "probes", "heads", "heads_changed"):
         assert (trained / "figures" / f"inspect_{name}.png").exists()
     for count in ("3", "16385"):
         status, _, err = run(capsys, "filters", "inspect", str(trained), "--sequences", count)

@@ -92,6 +92,9 @@ def test_a_head_that_reads_one_lag_may_be_fixed_and_not_ablated():
     told = figures(found, T)["heads"]
     assert [one["lag"] for one in told if one["head"] == 1] == [LAG]
     assert told[0]["ablated"]["rise"] == found.ablated[0][0].mean
+    fewer = figures(found, LAG)  # the lag read most is beyond those that JSON has profiles of
+    assert np.shape(fewer["lag_profiles"])[-1] == LAG
+    assert [one["lag"] for one in fewer["heads"] if one["head"] == 1] == [LAG]
 
 
 def test_as_trained_is_the_model_itself(tests):
@@ -162,7 +165,7 @@ def test_the_rise_is_paired():
 
 
 def test_the_table_has_a_row_for_each_head_and_two_for_all(tests):
-    columns, rows, caption = table(tests[1], "λ 0.95")
+    columns, rows, caption = table(figures(tests[1], T), "λ 0.95")
     assert [row[0] for row in rows] == ["1.1", "1.2", "2.1", "2.2", "all heads", "all heads, by position"]
     assert all(len(row) == len(columns) for row in rows)
     assert rows[2][3:] == ["0 [0, 0]", "0 [0, 0]"]

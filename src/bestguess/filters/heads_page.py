@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bestguess.filters.heads import Heads, Rise
-from bestguess.report.charts import Chart, Grid, Heatmap, HLine, Picture, Points
+from bestguess.report.charts import Chart, Grid, Heatmap, Line, Picture, Points, Series
+from bestguess.report.progress import two_digits
 from bestguess.report.story import Drawn, Rows, Section, Words
 
 HOW = (
@@ -24,15 +25,15 @@ HOW = (
 def figures(heads: Heads, lags: int) -> dict[str, Any]:
     """Return the figures as JSON has them; profiles to that many lags."""
     L, H, N = heads.profiles.shape
-    shown = heads.profiles[:, :, : min(lags, N // 2)]
+    known = heads.profiles[:, :, : max(N // 2, 1)]  # lags that every query of the second half sees
     return {
-        "lag_profiles": shown,
+        "lag_profiles": known[:, :, :lags],
         "heads": [
             {
                 "layer": layer + 1,
                 "head": head + 1,
-                "lag": int(shown[layer, head].argmax()),
-                "weight": shown[layer, head].max(),
+                "lag": int(known[layer, head].argmax()),
+                "weight": known[layer, head].max(),
                 "fixed": _rise(heads.fixed[layer][head]),
                 "ablated": _rise(heads.ablated[layer][head]),
             }
@@ -53,10 +54,9 @@ def _rise(one: Rise) -> dict[str, float]:
     return {"rise": one.mean, "low": one.low, "high": one.high}
 
 
-def table(heads: Heads, name: str) -> tuple[list[str], list[list[Any]], str]:
-    """Return what changing each head of a run costs, and all of them."""
+def table(told: Mapping[str, Any], name: str) -> tuple[list[str], list[list[Any]], str]:
+    """Return what changing each head of a run costs, and all of them; `told`: what JSON has of the run."""
     columns = ["head", "lag read most", "weight", "rise if fixed", "rise if ablated"]
-    told = figures(heads, heads.profiles.shape[-1])
     rows: list[list[Any]] = [
         [
             f"{one['layer']}.{one['head']}",
@@ -71,66 +71,74 @@ def table(heads: Heads, name: str) -> tuple[list[str], list[list[Any]], str]:
     rows.append(["all heads", "", "", _cell(whole["fixed"]), _cell(whole["ablated"])])
     rows.append(["all heads, by position", "", "", _cell(whole["fixed_by_position"]), ""])
     caption = (
-        f"Rise of the excess ({name}; {heads.excess:.2g} as trained, {heads.sequences} sequences) with a head's "
-        "attention fixed, and with the head ablated. Head 1.2 is the second of layer 1"
+        f"Rise of the excess ({name}; {two_digits(whole['excess'])} as trained, {whole['sequences']} sequences) with a "
+        "head's attention fixed, and with the head ablated. Head 1.2 is the second of layer 1"
     )
     return columns, rows, caption
 
 
 def _cell(rise: dict[str, float]) -> str:
-    return f"{rise['rise']:.2g} [{rise['low']:.2g}, {rise['high']:.2g}]"
+    return f"{two_digits(rise['rise'])} [{two_digits(rise['low'])}, {two_digits(rise['high'])}]"
 
 
-def section(shown: Sequence[tuple[str, Heads]], name: str, chosen: Heads, lags: int) -> Section:
-    """Return the section on heads: profiles and table of the run `name`, and the cost of changes for all `shown`."""
+def section(shown: Sequence[tuple[str, Mapping[str, Any]]], name: str, chosen: Mapping[str, Any]) -> Section:
+    """Return the section on heads: profiles and table of the run `name`, and the cost of changes for all `shown`.
+
+    Drawn from what JSON has of each run.
+    """
     return Section(
         "What heads read, and whether it matters",
         [
             Words(
                 "A lag profile shows where a head reads, not what the model needs of it. So each head is changed, and "
                 "the model judged again: once with its attention fixed, so that it cannot depend on the sequence, once "
-                "with the head ablated. A head that may be fixed but not ablated is a tap of a linear filter."
+                "with the head ablated. A head that costs little when fixed and much when ablated acts as a tap of a "
+                "linear filter. One that costs more when fixed than when ablated does not: the model needs little of "
+                "what differs between sequences in its output, and a fixed kernel lets more of that through."
             ),
-            Drawn("inspect_heads", _profiles(chosen, name, lags)),
+            Drawn("inspect_heads", _profiles(chosen["lag_profiles"], name)),
             Drawn("inspect_heads_changed", _changed(shown)),
             Rows(*table(chosen, name)),
         ],
     )
 
 
-def _profiles(heads: Heads, name: str, lags: int) -> Picture:
-    _, H, N = heads.profiles.shape
+def _profiles(profiles: Any, name: str) -> Picture:
+    profiles = np.asarray(profiles, float)
+    _, H, lags = profiles.shape
     labels = [f"head {h + 1}" for h in range(H)]
     panels = [
-        Chart(
-            f"layer {layer + 1}",
-            "lag (tokens)",
-            "",
-            [Heatmap(profile[:, : min(lags, N // 2)], y_labels=labels, low=0.0, unit="weight")],
-        )
-        for layer, profile in enumerate(heads.profiles)
+        Chart(f"layer {i + 1}", "lag (tokens)", "", [Heatmap(profile, y_labels=labels, low=0.0, unit="weight")])
+        for i, profile in enumerate(profiles)
     ]
-    return Grid(f"Lag profiles of heads ({name})", panels, "Mean attention weight by lag.", columns=2)
+    return Grid(
+        f"Lag profiles of heads ({name})",
+        panels,
+        "Mean attention weight by lag. A bright cell is a lag that the head reads with a weight near the top of the "
+        f"scale. A row that is dark throughout has its weight spread over many lags, or beyond lag {lags - 1}.",
+        columns=2,
+    )
 
 
-def _changed(shown: Sequence[tuple[str, Heads]]) -> Picture:
+def _changed(shown: Sequence[tuple[str, Mapping[str, Any]]]) -> Picture:
     panels = []
-    for name, heads in shown:
-        told = figures(heads, 1)
+    for name, told in shown:
         names = [*(f"{one['layer']}.{one['head']}" for one in told["heads"]), "all"]
-        of = [*told["heads"], told["all_heads"]]
+        of, excess = [*told["heads"], told["all_heads"]], told["all_heads"]["excess"]
         at = np.arange(len(names), dtype=float)
-        series = [
-            _points(at + shift, [one[kind] for one in of], heads.excess, label)
-            for kind, label, shift in (("fixed", "attention fixed", -0.12), ("ablated", "ablated", 0.12))
+        series: list[Series] = [
+            # In the legend, for a label on the line would lie on points.
+            Line([-0.6, len(names) - 0.4], [excess, excess], name="as trained", role="baseline"),
+            *(
+                _points(at + shift, [one[kind] for one in of], excess, label)
+                for kind, label, shift in (("fixed", "attention fixed", -0.15), ("ablated", "ablated", 0.15))
+            ),
         ]
-        as_trained = [HLine(heads.excess, "as trained", "model")]
-        ticks = dict(zip(at.tolist(), names))
-        panels.append(Chart(name, "head", "excess", series, log_y=True, x_ticks=ticks, hlines=as_trained))
+        panels.append(Chart(name, "head", "excess", series, log_y=True, x_ticks=dict(zip(at.tolist(), names))))
     return Grid(
         "Excess with a head changed",
         panels,
-        "Bars: 95 % intervals of the rise over sequences. Head 1.2 is the second of layer 1.",
+        "Bars: 95 % intervals of the rise over sequences. Head 1.2 is the second of layer 1; all: all heads at once.",
         columns=2,
     )
 

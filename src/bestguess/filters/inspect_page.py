@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -19,8 +20,8 @@ from bestguess.filters.flags import InspectFlags, refuse_unknown_systems
 from bestguess.filters.heads import Heads, head_tests
 from bestguess.filters.inspection import Probes, Response, changes, probes, response
 from bestguess.filters.task import system_of
-from bestguess.report.charts import Chart, Grid, Line, Picture
-from bestguess.report.progress import over_one, results_table
+from bestguess.report.charts import Chart, Dash, Grid, Line, Picture
+from bestguess.report.progress import over_one, results_table, two_digits
 from bestguess.report.render import save_figures
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat, shade
 from bestguess.train.folder import FIGURES
@@ -70,16 +71,15 @@ def inspect(flags: InspectFlags, console: Console) -> dict[str, Any]:
     found = []
     for i in range(len(training.runs)):
         with console.status(f"run {i + 1} of {len(training.runs)}"):
-            found.append(_look(training, i, flags.sequences))
-    columns, rows, title = _table(found)
-    console.print(results_table(columns, rows, title))
-    chosen = _chosen(training)
-    console.print(results_table(*heads_page.table(found[chosen].heads, training.runs[chosen].label(training.runs))))
-    story = _story(training, found, missed, flags.sequences)
-    for one in story.pictures():
+            found.append(_figures(_look(training, i, flags.sequences)))
+    results = plain({"runs": found, "sequences": flags.sequences, "self_test": missed})
+    names, chosen = [run.label(training.runs) for run in training.runs], _chosen(training)
+    console.print(results_table(*_table(results["runs"], names)))
+    console.print(results_table(*heads_page.table(results["runs"][chosen], names[chosen])))
+    page_story = story(results, names, training.drawn()[:MANY], chosen)
+    for one in page_story.pictures():
         save_figures(one.picture, flags.run / FIGURES, one.name)
-    page = make_page(story).write(flags.run / PAGE)
-    results = plain({"runs": [_figures(one) for one in found], "sequences": flags.sequences, "self_test": missed})
+    page = make_page(page_story).write(flags.run / PAGE)
     write_json(flags.run / RESULTS, results)
     console.print(f"page: {page}", soft_wrap=True)
     return plain(results | {"report": page})
@@ -114,6 +114,7 @@ def _figures(one: Inspected) -> dict[str, Any]:
     return {
         **one.run.values,
         "normalised_loss": loss,
+        "standard_error": one.score.loss.standard_error,
         "skill": one.score.recorded_skill,
         "excess": loss - 1,
         "equivalent_memory": bounded.equivalent(loss),
@@ -135,21 +136,21 @@ def _figures(one: Inspected) -> dict[str, Any]:
     }
 
 
-def _table(found: Sequence[Inspected]) -> tuple[list[str], list[list[Any]], str]:
-    runs = [one.run for one in found]
+def _table(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[list[str], list[list[Any]], str]:
     columns = ["run", "normalised loss", "memory", "response error", "nonlinear", "change"]
     rows = []
-    for one in found:
-        figures = _figures(one)
+    for one, name in zip(found, names, strict=True):
+        response, heads = one["response"], one["all_heads"]
+        shares = response["relative_error"], response["nonlinearity"], response["change"]["model"]
         rows.append(
             [
-                one.run.label(runs),
-                over_one(*one.score.loss[:2]),
-                memory_page.memory(figures["equivalent_memory"], figures),
-                *(f"{share:.1%}" for share in (one.late.relative_error, one.late.nonlinearity, one.drift[0])),
-                f"{one.late.linear_excess:.2g}",
-                *(f"{one.probes.r2[at]:.3f}" for at in (0, -1)),
-                f"{one.heads.excess + one.heads.all_fixed.mean:.2g}",
+                name,
+                over_one(one["normalised_loss"], one["standard_error"]),
+                memory_page.memory(one["equivalent_memory"], one),
+                *(f"{share:.1%}" for share in shares),
+                two_digits(response["linear_excess"]),
+                *(f"{one['probe_r2'][at]:.3f}" for at in (0, -1)),
+                two_digits(heads["excess"] + heads["fixed"]["rise"]),
             ]
         )
     columns += ["mean response", "R² first", "R² last", "attention fixed"]
@@ -161,36 +162,51 @@ def _chosen(training: Training) -> int:
     return training.shown(max((run.setting for run in training.runs), key=lambda setting: setting[0]))
 
 
-def _story(training: Training, found: Sequence[Inspected], missed: float, sequences: int) -> Story:
-    runs, drawn = training.runs, training.drawn()[:MANY]
-    one = found[_chosen(training)]
-    name = one.run.label(runs)
-    columns, rows, title = _table(found)
+def story(results: Mapping[str, Any], names: Sequence[str], drawn: Sequence[int], chosen: int) -> Story:
+    """Return the page from what JSON has: of all runs by name, the pictures of those `drawn`, and of one alone."""
+    found, sequences = results["runs"], results["sequences"]
+    one, name = found[chosen], names[chosen]
+    shown = [(names[i], found[i]) for i in drawn]
+    columns, rows, title = _table(found, names)
+    response = one["response"]
     stats = [
-        Stat(f"{one.late.relative_error:.1%}", "error of the response", f"{name}; relative to the filter's, all lags"),
-        Stat(f"{one.late.nonlinearity:.1%}", "nonlinear", f"{name}; how much the response depends on the sequence"),
-        Stat(f"{one.probes.r2[-1]:.3f}", "R² of the last layer's probe", f"{name}; to the filter's state estimate"),
-        self_test_stat(missed),
+        Stat(
+            f"{response['relative_error']:.1%}", "error of the response", f"{name}; relative to the filter's, all lags"
+        ),
+        Stat(f"{response['nonlinearity']:.1%}", "nonlinear", f"{name}; how much the response depends on the sequence"),
+        Stat(f"{one['probe_r2'][-1]:.3f}", "R² of the last layer's probe", f"{name}; to the filter's state estimate"),
+        self_test_stat(results["self_test"]),
     ]
     lead = (
-        "The Kalman filter predicts with fixed coefficients. These are the transformer's: the derivatives of its "
-        f"prediction by what it has seen, over {sequences} sequences that it was not trained on."
+        "The Kalman filter is linear: its coefficients are the same for every sequence and, after the first steps, at "
+        "every step. How close transformers come to that, what their layers know of the filter's state and what their "
+        f"heads read, on {sequences} sequences that they were not trained on."
     )
     sections = [
-        Section("", [Rows(columns, rows, title)]),
+        Section("", [Rows(columns, rows, f"{title}; columns are explained at the end of the page")]),
         Section(
             "Response",
             [
                 Words(
-                    "∂ŷ/∂y at each lag: the mean over sequences, and one standard deviation around it. A model that "
-                    "were linear would have no band."
+                    "∂ŷ/∂y at each lag: the derivative of the next prediction by an observation that many steps back. "
+                    "Its mean over sequences, and one standard deviation around it. A model that were linear would "
+                    "have no band."
                 ),
-                Drawn("inspect_response", _responses(one, name)),
-                Drawn("inspect_responses", _of_runs([found[i] for i in drawn], runs)),
+                Drawn("inspect_response", _responses(response, name)),
+                Drawn("inspect_response_error", _errors(shown)),
             ],
         ),
-        Section("What layers know of the state", [Drawn("inspect_probes", _probes(found, drawn, runs))]),
-        heads_page.section([(found[i].run.label(runs), found[i].heads) for i in drawn], name, one.heads, LAGS),
+        Section(
+            "What layers know of the state",
+            [
+                Words(
+                    "The filter keeps an estimate of the hidden state. A linear probe is fitted to read that estimate "
+                    "from the residual stream after each layer: an R² of 1 is all of it, 0 is nothing."
+                ),
+                Drawn("inspect_probes", _probes(found, names, drawn)),
+            ],
+        ),
+        heads_page.section(shown, name, one),
         Section("How this was made", [Words(_HOW)]),
     ]
     return Story("What the transformers have learnt", lead, stats, sections)
@@ -214,60 +230,71 @@ _HOW = (
 )
 
 
-def _lines(one: Response, row: int, column: int) -> list[Line]:
-    lags = np.arange(min(LAGS, one.seen))
-    at = (slice(0, len(lags)), row, column)
-    mean, spread = one.mean[at], one.spread[at]
-    return [
-        Line(lags, mean, mean - spread, mean + spread, name="transformer, mean ± s.d.", role="model"),
-        Line(lags, one.filter[at], name="Kalman filter", role="oracle"),
-    ]
+def _responses(response: Mapping[str, Any], name: str) -> Picture:
+    mean, spread, exact = (np.asarray(response[key], float) for key in ("model", "spread", "filter"))
+    lags, shown = np.arange(len(mean)), range(min(2, mean.shape[1]))
 
+    def lines(i: int, j: int) -> list[Line]:
+        middle, around = mean[:, i, j], spread[:, i, j]
+        return [
+            Line(lags, middle, middle - around, middle + around, name="transformer, mean ± s.d.", role="model"),
+            Line(lags, exact[:, i, j], name="Kalman filter", role="oracle"),
+        ]
 
-def _responses(one: Inspected, name: str) -> Picture:
-    shown = range(min(2, one.late.mean.shape[1]))
     return Grid(
         f"Response to single observations ({name})",
-        [
-            Chart(f"ŷ{i + 1} to y{j + 1}", "lag (steps)", "coefficient", _lines(one.late, i, j))
-            for i in shown
-            for j in shown
-        ],
-        f"After {one.late.seen} steps. Rows are the predicted dimensions, columns the observed ones.",
+        [Chart(f"ŷ{i + 1} to y{j + 1}", "lag (steps)", "coefficient", lines(i, j)) for i in shown for j in shown],
+        f"After {response['seen']} steps. Rows are the predicted dimensions, columns the observed ones.",
         columns=len(shown),
     )
 
 
-def _of_runs(found: Sequence[Inspected], runs: Sequence[Run]) -> Picture:
-    panels = [
-        Chart(
-            f"{one.run.label(runs)}: {one.late.relative_error:.0%} off, {one.late.nonlinearity:.0%} nonlinear",
-            "lag (steps)",
-            "coefficient",
-            _lines(one.late, 0, 0),
-        )
-        for one in found
-    ]
-    return Grid("Response of ŷ1 to y1, every run", panels, "The dashed line is exact.", columns=2)
+def _errors(shown: Sequence[tuple[str, Mapping[str, Any]]]) -> Picture:
+    """Return the picture of each run's errors by lag: those that curves on top of one another do not show."""
+    panels, sizes = [], []
+    for name, one in shown:
+        response = one["response"]
+        mean, spread, exact = (np.asarray(response[key], float) for key in ("model", "spread", "filter"))
+        size = [np.linalg.norm(part, axis=(1, 2)) for part in (exact, mean - exact, spread)]
+        sizes.append(size)
+        lags = np.arange(len(mean))
+        lines = [
+            Line(lags, size[0], name="Kalman filter", role="oracle"),
+            Line(lags, size[1], name="error of the transformer's mean", role="model"),
+            Line(lags, size[2], name="its standard deviation over sequences", role="baseline"),
+        ]
+        told = f"{name}: {response['relative_error']:.1%} off, {response['nonlinearity']:.1%} nonlinear"
+        panels.append(Chart(told, "lag (steps)", "norm of the coefficients", lines, log_y=True))
+    errors = np.concatenate([part[part > 0] for size in sizes for part in size[1:]])
+    top = max(size[0].max() for size in sizes)
+    if errors.size and errors.min() < top:  # the filter's own become small without end
+        panels = [
+            replace(panel, y_range=(float(errors.min()) / 2, 2 * float(max(top, errors.max())))) for panel in panels
+        ]
+    return Grid(
+        "Error of the response by lag, every run",
+        panels,
+        "Norms over predicted and observed dimensions. Where the error is as large as the filter's own coefficients, "
+        "the model no longer follows them.",
+        columns=2,
+    )
 
 
-def _probes(found: Sequence[Inspected], drawn: Sequence[int], runs: Sequence[Run]) -> Picture:
-    depth = np.arange(len(found[0].probes.r2))
-    lines = []
-    for i in drawn:
-        one = found[i].probes
-        colour = shade(i, drawn)
-        lines.append(Line(depth, np.array(one.r2), name=found[i].run.label(runs), shade=colour))
-        for name, values, dash in (("untrained", one.untrained, "dash"), ("shuffled", one.shuffled, "dot")):
-            told = name if i == drawn[0] else ""
-            lines.append(Line(depth, np.array(values), name=told, shade=colour, dash=dash))  # type: ignore[arg-type]
+def _probes(found: Sequence[Mapping[str, Any]], names: Sequence[str], drawn: Sequence[int]) -> Picture:
+    depth = np.arange(len(found[0]["probe_r2"]))
+    lines = [Line(depth, found[i]["probe_r2"], name=names[i], shade=shade(i, drawn)) for i in drawn]
+    controls: tuple[tuple[str, Dash], ...] = (("untrained", "dash"), ("shuffled", "dot"))
+    for control, dash in controls:
+        for i in drawn:
+            told = control if i == drawn[0] else ""
+            lines.append(Line(depth, found[i][f"probe_r2_{control}"], name=told, shade=shade(i, drawn), dash=dash))
     ticks: Mapping[float, str] = {float(d): "embedding" if d == 0 else f"layer {d}" for d in depth}
     return Chart(
         "Linear probes to the filter's state estimate",
         "residual stream after",
         "R² on held-out sequences",
         lines,
-        "1: the state that the filter keeps can be read off linearly. What a model has before its first step, it need "
-        "not have learnt.",
+        "Dashed: the same model before its first step, so what it had not to learn. Dotted: each sequence's stream "
+        "with another sequence's state.",
         x_ticks=ticks,
     )

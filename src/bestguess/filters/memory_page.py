@@ -10,7 +10,7 @@ import numpy as np
 from bestguess.config import Run
 from bestguess.filters.baselines import bounded_memory
 from bestguess.report.charts import Chart, Dash, Grid, HLine, Line, Picture, Points
-from bestguess.report.progress import over_one
+from bestguess.report.progress import over_one, two_digits
 from bestguess.report.story import MANY, Rows, shade
 
 EXACT, FITTED = "exact", "fitted"
@@ -168,7 +168,7 @@ def fitted_points(runs: Sequence[Run], shown: Sequence[int], evaluation: Mapping
 
 
 def _excess(value: float | None) -> str:
-    return "" if value is None else f"{max(value, 0):.2g}"
+    return "" if value is None else two_digits(max(value, 0.0))
 
 
 def loss_of(excess: float) -> str:

@@ -220,6 +220,11 @@ def over_one(loss: float, standard_error: float | None = None) -> str:
     return "1 + " + " ± ".join(told)
 
 
+def two_digits(value: float) -> str:
+    """Return a figure as text by two digits, without a zero before its exponent: `6.1e-7`, `0.060`, `57`."""
+    return re.sub(r"e([+-])0(?=\d)", r"e\1", f"{value:#.2g}").removesuffix(".") if value else "0"
+
+
 def with_error(value: float, standard_error: float | None = None, least: int = 4, most: int = 7) -> str:
     """Return `value ± standard_error`, with as many decimals (4 to 7) as the error needs to show a digit."""
     if standard_error is None or not standard_error > 0 or not math.isfinite(standard_error):
