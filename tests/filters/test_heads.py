@@ -118,6 +118,24 @@ def test_ablating_a_head_that_writes_nothing_changes_nothing(tests):
     assert found.ablated[1][1].mean != 0
 
 
+def test_a_layer_is_all_its_heads(tests):
+    """Head 1 of layer 2 writes nothing, so its layer is head 2; and no layer alone is all heads."""
+    _, found = tests
+    assert (found.layers_fixed[1], found.layers_ablated[1]) == (found.fixed[1][1], found.ablated[1][1])
+    for layers, whole in (
+        (found.layers_fixed, found.all_fixed),
+        (found.layers_fixed_by_position, found.all_fixed_by_position),
+        (found.layers_ablated, found.all_ablated),
+    ):
+        assert len(layers) == 2
+        assert len({one.mean for one in (*layers, whole)}) == 3
+    only = head_tests(reads_lag(), TASK, Y, KEY, COUNT)
+    assert (only.layers_fixed, only.layers_ablated) == ([only.all_fixed], [only.all_ablated])
+    told = figures(found, T)["layers"]
+    assert [one["layer"] for one in told] == [1, 2]
+    assert told[1]["fixed_by_position"]["rise"] == found.layers_fixed_by_position[1].mean
+
+
 def test_uniform_attention_is_fixed_by_position_but_has_no_single_kernel():
     """Each query spreads its weight over what it sees, so weights depend on the position, and not on the input."""
     width = 2 * 8
@@ -164,9 +182,12 @@ def test_the_rise_is_paired():
     np.testing.assert_allclose(found, (rises.mean(), interval.low, interval.high))
 
 
-def test_the_table_has_a_row_for_each_head_and_two_for_all(tests):
+def test_the_table_has_a_row_for_each_head_and_two_for_each_layer_and_for_all(tests):
     columns, rows, caption = table(figures(tests[1], T), "λ 0.95")
-    assert [row[0] for row in rows] == ["1.1", "1.2", "2.1", "2.2", "all heads", "all heads, by position"]
+    assert [row[0] for row in rows] == [
+        *("1.1", "1.2", "2.1", "2.2"),
+        *(f"{name}{how}" for name in ("layer 1", "layer 2", "all heads") for how in ("", ", by position")),
+    ]
     assert all(len(row) == len(columns) for row in rows)
     assert rows[2][3:] == ["0 [0, 0]", "0 [0, 0]"]
     assert f"{COUNT} sequences" in caption

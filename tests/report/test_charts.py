@@ -242,6 +242,17 @@ def test_labels_of_a_log_axis_have_room_above_each_other(low, ratio):
     assert (np.diff(inside) >= 0.08 * np.log(ratio)).all()
 
 
+def test_panels_that_share_a_log_axis_have_its_powers_set_in_each():
+    """The first panel has one decade, the second four: the ticks of both are those of the whole axis."""
+    low, high = ([3e-4, 9e-4], [1e-5, 0.9])
+    panels = [Chart(name, "x", "y", [Points([0, 1], y)], log_y=True) for name, y in (("low", low), ("high", high))]
+    drawn = to_matplotlib(Grid("grid", panels, columns=2))
+    drawn.draw_without_rendering()
+    first, second = ([label for label in axes.get_yticklabels() if "$" in label.get_text()] for axes in drawn.axes)
+    assert len(first) >= 4
+    assert all(label.get_parse_math() for label in [*first, *second])
+
+
 def test_one_value_on_a_log_axis_is_drawn():
     chart = Chart("t", "x", "y", [Line([1, 2], [3.0, 3.0])], log_y=True)
     assert log_ticks([chart], "y", "{}") == ([3.0], ["3"])

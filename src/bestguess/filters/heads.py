@@ -1,6 +1,7 @@
 """A causal test of heads: what does it cost if a head's attention cannot depend on the input, or the head is gone?
 
-Three interventions, all estimated on sequences other than those that they are judged on:
+Of each head alone, of all heads of a layer, and of all together. Three interventions, all estimated on sequences other
+than those that they are judged on:
 
 - **fixed**: the attention of a head is its mean lag profile, one kernel w(lag) for every query and every sequence,
   renormalised over the lags that the query sees. A tapped delay line passes this test; a head that looks at what it
@@ -56,6 +57,10 @@ class Heads:
     """[layer][head]: that head's attention fixed."""
     ablated: list[list[Rise]]
     """[layer][head]: that head ablated."""
+    layers_fixed: list[Rise]
+    """[layer]: the attention of all its heads fixed."""
+    layers_fixed_by_position: list[Rise]
+    layers_ablated: list[Rise]
     all_fixed: Rise
     all_fixed_by_position: Rise
     all_ablated: Rise
@@ -66,7 +71,7 @@ def head_tests(
 ) -> Heads:
     """Return the causal test of every head: estimated on the sequences `y`, judged on `count` others of the task.
 
-    2 · layers · heads + 4 passes over `count` sequences, forwards only, of one compiled program.
+    2 · layers · heads + 3 · layers + 4 passes over `count` sequences, forwards only, of one compiled program.
     """
     mean = mean_heads(forecaster, y)
     profiles = lag_profiles(mean.weights)
@@ -77,7 +82,7 @@ def head_tests(
     own = excess(by_lag, none, none)
     rise = lambda put, fixed, ablated: paired_rise(excess(put, fixed, ablated), own)  # noqa: E731
 
-    def alone(layer: int, head: int) -> np.ndarray:
+    def alone(layer: int, head: int | slice = slice(None)) -> np.ndarray:
         one = none.copy()
         one[layer, head] = True
         return one
@@ -89,6 +94,9 @@ def head_tests(
         profiles,
         [[rise(by_lag, alone(layer, h), none) for h in range(H)] for layer in range(L)],
         [[rise(by_lag, none, alone(layer, h)) for h in range(H)] for layer in range(L)],
+        [rise(by_lag, alone(layer), none) for layer in range(L)],
+        [rise(mean, alone(layer), none) for layer in range(L)],
+        [rise(by_lag, none, alone(layer)) for layer in range(L)],
         rise(by_lag, every, none),
         rise(mean, every, none),
         rise(by_lag, none, every),

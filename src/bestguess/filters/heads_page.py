@@ -40,6 +40,15 @@ def figures(heads: Heads, lags: int) -> dict[str, Any]:
             for layer in range(L)
             for head in range(H)
         ],
+        "layers": [
+            {
+                "layer": layer + 1,
+                "fixed": _rise(heads.layers_fixed[layer]),
+                "fixed_by_position": _rise(heads.layers_fixed_by_position[layer]),
+                "ablated": _rise(heads.layers_ablated[layer]),
+            }
+            for layer in range(L)
+        ],
         "all_heads": {
             "sequences": heads.sequences,
             "excess": heads.excess,
@@ -68,13 +77,19 @@ def table(told: Mapping[str, Any], name: str) -> tuple[list[str], list[list[Any]
         for one in told["heads"]
     ]
     whole = told["all_heads"]
-    rows.append(["all heads", "", "", _cell(whole["fixed"]), _cell(whole["ablated"])])
-    rows.append(["all heads, by position", "", "", _cell(whole["fixed_by_position"]), ""])
+    for what, one in [*((f"layer {one['layer']}", one) for one in _layers(told)), ("all heads", whole)]:
+        rows.append([what, "", "", _cell(one["fixed"]), _cell(one["ablated"])])
+        rows.append([f"{what}, by position", "", "", _cell(one["fixed_by_position"]), ""])
     caption = (
         f"Rise of the excess ({name}; {two_digits(whole['excess'])} as trained, {whole['sequences']} sequences) with a "
-        "head's attention fixed, and with the head ablated. Head 1.2 is the second of layer 1"
+        "head's attention fixed, and with the head ablated, for single heads and for all of a layer. Head 1.2 is the "
+        "second of layer 1"
     )
     return columns, rows, caption
+
+
+def _layers(told: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return told.get("layers", ())  # results of before lack it
 
 
 def _cell(rise: dict[str, float]) -> str:
@@ -123,8 +138,9 @@ def _profiles(profiles: Any, name: str) -> Picture:
 def _changed(shown: Sequence[tuple[str, Mapping[str, Any]]]) -> Picture:
     panels = []
     for name, told in shown:
-        names = [*(f"{one['layer']}.{one['head']}" for one in told["heads"]), "all"]
-        of, excess = [*told["heads"], told["all_heads"]], told["all_heads"]["excess"]
+        names = [f"{one['layer']}.{one['head']}" for one in told["heads"]]
+        names += [*(f"{one['layer']}" for one in _layers(told)), "all"]
+        of, excess = [*told["heads"], *_layers(told), told["all_heads"]], told["all_heads"]["excess"]
         at = np.arange(len(names), dtype=float)
         series: list[Series] = [
             # In the legend, for a label on the line would lie on points.
@@ -134,11 +150,14 @@ def _changed(shown: Sequence[tuple[str, Mapping[str, Any]]]) -> Picture:
                 for kind, label, shift in (("fixed", "attention fixed", -0.15), ("ablated", "ablated", 0.15))
             ),
         ]
-        panels.append(Chart(name, "head", "excess", series, log_y=True, x_ticks=dict(zip(at.tolist(), names))))
+        panels.append(
+            Chart(name, "head, or layer", "excess", series, log_y=True, x_ticks=dict(zip(at.tolist(), names)))
+        )
     return Grid(
         "Excess with a head changed",
         panels,
-        "Bars: 95 % intervals of the rise over sequences. Head 1.2 is the second of layer 1; all: all heads at once.",
+        "Bars: 95 % intervals of the rise over sequences. 1.2 is the second head of layer 1; 1: all heads of layer 1; "
+        "all: all heads of all layers.",
         columns=2,
     )
 

@@ -156,10 +156,12 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
         spots = drawn.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y).ravel()
         heat = [series for panel in panels for series in panel.series if isinstance(series, Heatmap)]
         for chart, look, axes in zip(panels, styles(panels), spots):
-            _panel(chart, sharing(picture, chart), look, axes, heat)
+            _panel(chart, look, axes, heat)
             if isinstance(picture, Grid):
                 room = WIDTH / columns / (2 if chart.y_ticks else 1)  # names of rows take half of it
                 axes.set_title(fold(chart.title, round(room * TITLE_LETTERS)), loc="left")
+        for chart, axes in zip(panels, spots):  # once all are drawn: panels that share an axis share its ticks
+            _ticks(chart, sharing(picture, chart), axes)
         if isinstance(picture, Grid):
             _share_labels(list(spots), len(panels), columns, share_x, share_y)
         if rows > 1:
@@ -190,9 +192,7 @@ def _share_labels(spots: list[Axes], panels: int, columns: int, share_x: bool, s
             axes.tick_params(labelbottom=last)
 
 
-def _panel(
-    chart: Chart, panels: dict[str, Sequence[Chart]], look: list[Style], axes: Axes, heat: list[Heatmap]
-) -> None:
+def _panel(chart: Chart, look: list[Style], axes: Axes, heat: list[Heatmap]) -> None:
     for letter, log, limits in (("x", chart.log_x, chart.x_range), ("y", chart.log_y, chart.y_range)):
         if log:
             getattr(axes, f"set_{letter}scale")("log", nonpositive="clip")
@@ -212,7 +212,6 @@ def _panel(
         )  # fmt: skip
     if chart.equal_aspect:
         axes.set_aspect("equal", adjustable="box")
-    _ticks(chart, panels, axes)
 
 
 def _series(chart: Chart, series: Any, style: Style, axes: Axes, bars: list[Bars], heat: list[Heatmap]) -> None:
