@@ -263,6 +263,7 @@ def _rollouts(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping) -> P
 
 def _rollout_skill(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping) -> Picture:
     series: list[Series] = []
+    compared: list[Series] = []  # after the runs in the legend
     ticks: dict[float, str] = {}
     for i in shown:
         one = rollouts["runs"][i]["horizons"]
@@ -273,13 +274,13 @@ def _rollout_skill(runs: Sequence[Run], shown: Sequence[int], rollouts: Mapping)
         if fed_back := rollouts["runs"][i].get("ar_fitted"):
             found = [memory_page.skill_of(fed_back[key], one[key]) for key in one]
             gained = [np.nan if skill is None else skill for skill in found]
-            name = "AR(k), fitted, fed back" if i == shown[0] else ""
-            series.append(Line(h, gained, name=name, shade=shade(i, shown), dash="dot"))
+            name = "" if compared else "AR(k), fitted, fed back"
+            compared.append(Line(h, gained, name=name, shade=shade(i, shown), dash="dot"))
     return Chart(
         "Rollout skill by horizon",
         "horizon (steps)",
         "skill",
-        series,
+        [*series, *compared],
         "1 is the filter, 0 the best constant. A horizon with less than 1 % headroom is left out: there the filter "
         "itself knows next to nothing.",
         log_x=True,
@@ -383,5 +384,7 @@ def _attention(run: Run, runs: Sequence[Run], model: Forecaster, task: FilterTas
             )
             for layer, w in enumerate(weights)
         ],
-        f"The last {last} tokens of the first sequence above. A stripe below the diagonal is a lag that is read.",
+        f"The last {last} tokens of the first sequence above. A stripe parallel to the diagonal is a lag that is read; "
+        "a vertical one is a token that all later ones read, whatever their lag.",
+        columns=4 if len(weights) == 4 else 3,  # no panel alone in its row
     )
