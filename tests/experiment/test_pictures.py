@@ -174,3 +174,16 @@ def test_a_covariate_that_is_the_same_in_all_cells_is_told_and_has_no_panel(tmp_
     grid = effects(analysis, None)
     assert [panel.title for panel in grid.panels] == ["ln excess at t+2", "ln(1 − skill) by horizon"]
     assert "The same in all cells that are compared: ln headroom at t+2, spectral radius." in grid.caption
+
+
+def test_the_effects_legend_lists_hypotheses_in_their_order_and_panels_name_their_measure_once(tmp_path):
+    ledger = planted(tmp_path, "eigenvalue", lambda config: config["task.lambda"], noise=0.02)
+    experiment = FILTERS["eigenvalue"]
+    analysis = analyse(experiment, ledger.runs().values(), ledger.records(), "normalised_loss")
+    grid = effects(analysis, None)
+    names = [verdict.hypothesis for verdict in analysis.verdicts]
+    ranked = sorted((t.legendrank, t.name) for t in to_plotly(grid).data if t.showlegend)
+    shown = [name for _, name in ranked if name in names]
+    assert shown == [name for name in names if name in shown]
+    assert [name for _, name in ranked][: len(shown)] == shown
+    assert all(panel.y == "" and panel.title for panel in figure(analysis, None).panels)

@@ -468,3 +468,39 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, monkeypa
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_panel_of_few_named_rows_is_lower_than_one_of_many():
+    def panel(rows):
+        names = {float(row): f"level {row}" for row in range(rows)}
+        return Chart(f"{rows}", "x", "", [Points(np.ones(rows), np.arange(rows))], y_ticks=names, rows=rows)
+
+    grid = Grid("g", [panel(16), panel(3), panel(16)], columns=1, share_x=False, share_y=False)
+    layout = to_plotly(grid).layout
+    inner = layout.height - layout.margin.t - layout.margin.b
+    (many, few, last) = [(axis.domain[1] - axis.domain[0]) * inner for axis in
+                         (layout.yaxis, layout.yaxis2, layout.yaxis3)]  # fmt: skip
+    assert many == pytest.approx(last)
+    assert 66 <= few < 0.4 * many
+    gaps = [(a.domain[0] - b.domain[1]) * inner for a, b in
+            ((layout.yaxis, layout.yaxis2), (layout.yaxis2, layout.yaxis3))]  # fmt: skip
+    assert gaps == pytest.approx([gaps[0]] * 2)
+    assert 50 < gaps[0] < 80  # ticks, a label and a title
+    drawn = to_matplotlib(grid)
+    drawn.draw_without_rendering()
+    upper, middle, _ = (axes.get_window_extent().height for axes in drawn.axes)
+    assert middle < 0.5 * upper
+
+
+def test_a_grid_s_legend_can_have_an_order_of_its_own():
+    panels = [Chart(n, "x", "y", [Points([1], [2], name=n), Points([1], [2], name="seed")]) for n in ("H1", "H3", "H2")]
+    grid = Grid("g", panels, legend=("H1", "H2", "H3"))
+    shown = sorted((t.legendrank, t.name) for t in to_plotly(grid).data if t.showlegend)
+    assert [name for _, name in shown] == ["H1", "H2", "H3", "seed"]
+    (legend,) = to_matplotlib(grid).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["H1", "H2", "H3", "seed"]
+
+
+def test_panels_whose_titles_say_it_all_are_described_by_them():
+    panels = [Chart(name, "λ", "", [Line([1, 2], [1, 2])]) for name in ("Loss (nats)", "Skill")]
+    assert describe(Grid("G", panels)) == "G: Loss (nats); Skill."

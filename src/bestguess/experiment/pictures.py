@@ -90,7 +90,8 @@ def effects(analysis: Analysis, told: str | None) -> Picture:
         f"grey. What is dark grey is shown but decides nothing. {same}{_capital(told)}"
     ).strip()
     panels = [_effects(analysis, group) for group in groups if group in there or not there]
-    return Grid(_title("Effects", told), panels, caption, share_x=False, share_y=False)
+    names = [verdict.hypothesis for verdict in analysis.verdicts]
+    return Grid(_title("Effects", told), panels, caption, share_x=False, share_y=False, legend=names)
 
 
 def rollouts(analysis: Analysis, told: str | None) -> Picture | None:
@@ -174,7 +175,7 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     ticks = {float(at): str(level) for at, level in zip(x, x_levels)}
     at = "" if measure.position is None else f" at t+{measure.position:g}"
     title = _capital(measure.axis) + at
-    return Chart(title, x_factor.name, measure.axis, series, log_y=measure.log, x_ticks=ticks)
+    return Chart(title, x_factor.name, "", series, log_y=measure.log, x_ticks=ticks)
 
 
 def _by_level(table: MeasureTable, measure: Measure, beside: Mapping[str, np.ndarray]) -> Chart:

@@ -264,24 +264,26 @@ def _effect_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:
     for verdict, measure, one in findings(analysis):
         effect = None if one.estimate is None else _three(one.estimate.effect)
         p = None if one.estimate is None else _three(one.p_adjusted if one.p_adjusted is not None else one.estimate.p)
-        name = verdict.hypothesis + ("" if one.decides else " (not deciding)")
         notes = "; ".join(one.notes)
         if one.margin is not None:
             notes = "; ".join(filter(None, [f"no difference: within ± {_three(one.margin):g}", notes]))
         table.append(
             [
-                name,
+                verdict.hypothesis,
                 measure.label,
                 effect,
                 _interval(one),
                 one.unit,
                 p,
-                (one.verdict or "no verdict") if one.decides else None,
+                (one.verdict or "no verdict") if one.decides else "shown only",
                 len(one.by_seed),
                 notes,
             ]
         )
-    return ["", "measure", "effect", "95 % interval", "unit", "p", "verdict", "seeds", "notes"], table
+    columns = ["", "measure", "effect", "95 % interval", "unit", "p", "verdict", "seeds", "notes"]
+    if not any(row[-1] for row in table):
+        return columns[:-1], [row[:-1] for row in table]
+    return columns, table
 
 
 def _rate_table(analysis: Analysis) -> tuple[list[str], list[list[Any]]]:

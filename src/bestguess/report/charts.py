@@ -171,7 +171,10 @@ class Chart:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Small multiples: panels of one kind, row by row, `columns` to a row; shared axes, one legend."""
+    """Small multiples: panels of one kind, row by row, `columns` to a row; shared axes, one legend.
+
+    `legend`: names that the legend lists first, in this order; the others follow as the panels bring them.
+    """
 
     title: str
     panels: Sequence[Chart]
@@ -179,6 +182,7 @@ class Grid:
     columns: int = field(default=3, kw_only=True)
     share_x: bool = field(default=True, kw_only=True)
     share_y: bool = field(default=True, kw_only=True)
+    legend: Sequence[str] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.panels or self.columns < 1:
@@ -220,8 +224,12 @@ def describe(picture: Picture) -> str:
     names = dict.fromkeys(series.name for panel in panels for series in panel.series if series.name)
     names |= dict.fromkeys(line.label for panel in panels for line in panel.hlines)
     shown = f" Shown: {', '.join(names)}." if names else ""
+    first = panels[0]
+    what = " against ".join(filter(None, [first.y, first.x])) if first.y else ""
+    if not what:  # the panels' titles name what is shown
+        return f"{picture.title}: {'; '.join(panel.title for panel in panels)}.{shown}"
     many = f"{len(panels)} panels, each with " if len(panels) > 1 else ""
-    return f"{picture.title}: {many}{panels[0].y} against {panels[0].x}.{shown}"
+    return f"{picture.title}: {many}{what}.{shown}"
 
 
 def _same_length(series: object, *fields: str) -> None:

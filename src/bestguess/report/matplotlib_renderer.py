@@ -50,6 +50,7 @@ WIDTH = 7.0  # inches
 HEIGHT = 3.9
 PANEL_HEIGHT = 2.1
 ROW_HEIGHT = 0.2  # of a line of labels on the y-axis
+LOW_PANEL = 0.8  # of what is drawn in a panel of one named row, or of a few
 TITLE_LETTERS = 13  # of a panel's title in an inch of the figure's width
 LETTERS = 11  # of a label beside an inch of a panel's height, of which its title and the ticks take a part
 _TITLE = 11
@@ -145,15 +146,20 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
     columns = min(picture.columns, len(panels)) if isinstance(picture, Grid) else 1
     rows = -(-len(panels) // columns)
     # A panel's title, ticks and label take 0.6 inches, a figure's title and legend 0.8.
-    tall = 0.6 + ROW_HEIGHT * max(panel.rows for panel in panels)
-    height = max(HEIGHT, 0.8 + tall) if len(panels) == 1 else 0.8 + max(PANEL_HEIGHT, tall) * rows
+    # Of several, one with few named rows is lower than one with many.
+    tall = [0.6 + max(LOW_PANEL, ROW_HEIGHT * panel.rows) if panel.rows else PANEL_HEIGHT for panel in panels]
+    talls = [max(tall[row * columns :][:columns]) for row in range(rows)]
+    height = max(HEIGHT, 0.8 + talls[0]) if len(panels) == 1 else 0.8 + sum(talls)
     with _look():
         square = not isinstance(picture, Grid) and picture.equal_aspect
         size = (0.7 * WIDTH, 0.6 * WIDTH) if square else (WIDTH, height)
         drawn = Figure(figsize=size, facecolor=PAPER[0], layout="constrained")
         share_x = isinstance(picture, Grid) and picture.share_x
         share_y = isinstance(picture, Grid) and picture.share_y
-        spots = drawn.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y).ravel()
+        ratios = [one - 0.6 for one in talls]
+        spots = drawn.subplots(
+            rows, columns, squeeze=False, sharex=share_x, sharey=share_y, height_ratios=ratios
+        ).ravel()
         heat = [series for panel in panels for series in panel.series if isinstance(series, Heatmap)]
         for chart, look, axes in zip(panels, styles(panels), spots):
             _panel(chart, look, axes, heat)
@@ -166,9 +172,8 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
             _share_labels(list(spots), len(panels), columns, share_x, share_y)
         if rows > 1:
             # The labels of stacked panels would meet: they take as many lines as they need.
-            letters = round((height - 0.8) / rows * LETTERS)
-            for axes in spots:
-                axes.set_ylabel(fold(axes.get_ylabel(), letters))
+            for number, axes in enumerate(spots):
+                axes.set_ylabel(fold(axes.get_ylabel(), round(talls[number // columns] * LETTERS)))
         for empty in spots[len(panels) :]:
             empty.set_visible(False)
         if heat:
@@ -176,7 +181,8 @@ def figure(picture: Picture, titled: bool = True) -> Figure:
             bar = drawn.colorbar(images[0], ax=list(spots[: len(panels)]), shrink=0.9, pad=0.02)
             bar.outline.set_visible(False)
             bar.set_label(heat[0].unit)
-        _legend(drawn, list(spots), picture.title if titled else "")
+        first = picture.legend if isinstance(picture, Grid) else ()
+        _legend(drawn, list(spots), picture.title if titled else "", first)
     return drawn
 
 
@@ -297,12 +303,13 @@ def _across(axes: Axes, most: int) -> int:
     return most if place is None else max(3, most // place.get_gridspec().ncols)
 
 
-def _legend(drawn: Figure, spots: list[Axes], title: str) -> None:
-    """Put one frameless legend, a name once, above the panels, with the title over it."""
+def _legend(drawn: Figure, spots: list[Axes], title: str, first: Sequence[str]) -> None:
+    """Put one frameless legend, a name once, above the panels, with the title over it; the names `first` lead it."""
     found: dict[str, Any] = {}
     for axes in spots:
         for handle, label in zip(*axes.get_legend_handles_labels()):
             found.setdefault(label, handle)
+    found = {name: found[name] for name in first if name in found} | found
     if len(found) < 2:
         if title:
             drawn.suptitle(title, x=0.01, ha="left", fontsize=_TITLE)

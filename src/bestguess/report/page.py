@@ -32,6 +32,8 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 FOOTER = f"<footer>Made by bestguess {__version__}.</footer>"
 _SHORT = 12
 """Characters of a cell that is not broken."""
+_SENTENCE = 24
+"""Characters from which a column of words keeps a width for several of them in a line."""
 
 
 class Page:
@@ -81,9 +83,16 @@ class Page:
         words = [sum(not is_figure(row[i]) and row[i] is not None for row in rows) for i in range(len(columns))]
         cells = [[_cell(cell) for cell in row] for row in rows]
         short = [all(len(row[i]) <= _SHORT for row in cells) for i in range(len(columns))]
+        wordy = [any(len(row[i]) >= _SENTENCE for row in cells) for i in range(len(columns))]
         kind = [
-            ' class="number"' if rows and figure >= word else ' class="short"' if brief else ""
-            for figure, word, brief in zip(figures, words, short)
+            ' class="number"'
+            if rows and figure >= word
+            else ' class="short"'
+            if brief
+            else ' class="words"'
+            if long
+            else ""
+            for figure, word, brief, long in zip(figures, words, short, wordy)
         ]
         head = "".join(f'<th scope="col"{k}>{html.escape(column)}</th>' for k, column in zip(kind, columns))
         body = "".join(

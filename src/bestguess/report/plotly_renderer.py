@@ -49,6 +49,8 @@ SQUARE_HEIGHT = 480
 PANEL_HEIGHT = 230
 LETTER = 6.5  # width of a letter of an axis' label
 ROW_HEIGHT = 22  # of a line of labels on the y-axis
+LOW_PANEL = 90  # height of a panel of one named row, or of a few
+BETWEEN = 64  # from a panel of named rows to the next: ticks, a label and a title
 
 
 def figure(picture: Picture) -> go.Figure:
@@ -57,6 +59,7 @@ def figure(picture: Picture) -> go.Figure:
     looks = styles(panels)
     drawn = go.Figure()
     named: set[str] = set()
+    ranks = list(picture.legend) if isinstance(picture, Grid) else []
     for number, (chart, look) in enumerate(zip(panels, looks), start=1):
         traces = []
         for place, (series, style) in enumerate(zip(chart.series, look)):
@@ -66,7 +69,7 @@ def figure(picture: Picture) -> go.Figure:
                 trace.update(xaxis=_axis("x", number), yaxis=_axis("y", number))
                 trace.showlegend = bool(trace.showlegend is not False and first)
                 if not isinstance(series, Heatmap):
-                    trace.legendrank = place + 1
+                    trace.legendrank = ranks.index(series.name) if series.name in ranks else len(ranks) + place + 1
                 band_below = isinstance(trace, go.Scatter) and trace.fill == "toself"
                 traces.append((0 if band_below else 2 if series.role == "oracle" else 1, trace))
         # The oracle over the model: its dashes show both where they agree. Bands lie under all lines.
@@ -241,7 +244,17 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
     """Return what a grid's layout has over a single chart's: an x and a y axis for each panel."""
     count, columns = len(picture.panels), min(picture.columns, len(picture.panels))
     changed: dict[str, Any] = {}
-    places = domains(count, columns, 0.05 if picture.share_y else 0.08)  # numbers of its own need room
+    rows = -(-count // columns)
+    # Of a panel's height, a quarter at the most lies between it and the next.
+    panel_height = max(PANEL_HEIGHT, round(_rows_height(picture.panels) / 0.75))
+    between, heights = 0.25 * panel_height, [0.0] * rows
+    for number, panel in enumerate(picture.panels):  # a panel of few named rows is lower than one of many
+        own = max(LOW_PANEL, ROW_HEIGHT * panel.rows) if panel.rows else panel_height - between * (rows - 1) / rows
+        heights[number // columns] = max(heights[number // columns], own)
+    if any(panel.rows for panel in picture.panels):
+        between = BETWEEN
+    # Numbers of its own need room.
+    places = domains(count, columns, 0.05 if picture.share_y else 0.08, heights, between)
     for number, (panel, (across, up)) in enumerate(zip(picture.panels, places), start=1):
         x, y = _axes(panel, sharing(picture, panel))
         x |= {"domain": across, "anchor": _axis("y", number)}
@@ -258,17 +271,14 @@ def _grid(picture: Grid, layout: dict[str, Any], heat: bool) -> dict[str, Any]:
                 axis["title"]["text"] = ""
         changed[f"xaxis{number if number > 1 else ''}"] = x
         changed[f"yaxis{number if number > 1 else ''}"] = y
-    rows = -(-count // columns)
     margin = layout["margin"] | {"t": layout["margin"]["t"] + 24}
     around = margin["t"] + margin["b"]
-    # Of a panel's height, a quarter at the most lies between it and the next (`domains`).
-    panel_height = max(PANEL_HEIGHT, round(_rows_height(picture.panels) / 0.75))
     labels = [_fold(panel.y, panel_height) for panel in picture.panels]
     for number in range(1, count + 1, columns):
         changed[f"yaxis{number if number > 1 else ''}"]["title"]["text"] = labels[number - 1]
     return changed | {
         "margin": margin,
-        "height": around + panel_height * rows,
+        "height": around + round(sum(heights) + between * (rows - 1)),
         # Above the first panels' titles, however high the grid; from the left, however long the names of its rows.
         "legend": layout["legend"] | {"xref": "container", "yref": "container", "y": 1, "yanchor": "top"},
         # What a page needs to lay the panels out again in a narrow window.
@@ -286,16 +296,21 @@ def _rows_height(panels: Sequence[Chart]) -> int:
     return ROW_HEIGHT * max(panel.rows for panel in panels)
 
 
-def domains(panels: int, columns: int, gap: float = 0.05) -> list[tuple[list[float], list[float]]]:
-    """Return each panel's (x domain, y domain) in paper units, row by row from the top left, `gap` between columns."""
-    rows = -(-panels // columns)
-    wide, high = gap if columns > 1 else 0.0, 0.25 / rows if rows > 1 else 0.0
-    width, height = (1 - wide * (columns - 1)) / columns, (1 - high * (rows - 1)) / rows
+def domains(
+    panels: int, columns: int, gap: float, heights: Sequence[float], between: float
+) -> list[tuple[list[float], list[float]]]:
+    """Return each panel's (x domain, y domain) in paper units, row by row from the top left, `gap` between columns.
+
+    heights: of each row of panels, with `between` from one to the next, in pixels.
+    """
+    wide = gap if columns > 1 else 0.0
+    width = (1 - wide * (columns - 1)) / columns
+    whole = sum(heights) + between * (len(heights) - 1)
     places = []
     for panel in range(panels):
         row, column = divmod(panel, columns)
-        left, top = column * (width + wide), 1 - row * (height + high)
-        places.append(([left, left + width], [max(top - height, 0.0), top]))
+        left, top = column * (width + wide), 1 - (sum(heights[:row]) + between * row) / whole
+        places.append(([left, left + width], [max(top - heights[row] / whole, 0.0), top]))
     return places
 
 

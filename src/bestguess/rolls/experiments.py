@@ -71,7 +71,13 @@ def _plain(value: Any) -> Any:
 
 ALARM = Measure("alarm", "alarms", "of files", _alarm, "alarm", "alarms (fraction of files)", _plain)
 EVIDENCE = Measure(
-    "evidence", "evidence of the model alone", "log10", _evidence, "evidence", "log10 of the largest M", _plain
+    "evidence",
+    "evidence of the model alone",
+    "log10",
+    _evidence,
+    "evidence",
+    "evidence of the model alone (log10)",
+    _plain,
 )
 OVER = Measure(
     "over",
