@@ -1,3 +1,3 @@
 """Equal pictures are drawn once here."""
 
-from tests.drawn import drawn_once  # noqa: F401
+from tests.drawn import drawn_once, undrawn  # noqa: F401

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from bestguess.cli import main
 from bestguess.rolls.problem import Drawn, Noted, log_mean
 from bestguess.rolls.sources import source_from
 from bestguess.train.problem import Purpose, Turn, member_key
@@ -263,7 +264,8 @@ def test_one_and_eight_devices_have_the_same_loss_curve(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_has_the_same_evidence(path, tmp_path):
+@pytest.mark.usefixtures("undrawn", "compiled_alone")
+def test_killed_and_resumed_has_the_same_evidence(path, tmp_path, capsys):
     """kill -9 in the midst of the first pass, through the command line; what is resumed ends with the same bits."""
     words = [
         *("rolls", "train", "--u16-path", path, "--window", 8, "--validation", 0.06, "--test", 0.06),
@@ -272,9 +274,18 @@ def test_killed_and_resumed_has_the_same_evidence(path, tmp_path):
         *("--learning-rate", 0.03, "--test-samples", 64, "--patience", 0),
     ]
 
+    # Only the process that is killed and the one that resumes share compiled programs: the whole training is compiled
+    # anew, and in this process.
+    cache = {
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
     def command(*more):
         argv = [sys.executable, "-m", "bestguess", *map(str, [*words[:2], *more, "--json"])]
-        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        env = os.environ | cache
+        return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     folder = tmp_path / "cut"
     cut = command(*words[2:], "--out", folder)
@@ -288,8 +299,9 @@ def test_killed_and_resumed_has_the_same_evidence(path, tmp_path):
     out, err = command("--resume", folder).communicate()
     assert "going on from step" in err, err
     resumed = json.loads(out)
-    out, err = command(*words[2:], "--out", tmp_path / "whole").communicate()
-    whole = json.loads(out)
+    with pytest.raises(SystemExit):
+        main([*map(str, words), "--out", str(tmp_path / "whole"), "--json"])
+    whole = json.loads(capsys.readouterr().out)
     assert resumed["evidence"] == whole["evidence"]
     assert resumed["log10_e_by_window"] == whole["log10_e_by_window"]
     assert resumed["bits_per_value"] == whole["bits_per_value"]
