@@ -36,6 +36,21 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@cache
+def table(name: str) -> list[dict[str, str]]:
+    """Return the rows of a result's runs.csv."""
+    with (RESULTS / name / "runs.csv").open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def by(rows: list[dict[str, str]], key: str) -> dict[str, list[dict[str, str]]]:
+    """Return the rows by their value of a column."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        found.setdefault(row[key], []).append(row)
+    return found
+
+
 def speed(file: str, variant: str) -> float:
     """Return the run-steps per second of a variant of a benchmark."""
     return read(BENCHMARKS / file)["training"][variant]["steps_per_second"]
@@ -314,46 +329,34 @@ def experiments() -> Iterator[tuple[str, str]]:
     """The number of runs that an experiment's own page tells is that of its rows."""
     for folder in sorted(RESULTS.iterdir()):
         if (folder / "runs.csv").exists() and (folder / "verdicts.json").exists():
-            with (folder / "runs.csv").open(encoding="utf-8", newline="") as opened:
-                rows = sum(1 for _ in csv.reader(opened)) - 1
-            yield str((folder / "README.md").relative_to(ROOT)), f"{rows:,} runs"
+            yield str((folder / "README.md").relative_to(ROOT)), f"{len(table(folder.name)):,} runs"
 
 
 def eigenvalue() -> Iterator[tuple[str, str]]:
     """The cells of `eigenvalue` at full size, its verdicts, and what `in_context` has so far."""
-    name = "eigenvalue_12000_steps"
-    cells: dict[str, list[dict[str, str]]] = {}
-    with (RESULTS / name / "runs.csv").open(encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
-            cells.setdefault(row["task.lambda"], []).append(row)
-    for level, rows in cells.items():
-        excess = f"{mean(float(row['normalised_loss']) - 1 for row in rows):.1e}".replace("e-0", "e-")
+    name, docs = "eigenvalue_12000_steps", "docs/experiments.md"
+
+    def excess_of(rows: list[dict[str, str]]) -> str:
+        return short(mean(float(row["normalised_loss"]) - 1 for row in rows))
+
+    for level, rows in by(table(name), "task.lambda").items():
         memory = mean(float(row["equivalent_memory"]) for row in rows)
-        yield "docs/experiments.md", f"| {level} | {excess} | {memory:.1f} |"
+        yield docs, f"| {level} | {excess_of(rows)} | {memory:.1f} |"
     for one in read(RESULTS / name / "verdicts.json")["verdicts"]:
         for found in (one, *one["scales"]):
-            numbers = [f"{x:+.2f}" for x in (found["effect"],)] + [f"{x:.2f}" for x in found["interval"]]
-            yield "docs/experiments.md", "{} ({} to {})".format(*numbers).replace("-", "−")
-    systems: dict[str, list[dict[str, str]]] = {}
-    with (RESULTS / "in_context_begun" / "runs.csv").open(encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
-            systems.setdefault(row["task.systems"], []).append(row)
-    for level, rows in systems.items():
-        excess = f"{mean(float(row['normalised_loss']) - 1 for row in rows):.1e}".replace("e-0", "e-")
-        told = [
-            f"{mean(float(row[f'held_out.{one}over_told']) for row in rows):.2f}" for one in ("", "mixture_", "ridge_")
-        ]
-        yield "docs/experiments.md", f"| {level} | {excess} | {' | '.join(told)} |"
+            low, high = found["interval"]
+            yield docs, f"{found['effect']:+.2f} ({low:.2f} to {high:.2f})".replace("-", "−")
+    for level, rows in by(table("in_context_begun"), "task.systems").items():
+        keys = [f"held_out.{one}over_told" for one in ("", "mixture_", "ridge_")]
+        told = [f"{mean(float(row[key]) for row in rows):.2f}" for key in keys]
+        yield docs, f"| {level} | {excess_of(rows)} | {' | '.join(told)} |"
 
 
 def scaling() -> Iterator[tuple[str, str]]:
     """The rows of text_scaling's shapes on the files, and what its page has as verdicts there."""
-    with (RESULTS / "text_scaling" / "runs.csv").open(encoding="utf-8", newline="") as opened:
-        runs = [row for row in csv.DictReader(opened) if "mts_dialog" in row["change"]]
-    shapes: dict[int, list[dict[str, str]]] = {}
-    for run in sorted(runs, key=lambda run: int(run["train.first_seed"])):
-        shapes.setdefault(int(run["parameters"]), []).append(run)
-    for parameters, found in shapes.items():
+    runs = [row for row in table("text_scaling") if "mts_dialog" in row["change"]]
+    shapes = by(sorted(runs, key=lambda run: int(run["train.first_seed"])), "parameters")
+    for parameters, found in ((int(count), own) for count, own in shapes.items()):
         layers, width = re.findall(r"model\.layers=(\d+) model\.d_model=(\d+)", found[0]["change"])[0]
         loss = [float(run["nats_per_token"]) for run in found]
         told = f"{mean(loss):.3f} ({', '.join(f'{one:.3f}' for one in loss)})"
@@ -370,7 +373,7 @@ def scaling() -> Iterator[tuple[str, str]]:
     yield "docs/experiments.md", rises
     yield "docs/text.md", rises
     low, high = (
-        math.exp(mean(float(run["nats_per_token"]) for run in shapes[one])) for one in (1_057_280, 133_106_688)
+        math.exp(mean(float(run["nats_per_token"]) for run in shapes[one])) for one in ("1057280", "133106688")
     )
     yield "docs/text.md", f"perplexity {low:.1f} at 1.06 million, {high:.1f} at 133 million"
 
@@ -383,9 +386,7 @@ def excess() -> Iterator[tuple[str, str]]:
     ]
     runs = []
     for name in names:
-        with (RESULTS / name / "runs.csv").open(encoding="utf-8", newline="") as opened:
-            rows = [row for row in csv.DictReader(opened) if row["selected"] == "yes"]
-        runs += [float(row["normalised_loss"]) - 1 for row in rows]
+        runs += [float(row["normalised_loss"]) - 1 for row in table(name) if row["selected"] == "yes"]
     yield "docs/experiments.md", f"{100 * min(cells):.4f} % to {100 * max(cells):.3f} % of the filter's error"
     yield "docs/experiments.md", f"single runs to {100 * max(runs):.3f} %"
 

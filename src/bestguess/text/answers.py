@@ -188,7 +188,8 @@ def answer(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     keys = (
         *("documents", "tokens", "nats_per_document", "standard_error", "regret_per_document", "regret_error"),
         *("floor_per_document", "ceiling_per_document", "skill", "bits_per_token", "bits_per_byte", "perplexity"),
-        *("top1", "facts", "kinds", "generated", "source"),
+        *("top1", "facts", "kinds", "generated"),
     )
     stops = None if own["generated"] is None else own["generated"]["stops"]
-    return {key: own.get(key) for key in keys} | {"stops": stops, "rouge": own.get("rouge")} | dict(evaluation)
+    later = {key: own.get(key) for key in ("rouge", "source")}  # results of before lack them
+    return {key: own[key] for key in keys} | {"stops": stops} | later | dict(evaluation)
