@@ -79,21 +79,9 @@ class Page:
         A column with as many figures as words ("2,045" above "not reached") is one of figures. Figures and short words
         stay on one line.
         """
-        figures = [sum(is_figure(row[i]) for row in rows) for i in range(len(columns))]
-        words = [sum(not is_figure(row[i]) and row[i] is not None for row in rows) for i in range(len(columns))]
         cells = [[_cell(cell) for cell in row] for row in rows]
-        short = [all(len(row[i]) <= _SHORT for row in cells) for i in range(len(columns))]
-        wordy = [any(len(row[i]) >= _SENTENCE for row in cells) for i in range(len(columns))]
-        kind = [
-            ' class="number"'
-            if rows and figure >= word
-            else ' class="short"'
-            if brief
-            else ' class="words"'
-            if long
-            else ""
-            for figure, word, brief, long in zip(figures, words, short, wordy)
-        ]
+        kinds = [_kind([row[i] for row in rows], [row[i] for row in cells]) for i in range(len(columns))]
+        kind = [f' class="{one}"' if one else "" for one in kinds]
         head = "".join(f'<th scope="col"{k}>{html.escape(column)}</th>' for k, column in zip(kind, columns))
         body = "".join(
             "<tr>" + "".join(f"<td{k}>{html.escape(cell)}</td>" for k, cell in zip(kind, row)) + "</tr>"
@@ -164,6 +152,16 @@ class Page:
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, whole or not at all, and return its path; its folder is made."""
         return write_text(path, self.render())
+
+
+def _kind(column: Sequence[Any], texts: Sequence[str]) -> str:
+    """Return what a column of cells holds, by what the style sheet calls it; "" for words of middling length."""
+    figures = sum(map(is_figure, column))
+    if column and figures >= sum(cell is not None for cell in column) - figures:
+        return "number"
+    if all(len(text) <= _SHORT for text in texts):
+        return "short"
+    return "words" if any(len(text) >= _SENTENCE for text in texts) else ""
 
 
 def _cell(cell: Any) -> str:
