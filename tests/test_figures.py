@@ -332,24 +332,84 @@ def experiments() -> Iterator[tuple[str, str]]:
             yield str((folder / "README.md").relative_to(ROOT)), f"{len(table(folder.name)):,} runs"
 
 
-def eigenvalue() -> Iterator[tuple[str, str]]:
-    """The cells of `eigenvalue` at full size, its verdicts, and what `in_context` has so far."""
-    name, docs = "eigenvalue_12000_steps", "docs/experiments.md"
+def signed(effect: float, interval: list[float], digits: int = 2) -> str:
+    """Return an effect and its interval as docs/experiments.md writes them."""
+    low, high = interval
+    return f"{effect:+.{digits}f} ({low:.{digits}f} to {high:.{digits}f})".replace("-", "−")
 
-    def excess_of(rows: list[dict[str, str]]) -> str:
-        return short(mean(float(row["normalised_loss"]) - 1 for row in rows))
 
-    for level, rows in by(table(name), "task.lambda").items():
+def full_size() -> Iterator[tuple[str, str]]:
+    """The verdicts of the experiments on filters at full size, and the tables of their cells."""
+    docs = "docs/experiments.md"
+    small = {("H3", "less_mixture"), ("H4", "by_ridge"), ("H4", "less_ridge")}
+    for name in ("eigenvalue_12000_steps", "structure_12000_steps", "patching_12000_steps", "in_context"):
+        found = read(RESULTS / name / "verdicts.json")
+        assert found["complete"]
+        yield docs, f"{found['runs']} runs"
+        for one in found["verdicts"]:
+            for scale in (one, *one["scales"]):
+                close = name == "patching_12000_steps" or (one["hypothesis"], scale["measure"]) in small
+                yield docs, signed(scale["effect"], scale["interval"], 3 if close else 2)
+
+    for level, rows in by(table("eigenvalue_12000_steps"), "task.lambda").items():
         memory = mean(float(row["equivalent_memory"]) for row in rows)
-        yield docs, f"| {level} | {excess_of(rows)} | {memory:.1f} |"
-    for one in read(RESULTS / name / "verdicts.json")["verdicts"]:
-        for found in (one, *one["scales"]):
-            low, high = found["interval"]
-            yield docs, f"{found['effect']:+.2f} ({low:.2f} to {high:.2f})".replace("-", "−")
-    for level, rows in by(table("in_context_begun"), "task.systems").items():
-        keys = [f"held_out.{one}over_told" for one in ("", "mixture_", "ridge_")]
-        told = [f"{mean(float(row[key]) for row in rows):.2f}" for key in keys]
-        yield docs, f"| {level} | {excess_of(rows)} | {' | '.join(told)} |"
+        yield docs, f"| {level} | {short(mean(float(row['normalised_loss']) - 1 for row in rows))} | {memory:.1f} |"
+    for level, rows in by(table("in_context"), "task.systems").items():
+        keys = ["trained.over_told", "trained.mixture_over_told"] if level != "1" else []
+        keys += [f"held_out.{one}over_told" for one in ("", "mixture_", "ridge_")]
+        told = [short(mean(float(row["normalised_loss"]) - 1 for row in rows)), *([] if level != "1" else ["", ""])]
+        told += [f"{mean(float(row[key]) for row in rows):.3f}" for key in keys]
+        yield docs, re.sub(r"\s+", " ", f"| {int(level):,} | {' | '.join(told)} |")
+
+    structure = {
+        one["hypothesis"]: one for one in read(RESULTS / "structure_12000_steps" / "verdicts.json")["verdicts"]
+    }
+    real = structure["H3"]
+    closer = [100 * (1 - math.exp(one["effect"])) for one in (real, *real["scales"])]
+    yield docs, f"ends {closer[0]:.0f} % closer to its filter, and {closer[1]:.0f} % closer in units of the headroom"
+    yield docs, f"A dense A costs {100 * (math.exp(structure['H1']['effect']) - 1):.0f} % more excess"
+
+    cells: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+    for row in table("patching_12000_steps"):
+        cell = cells.setdefault((row["task.lambda"], row["task.structure"]), {})
+        cell[row["model.patch"], row["train.first_seed"]] = math.log(float(row["rollout.2.normalised_loss"]) - 1)
+    seeds = [str(seed) for seed in range(8)]
+
+    def times(patch: str) -> list[float]:
+        return [math.exp(mean(one[patch, seed] - one["1", seed] for seed in seeds)) for one in cells.values()]
+
+    slopes = [mean((one["16", seed] - one["1", seed]) / 4 for seed in seeds) for one in cells.values()]
+    for name in (docs, "docs/filters.md"):
+        yield name, f"{min(times('16')):.1f} to {max(times('16')):.1f} in "
+        yield name, f"by a factor of {min(times('4')):.1f} to {max(times('4')):.1f}"
+    yield docs, f"of the slope itself ({min(slopes):.2f} to {max(slopes):.2f})"
+
+
+def layers_inspected() -> Iterator[tuple[str, str]]:
+    """What it costs to change all heads of one layer at full size."""
+    docs, kinds = "docs/filters.md", ("fixed", "fixed_by_position", "ablated")
+    runs = read(RESULTS / "filters_muon_h200" / "layers" / "inspect.json")["runs"]
+
+    def shares(kind: str, layers: range) -> list[float]:
+        """Return the rises of these layers over their run's excess."""
+        return sorted(run["layers"][i - 1][kind]["rise"] / run["all_heads"]["excess"] for run in runs for i in layers)
+
+    for run in runs:
+        rises = {kind: [layer[kind]["rise"] for layer in run["layers"]] for kind in kinds}
+        cells = [f"{run['lambda']:g}", str(run["seed"]), short(run["all_heads"]["excess"])]
+        cells += [short(rises[kind][0]) for kind in kinds]
+        cells += [f"{short(min(rises[kind][1:]))} to {short(max(rises[kind][1:]))}" for kind in kinds]
+        yield docs, f"| {' | '.join(cells)} |"
+    by_position = [100 * share for share in shares("fixed_by_position", range(2, 5))]
+    yield (
+        docs,
+        f"is at most {by_position[-1]:.0f} % of the excess, and at most {by_position[-2]:.0f} % in 11 of 12 cases",
+    )
+    yield docs, f"it is at most {shares('fixed', range(2, 5))[-1]:.1f} times the excess"
+    low, high = shares("fixed", range(1, 2))[0], shares("fixed_by_position", range(1, 2))[-1]
+    yield docs, f"in either way, the rise is {low:.0f} to {round(high, -1):,.0f} times the excess"
+    ablated = shares("ablated", range(1, 2))
+    yield docs, f"it is only {ablated[0]:.1f} to {ablated[-1]:.0f} times the excess"
 
 
 def scaling() -> Iterator[tuple[str, str]]:
@@ -401,7 +461,8 @@ CLAIMS = [
     integers_cpu,
     shakespeare_race,
     experiments,
-    eigenvalue,
+    full_size,
+    layers_inspected,
     scaling,
     excess,
 ]
