@@ -27,7 +27,8 @@ DECLARATION = {"report", "train", "experiment"}
 """The rooms that `family` names in annotations alone: declaring a family loads none of them."""
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "": {"judging"},  # bestguess/__init__.py, at the first use
+    "": {"judging", "xla"},  # bestguess/__init__.py, the first at the first use
+    "xla": set(),
     "command": set(),
     "files": {"command"},
     "config": {"command", "files"},

@@ -1,12 +1,18 @@
 """Train small transformers to predict what comes next, and measure their regret: the best predictor is known."""
 
+import os
 from typing import TYPE_CHECKING, Any
+
+from bestguess import xla
 
 __version__ = "0.1.0"
 __all__ = ["judge", "open_task"]
 
 if TYPE_CHECKING:
     from bestguess.judging import judge, open_task
+
+
+xla.settle(os.environ)
 
 
 def __getattr__(name: str) -> Any:
