@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bestguess.cli import main
+from bestguess.filters.heads_page import CHANGES
 
 TOY = [
     *("--latent-dim", "4", "--observed-dim", "2", "--length", "16", "--layers", "1", "--d-model", "8", "--heads", "2"),
@@ -174,12 +175,16 @@ def test_inspect_shows_what_was_learnt(trained, capsys):
         assert [(head["layer"], head["head"]) for head in one["heads"]] == [(1, 1), (1, 2)]
         for change in (
             *(head[kind] for head in one["heads"] for kind in ("fixed", "ablated")),
-            one["all_heads"]["fixed"],
+            *(part[kind] for part in (*one["layers"], one["all_heads"]) for kind in CHANGES),
         ):
             assert change["low"] <= change["rise"] <= change["high"]
+        for head in one["heads"]:
+            assert list(head["explained"]) == ["lag", "position", "token"]
+            assert sum(head["explained"].values()) <= 1 + 1e-4
+            assert -1 <= head["norm_correlation"] <= 1
     assert json.loads((trained / "inspect.json").read_text())["runs"] == result["runs"]
     assert "Kalman filter" in Path(result["report"]).read_text(encoding="utf-8")
-    for name in ("response", "response_error", "probes", "heads", "heads_changed"):
+    for name in ("response", "response_error", "probes", "heads", "heads_changed", "layers_changed"):
         assert (trained / "figures" / f"inspect_{name}.png").exists()
     for count in ("3", "16385"):
         status, _, err = run(capsys, "filters", "inspect", str(trained), "--sequences", count)

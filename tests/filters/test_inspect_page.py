@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bestguess.filters.heads_page import CHANGES
 from bestguess.filters.inspect_page import story
-from bestguess.report.charts import Line, panels_of
-from bestguess.report.story import Drawn, Rows
+from bestguess.report.charts import Line, Points, panels_of
+from bestguess.report.story import Drawn, Rows, Words
 
-FULL = Path(__file__).parents[2] / "experiments/results/filters_muon_h200/inspected"
+RESULTS = Path(__file__).parents[2] / "experiments/results/filters_muon_h200"
+FULL = RESULTS / "inspected"
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +53,81 @@ def test_errors_of_the_response_are_told_by_lag(told):
 
 
 def test_no_label_lies_on_the_points_of_a_changed_head(told):
-    for panel, one in zip(panels_of(drawn(told, "inspect_heads_changed")), told[0]["runs"], strict=True):
-        assert panel.hlines == ()
-        (line,) = (series for series in panel.series if isinstance(series, Line))
-        assert (line.name, set(line.y)) == ("as trained", {one["all_heads"]["excess"]})
-        assert line.x[0] < min(panel.x_ticks)
-        assert line.x[1] > max(panel.x_ticks)
+    for name in ("inspect_heads_changed", "inspect_layers_changed"):
+        for panel, one in zip(panels_of(drawn(told, name)), told[0]["runs"], strict=True):
+            assert panel.hlines == ()
+            (line,) = (series for series in panel.series if isinstance(series, Line))
+            assert (line.name, set(line.y)) == ("as trained", {one["all_heads"]["excess"]})
+            assert line.x[0] < min(panel.x_ticks)
+            assert line.x[1] > max(panel.x_ticks)
+
+
+def changed(rise):
+    return {"rise": rise, "low": rise / 2, "high": 2 * rise}
+
+
+def whole_of(results):
+    """Return the results as they are written today, with figures of our own for what they lack."""
+    results = copy.deepcopy(results)
+    for one in results["runs"]:
+        for head in one["heads"]:
+            head["explained"] = {"lag": 0.25, "position": 0.125, "token": -0.0001}
+            head["norm_correlation"] = None
+        of = dict(zip(CHANGES, map(changed, (1e-3, 2e-3, 3e-3, 4e-3, 5e-3)), strict=True))
+        one["layers"] = [{"layer": i + 1, **of} for i in range(4)]
+        one["all_heads"] |= of
+    return results
+
+
+def heads_of(story):
+    """Return the tables of the section on heads, its words, and the names and places of the points of layers."""
+    section = next(one for one in story.sections if one.heading.startswith("What heads read"))
+    tables = [part for part in section.parts if isinstance(part, Rows)]
+    words = " ".join(part.text for part in section.parts if isinstance(part, Words))
+    picture = next(one.picture for one in story.pictures() if one.name == "inspect_layers_changed")
+    panel = panels_of(picture)[0]
+    points = {one.name: one for one in panel.series if isinstance(one, Points)}
+    return tables, words, points, list(panel.x_ticks.values())
+
+
+def test_what_older_results_lack_is_said_and_not_drawn(told):
+    results, names, page = told
+    layers = json.loads((RESULTS / "layers" / "inspect.json").read_text(encoding="utf-8"))
+    old = [CHANGES[kind] for kind in ("fixed", "fixed_by_position", "ablated")]
+    for story_of, of in (
+        (page, ["all"]),
+        (story(layers, names[:4], range(4), 3), ["1", "2", "3", "4", "all"]),
+    ):
+        tables, words, points, ticks = heads_of(story_of)
+        assert "did not fix queries or keys" in words
+        assert (list(points), ticks) == (old, of)
+        assert [len(one.rows) for one in tables] == [16, 3 * len(of)]
+        assert tables[0].columns == ["head", "lag read most", "weight", "rise if fixed", "rise if ablated"]
+
+    tables, words, points, ticks = heads_of(story(whole_of(results), names, range(9), 7))
+    assert "did not fix" not in words
+    assert list(points) == list(CHANGES.values())
+    assert ticks == ["1", "2", "3", "4", "all"]
+    excess = results["runs"][0]["all_heads"]["excess"]
+    np.testing.assert_allclose(points["keys fixed"].y, excess + 4e-3)
+    np.testing.assert_allclose(points["keys fixed"].error[:, 0], (2e-3, 4e-3))
+    assert tables[0].rows[0][3:7] == ["25.0%", "12.5%", "0.0%", None]
+    assert len(tables[1].rows) == 5 * 5
+    for part in ("layers", "all_heads"):  # of today's results, nothing is passed over
+        lacking = whole_of(results)
+        for one in lacking["runs"]:
+            if part == "layers":
+                del one["layers"]
+            else:
+                del one["all_heads"]["key_fixed"]
+        with pytest.raises(KeyError):
+            story(lacking, names, range(9), 7)
+
+
+def test_points_of_one_layer_do_not_lie_on_each_other(told):
+    _, _, points, _ = heads_of(story(whole_of(told[0]), told[1], range(9), 7))
+    at = np.sort(np.concatenate([one.x for one in points.values()]))
+    assert np.diff(at).min() > 0.1
 
 
 def test_controls_of_the_probes_follow_the_runs_in_the_legend(told):
@@ -65,7 +137,7 @@ def test_controls_of_the_probes_follow_the_runs_in_the_legend(told):
 
 def test_tables_write_figures_alike(told):
     tables = [part for section in told[2].sections for part in section.parts if isinstance(part, Rows)]
-    assert [len(table.rows) for table in tables] == [9, 18]
+    assert [len(table.rows) for table in tables] == [9, 16, 3]
     cells = [cell for table in tables for row in table.rows for cell in row if isinstance(cell, str)]
     assert "1 + 2.80e-6 ± 4e-8" in cells
     assert "6.1e-7" in cells

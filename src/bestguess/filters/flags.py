@@ -48,7 +48,8 @@ class InspectFlags(RunFlags):
     """Show what every run in a folder has learnt, beside the Kalman filter.
 
     Writes a page: the response to single observations and how linear it is, what each layer knows of the filter's
-    state estimate, what heads read, and what it costs to fix a head's attention or to ablate the head.
+    state estimate, what heads read and what that depends on, and what it costs to fix a head's attention, or the
+    queries or keys of a layer, or to ablate them.
     """
 
     MOST: ClassVar[dict[str, int]] = {"sequences": 1 << 14}

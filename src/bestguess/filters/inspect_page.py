@@ -75,7 +75,8 @@ def inspect(flags: InspectFlags, console: Console) -> dict[str, Any]:
     results = plain({"runs": found, "sequences": flags.sequences, "self_test": missed})
     names, chosen = [run.label(training.runs) for run in training.runs], _chosen(training)
     console.print(results_table(*_table(results["runs"], names)))
-    console.print(results_table(*heads_page.table(results["runs"][chosen], names[chosen])))
+    for table in heads_page.tables(results["runs"][chosen], names[chosen]):
+        console.print(results_table(*table))
     page_story = story(results, names, training.drawn()[:MANY], chosen)
     for one in page_story.pictures():
         save_figures(one.picture, flags.run / FIGURES, one.name)
