@@ -5,12 +5,12 @@
 #
 #   --runs N         how many runs a random or bayes sweep has, in place of its run_cap
 #   --test N         train only N runs, covering every shape, to test the sweep, and estimate the time of the others
-#   --jobs K         workers: tasks of the array (default: one for each ensemble), or processes here (default: 1)
+#   --jobs K         workers: tasks of the array (default: one for each batch of runs), or processes here (default: 1)
 #   --estimate       estimate the time and memory of the sweep, and train nothing
-#   --track TRACKER  wandb, tensorboard or jsonl, also several times: every run is a W&B run, in the group of the sweep's ID,
+#   --track TRACKER  wandb, tensorboard or jsonl, also several times: each run is a W&B run, in the group of the sweep's ID,
 #                    and stays offline if there is no API key
 #
-# Each worker takes one ensemble at a time until none is left. A last job checks that every run is done, and fails
+# Each worker takes one batch of runs at a time until none is left. A last job checks that every run is done, and fails
 # if not: go on with ./start_sweep.sh ID. Tasks may be requeued: SIGTERM checkpoints, and a task that starts again
 # goes on from there. What follows -- goes to sbatch (with --estimate, to srun), such as --gres=gpu:1 --time=2:00:00
 # --partition=gpu; where there is no Slurm it is refused. Slurm's programs without a configuration count as no Slurm;
@@ -20,8 +20,7 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
 usage() {
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
-  exit 2
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
 }
 
 fail() {
@@ -36,7 +35,7 @@ is_count() {
 sweep="" test=() jobs="" runs="" track=() estimate="" options=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    -h | --help) usage ;;
+    -h | --help) usage; exit 0 ;;
     --test) is_count "${2:-}" || fail "--test ${2:-}: give a positive number of runs"; test=(--test "$2"); shift 2 ;;
     --jobs) is_count "${2:-}" || fail "--jobs ${2:-}: give a positive number of workers"; jobs="$2"; shift 2 ;;
     --runs) is_count "${2:-}" || fail "--runs ${2:-}: give a positive number of runs"; runs="$2"; shift 2 ;;
@@ -52,7 +51,7 @@ while [ $# -gt 0 ]; do
     *) [ -z "$sweep" ] || fail "$1: one sweep at a time, $sweep is given already"; sweep="$1"; shift ;;
   esac
 done
-[ -n "$sweep" ] || usage
+[ -n "$sweep" ] || { usage >&2; exit 2; }
 client=sbatch slurm="" none="no Slurm here"
 [ -z "$estimate" ] || client=srun
 if command -v "$client" >/dev/null; then
@@ -113,7 +112,7 @@ if [ -z "$slurm" ]; then
   exec "$BESTGUESS" sweep "$folder" ${jobs:+--jobs "$jobs"} ${test[@]+"${test[@]}"} ${track[@]+"${track[@]}"}
 fi
 
-# One task for each ensemble, as far as Slurm allows arrays to reach: indices stay below its MaxArraySize.
+# One task for each batch of runs, as far as Slurm allows arrays to reach: indices stay below its MaxArraySize.
 limit="$(scontrol show config 2>/dev/null | sed -n 's/^MaxArraySize *= *\([0-9][0-9]*\).*/\1/p' || true)"
 limit="${limit:-1001}"
 [ "$limit" -ge 1 ] || fail "Slurm's MaxArraySize is 0, so it takes no job arrays: run $BESTGUESS sweep $id in jobs of your own"

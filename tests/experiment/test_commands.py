@@ -7,6 +7,7 @@ import dataclasses
 import html
 import json
 import math
+import re
 import typing
 from pathlib import Path
 
@@ -121,6 +122,9 @@ def test_easy_medium_and_hard_are_named(tmp_path, capsys):
     code, out, _ = run(capsys, "eigenvalue")
     assert code == 0
     assert "easy: 0.36; medium: 0.92; hard: 0.99" in out
+    # Each effect is named by its measure, in the words of the page.
+    assert re.search(r"ln excess: [\d.]+ \(", out)
+    assert "gap:" not in out
 
 
 @pytest.mark.parametrize("name", ["eigenvalue", "structure", "patching", "observed", "integer_design"])

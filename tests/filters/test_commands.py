@@ -152,7 +152,14 @@ def test_evaluate_elsewhere_at_what_was_trained_is_evaluate(trained, capsys):
         assert one["ar_fitted"]["excess"] == pytest.approx(other["ar_fitted"]["excess"][chosen])
 
 
-@pytest.mark.parametrize(("words", "told"), [(["--length", "7"], "--length 7"), (["--lambda", "1.5"], "--lambda 1.5")])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--length", "7"], "--length 7: give at least "),
+        (["--length", "10000000"], "--length 10000000: needs at least "),
+        (["--lambda", "1.5"], "--lambda 1.5"),
+    ],
+)
 def test_evaluate_refuses_what_cannot_be(trained, capsys, words, told):
     status, out, err = run(capsys, "filters", "evaluate", str(trained), *words)
     assert (status, out) == (2, None)

@@ -307,11 +307,14 @@ def test_words_among_figures_stand_with_them_and_signs_are_minus_signs():
     page = Page("t")
     page.table(["to 0.9", "kind", "interval"], [["2,045", "a-1", "[-0.5, 3e-5]"], ["not reached", "b-2", "(-.5, -2)"]])
     page.table(["one"], [[-1.5]])
+    page.table(["headroom", "predictor"], [["35.8%", "transformer"], ["", "AR(16) fitted"], ["", ""]])
     page.stats([Stat("-0.25", "skill")])
     text = page.render()
     assert '<td class="number">2,045</td><td class="short">a-1</td><td class="short">[−0.5, 3e-5]</td>' in text
     assert '<td class="number">not reached</td><td class="short">b-2</td><td class="short">(−.5, −2)</td>' in text
     assert '<td class="number">−1.5</td>' in text
+    assert '<td class="number">35.8%</td><td class="short">transformer</td>' in text  # empty cells are not words
+    assert '<td class="number"></td><td class="short">AR(16) fitted</td>' in text
     assert '<dd class="value">−0.25</dd>' in text
 
 

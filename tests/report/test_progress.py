@@ -38,7 +38,7 @@ def test_a_log_gets_a_plain_line_for_every_tenth():
         "100", "200", "300", "400", "500", "600", "700", "800", "900", "1,000",
     ]  # fmt: skip
     # 10 steps in 0.5 s are 20 steps/s, the compilation's minute aside; 500 steps are left, 25 s.
-    assert lines[4] == "training  500/1,000 (50%)  loss 0.0040  normalised 1.0020  20 steps/s  0:25 left"
+    assert lines[4] == "training  500/1,000 (50%)  loss 0.0040  normalised 1 + 2.00e-3  20 steps/s  0:25 left"
     assert "\x1b" not in "".join(lines)
 
 
@@ -63,7 +63,7 @@ def test_the_last_step_is_always_told_and_nan_is_shown():
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("normalised_loss", "normalised 0.2500"),
+        ("normalised_loss", "normalised 0.25"),
         ("accuracy", "accuracy 25.0%"),
         ("bits_per_roll", "bits per roll 0.2500"),
     ],
@@ -92,7 +92,7 @@ def test_a_terminal_gets_a_bar_with_all_figures(width):
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n").strip().splitlines()[-1]
     word = "normalised" if width == 100 else "norm"
     assert last.startswith("filters ━━")
-    assert f" 12000/12000 loss 0.0002  {word} 1.0001  120 run-steps/s  0:00 left" in last
+    assert f" 12000/12000 loss 0.0002  {word} 1 + 8.33e-5  120 run-steps/s  0:00 left" in last
     assert len(last) <= width
 
 
@@ -111,6 +111,13 @@ def test_a_table_of_results_fits_and_keeps_every_figure(width):
         assert figure in text
     lines = [line for line in text.splitlines() if "dense" in line or "diagonal" in line]
     assert lines[0].index("1.0002 ± 0.0001") + 15 == lines[1].index("1.0 ± 0.1") + 9  # figures end together
+
+
+def test_an_empty_cell_is_neither_a_word_nor_a_number():
+    file = io.StringIO()
+    Console(file=file, width=60).print(results_table(["t+2", "chosen"], [["1 + 3e-5", "←"], ["", ""], ["10", ""]]))
+    shown = [line for line in file.getvalue().splitlines() if "1 + 3e-5" in line or "10" in line]
+    assert shown[0].index("1 + 3e-5") + 8 == shown[1].index("10") + 2  # figures end together
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

@@ -68,7 +68,6 @@ def test_an_estimate_trains_nothing(environment, tmp_path):
     ("words", "told"),
     [
         ([], "./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [--estimate] [--track TRACKER]"),
-        (["--help"], "./start_sweep.sh YAML|ID [--runs N] [--test N] [--jobs K] [--estimate] [--track TRACKER]"),
         (["x", "--test"], "--test : give a positive number of runs"),
         (["x", "--test", "0"], "--test 0: give a positive number of runs"),
         (["x", "--runs", "0"], "--runs 0: give a positive number of runs"),
@@ -83,6 +82,14 @@ def test_bad_words_are_told(environment, words, told):
     done = start(environment, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_help_is_no_error(environment, word):
+    done = start(environment, word)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--test N " in done.stdout
+    assert "set -euo" not in done.stdout
 
 
 def test_an_estimate_s_options_are_srun_s(environment, tmp_path):

@@ -76,7 +76,7 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
 
     found = summary(analysis, source, _command(flags, ledger), told, flags.benchmark)
     page = write(flags.out or ledger.folder / "results", analysis, source, found, told)
-    _print(found, told, console)
+    _print(found, told, tested, console)
     console.print(f"page: {page}", soft_wrap=True)
     return found | {"report": str(page), "seconds": time.perf_counter() - began}
 
@@ -165,7 +165,7 @@ def _again(flags: ExperimentFlags, table: Path, console: Console, began: float) 
     words = ["bestguess", "experiment", source.name, "--from", str(table)]
     found = summary(analysis, source, shlex.join(words), told, flags.benchmark)
     page = None if flags.out is None else write(flags.out, analysis, source, found, told)
-    _print(found, told, console)
+    _print(found, told, tested, console)
     if page is not None:
         console.print(f"page: {page}", soft_wrap=True)
     return found | {"report": None if page is None else str(page), "seconds": time.perf_counter() - began}
@@ -259,19 +259,21 @@ def _command(flags: ExperimentFlags, ledger: Ledger) -> str:
     return shlex.join(words)
 
 
-def _print(found: dict[str, Any], told: str | None, console: Console) -> None:
-    table = []
-    for one in found["verdicts"]:
-        effect = interval = None
-        if one["effect"] is not None:
-            effect, interval = f"{one['effect']:.3g}", f"{one['interval'][0]:.3g} … {one['interval'][1]:.3g}"
-        table.append([one["hypothesis"], one["claim"], one["verdict"], effect, interval, one["unit"]])
-    if any(one["scales"] for one in found["verdicts"]):
-        for row, one in zip(table, found["verdicts"]):
-            row.append("; ".join(_scale(two) for two in one["scales"]))
+def _print(found: dict[str, Any], told: str | None, tested: Experiment, console: Console) -> None:
+    labels = {measure.name: measure.label for measure in tested.measures}
+    table = [
+        [
+            one["hypothesis"],
+            one["claim"],
+            one["verdict"],
+            "\n".join(f"{labels[two['measure']]}: {_effect(two)}" for two in (one, *one["scales"])),
+            one["unit"],
+        ]
+        for one in found["verdicts"]
+    ]
     title = "Verdicts" if told is None else f"Verdicts ({told})"
-    columns = ["", "hypothesis", "verdict", "effect", "95 % interval", "unit", "on the other scale"]
-    console.print(results_table(columns[: len(table[0])], table, title))
+    columns = ["", "hypothesis", "verdict", "effect with its 95 % interval, on each scale", "unit"]
+    console.print(results_table(columns, table, title))
     for one in found["verdicts"]:
         for note in one["notes"]:
             console.print(labelled(f"{one['hypothesis']}:", note, "yellow"), soft_wrap=True)
@@ -289,9 +291,9 @@ def _print(found: dict[str, Any], told: str | None, console: Console) -> None:
     )
 
 
-def _scale(one: dict[str, Any]) -> str:
-    """A verdict's effect on another scale, as text."""
+def _effect(one: dict[str, Any]) -> str:
+    """An effect with its interval as text, with minus signs."""
     if one["effect"] is None:
-        return f"{one['measure']}: none"
-    low, high = one["interval"]
-    return f"{one['measure']}: {one['effect']:.3g} ({low:.3g} … {high:.3g})"
+        return "–"
+    effect, low, high = (f"{value:.3g}".replace("-", "−", value < 0) for value in (one["effect"], *one["interval"]))
+    return f"{effect} ({low} … {high})"

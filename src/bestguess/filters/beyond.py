@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bestguess.command import UserError
 from bestguess.config import Run
+from bestguess.config import runs as list_runs
 from bestguess.files import check_writable, plain, write_json
 from bestguess.filters import memory_page
 from bestguess.filters.baselines import fitted_ar
 from bestguess.filters.family import FAMILY
 from bestguess.filters.flags import EvaluateFlags, refuse_unknown_systems
 from bestguess.report.charts import Chart, Grid, Line, Picture, Role
-from bestguess.report.progress import results_table, with_error
+from bestguess.report.progress import over_one, results_table
 from bestguess.report.render import save_figures
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat
 from bestguess.train.folder import FIGURES
@@ -23,7 +25,7 @@ from bestguess.workflow.commands import evaluate as evaluate_as_trained
 from bestguess.workflow.commands import overridden
 from bestguess.workflow.evaluation import Evaluator
 from bestguess.workflow.report import make_page
-from bestguess.workflow.training import Training, load_training, read_training_config
+from bestguess.workflow.training import Training, load_training, read_training_config, refuse_sizes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +44,14 @@ def evaluate(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     refuse_unknown_systems(flags.run, config, "evaluate it as it was trained, without --length and --lambda")
     # Asked for what cannot be, it says so before anything is computed.
     wanted = _elsewhere(overridden(config, shared), flags, flags.lambda_ or config.task.lambda_)
+    least = config.rollout.context + max(config.rollout.horizons)
+    if wanted.task.length < least:
+        raise UserError(
+            f"--length {wanted.task.length}: give at least {least}, the context and the longest horizon of the "
+            "training's rollouts, which the self-test goes through too"
+        )
     wanted.check()
+    refuse_sizes(FAMILY, list_runs(wanted))
     check_writable(flags.run / RESULTS)
     training = load_training(FAMILY, flags.run, config)
     entries: list[dict[str, Any]] = []
@@ -62,7 +71,7 @@ def evaluate(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     drawn = Drawn("beyond", _by_position(training, entries))
     save_figures(drawn.picture, flags.run / FIGURES, drawn.name)
     worst = max(entries, key=lambda one: one["normalised_loss"])
-    stats = [Stat(f"{worst['normalised_loss']:.5g}", "normalised loss, the worst", _name(training.runs, worst))]
+    stats = [Stat(over_one(worst["normalised_loss"]), "normalised loss, the worst", _name(training.runs, worst))]
     sections = [Section("", [Rows(columns, rows, title)]), Section("Where in the sequence", [drawn, Words(_HOW)])]
     lead = "Trained at one length and one λ, judged at others. 1 is always the Kalman filter of what it is judged on."
     page = make_page(Story("Beyond what was trained", lead, [*stats, self_test_stat(missed)], sections))
@@ -134,7 +143,7 @@ def _table(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> tuple[list
     rows = [
         [
             _name(runs, one),
-            with_error(one["normalised_loss"], one["standard_error"]),
+            over_one(one["normalised_loss"], one["standard_error"]),
             "no headroom" if np.isnan(one["skill"]) else f"{one['skill']:.3f}",
             memory_page.memory(one["equivalent_memory"], one),
             memory_page.loss_of(one["ar_fitted"]["excess"]),

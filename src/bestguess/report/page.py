@@ -30,7 +30,7 @@ from bestguess.report.story import Drawn, Rows, Section, Stat, Words
 # Inline scripts and styles and embedded pictures; no address of any kind.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 FOOTER = f"<footer>Made by bestguess {__version__}.</footer>"
-_SHORT = 12
+_SHORT = 14
 """Characters of a cell that is not broken."""
 _SENTENCE = 24
 """Characters from which a column of words keeps a width for several of them in a line."""
@@ -156,6 +156,7 @@ class Page:
 
 def _kind(column: Sequence[Any], texts: Sequence[str]) -> str:
     """Return what a column of cells holds, by what the style sheet calls it; "" for words of middling length."""
+    column = [cell for cell in column if cell != ""]  # an empty cell is neither a word nor a number
     figures = sum(map(is_figure, column))
     if column and figures >= sum(cell is not None for cell in column) - figures:
         return "number"

@@ -95,7 +95,8 @@ class TrainingProgress:
         figures = [f"loss {loss:.4f}"]
         if name:
             told = {"normalised_loss": "norm" if short else "normalised"}.get(name, name.replace("_", " "))
-            figures.append(f"{told} {value:.1%}" if name == "accuracy" else f"{told} {value:.4f}")
+            digits = {"accuracy": f"{value:.1%}", "normalised_loss": over_one(value)}.get(name, f"{value:.4f}")
+            figures.append(f"{told} {digits}")
         if self._seconds_per_step:
             rate = self._runs / self._seconds_per_step
             figures.append(f"{_short(rate)} {'run-steps/s' if self._runs > 1 else 'steps/s'}")
@@ -165,7 +166,7 @@ def results_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: 
     texts = [[format_cell(cell) for cell in row] for row in rows]
     heads, numeric = [], []
     for place, column in enumerate(columns):
-        cells = [row[place] for row in rows]
+        cells = [row[place] for row in rows if row[place] != ""]  # an empty cell is neither a word nor a number
         numeric.append(bool(cells) and all(is_figure(cell) or cell is None for cell in cells))
         # A long name breaks over its figures rather than spreading them.
         widest = max([len(text[place]) for text in texts] + [len(word) for word in column.split()] + [1])
