@@ -135,6 +135,7 @@ def test_evaluate_beyond_what_was_trained(trained, capsys):
     }
     assert json.loads((trained / "evaluation.json").read_text()) == before
     assert (trained / "figures" / "beyond.png").exists()
+    assert "time-varying" in (trained / "beyond.html").read_text(encoding="utf-8")  # AR(k) beside the models
     # A process that is farther from what was trained on costs more: the fit for λ = 0.5 at 0.9 and the other way.
     costs = {(one["lambda"], one["evaluated"]["lambda"]): one["ar_fitted"]["excess"] for one in result["runs"]}
     assert costs[0.5, 0.9] > costs[0.9, 0.9]

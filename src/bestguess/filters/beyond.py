@@ -13,10 +13,10 @@ from bestguess.config import Run
 from bestguess.config import runs as list_runs
 from bestguess.files import check_writable, plain, write_json
 from bestguess.filters import memory_page
-from bestguess.filters.baselines import fitted_ar
+from bestguess.filters.baselines import BoundedMemory, bounded_memory, fitted_ar
 from bestguess.filters.family import FAMILY
 from bestguess.filters.flags import EvaluateFlags, refuse_unknown_systems
-from bestguess.report.charts import Chart, Grid, Line, Picture, Role
+from bestguess.report.charts import Chart, Dash, Grid, Line, Picture, Role
 from bestguess.report.progress import over_one, results_table
 from bestguess.report.render import save_figures
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat
@@ -88,6 +88,18 @@ _HOW = (
 )
 
 
+_CAPTION = (
+    "The floor is 0. AR(k): the best predictor from the last k steps of the process that is judged on, which up to "
+    "step k + 1 is the filter."
+)
+_DASHES: tuple[Dash, ...] = ("dot", "dashdot")
+
+
+def _bounded(run: Run, judged: dict[str, Any]) -> BoundedMemory:
+    task = dataclasses.replace(run.config.task, length=judged["length"], lambda_=(judged["lambda"],))
+    return bounded_memory(task, run.seed, run.config.model.patch)
+
+
 def _elsewhere(config: FiltersConfig, flags: EvaluateFlags, lambda_: tuple[float, ...]) -> FiltersConfig:
     length = config.task.length if flags.length is None else flags.length
     return dataclasses.replace(config, task=dataclasses.replace(config.task, length=length, lambda_=lambda_))
@@ -157,7 +169,12 @@ def _table(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> tuple[list
 def _by_position(training: Training, entries: Sequence[dict[str, Any]]) -> Picture:
     runs, drawn = training.runs, training.drawn()
     panels = []
-    for one in [one for one in entries if one["run"] in drawn][:MANY]:
+    shown = [one for one in entries if one["run"] in drawn][:MANY]
+    best = [_bounded(runs[one["run"]], one["evaluated"]) for one in shown]
+    least = min(min(one["regret_by_span"].values()) for one in shown)
+    # The longest two memories that have a place on the axis, in every panel the same.
+    within = [k for k in best[0].orders if max(own.by_step[k, -1] for own in best) > least / 10][-2:]
+    for one, bounded in zip(shown, best):
         steps = np.arange(runs[0].config.model.patch + 1, one["evaluated"]["length"] + 1)
         inside = steps <= one["length"]
         excess = 100 * np.asarray(one["regret_by_step"])
@@ -174,8 +191,18 @@ def _by_position(training: Training, entries: Sequence[dict[str, Any]]) -> Pictu
                     Line(steps[here], excess[here], name=name, role=role, colour=colour)
                     for here, name, role, colour in parts
                     if here.any()
+                ]
+                + [
+                    Line(
+                        steps,
+                        np.where(steps > k + runs[0].config.model.patch, 100 * bounded.by_step[k], np.nan),
+                        name=f"best AR({k}), time-varying",
+                        role="baseline",
+                        dash=dash,
+                    )
+                    for k, dash in zip(within, _DASHES)
                 ],
                 log_y=True,
             )
         )
-    return Grid("Regret by position beyond what was trained", panels, "The floor is 0.", columns=2)
+    return Grid("Regret by position beyond what was trained", panels, _CAPTION, columns=2)
