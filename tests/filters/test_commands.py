@@ -108,9 +108,10 @@ def test_a_folder_of_before_there_was_ar_has_a_page(trained, tmp_path, capsys):
 
 
 def test_rollout_takes_horizons(trained, capsys):
-    status, result, _ = run(capsys, "filters", "rollout", str(trained), "--horizons", "1", "3", "--json")
+    status, result, err = run(capsys, "filters", "rollout", str(trained), "--horizons", "1", "3", "--json")
     assert status == 0
     assert [list(r["horizons"]) for r in result["runs"]] == [["1", "3"]] * 4
+    assert err.count("AR(k) fitted") == 2 * 4  # beside every run, in both tables
     run(capsys, "filters", "rollout", str(trained), "--json")
 
 

@@ -12,8 +12,9 @@ from bestguess.config import runs
 from bestguess.filters.config import FilterModelConfig, FiltersConfig, FilterTaskConfig
 from bestguess.filters.family import FAMILY
 from bestguess.filters.forecaster import make_forecaster
-from bestguess.filters.page import _attention, _headline, _rollout_skill, _tables
+from bestguess.filters.page import _attention, _headline, _rollout_skill
 from bestguess.filters.systems import draw_system
+from bestguess.filters.tables_page import tables
 from bestguess.filters.task import FilterTask
 from bestguess.train.config import TrainConfig
 from bestguess.workflow.select import select
@@ -70,14 +71,14 @@ def test_the_headline_is_the_best_skill_of_all_seeds_at_the_selected_rates():
 def test_what_all_runs_have_in_common_is_no_column():
     evaluation = json.loads((FULL / "evaluation.json").read_text(encoding="utf-8"))
     rollouts = json.loads((FULL / "rollouts.json").read_text(encoding="utf-8"))
-    whole = _tables(RUNS, evaluation, rollouts)[0]
+    whole = tables(RUNS, evaluation, rollouts)[0]
     assert list(whole.columns[:4]) == ["λ", "seed", "learning rate", "predictor"]
     assert "structure diagonal" in whole.caption
     assert "learning rate 0" not in whole.caption
     assert {len(row) for row in whole.rows} == {len(whole.columns)}
     one = [i for i, run in enumerate(RUNS) if run.learning_rate == RUNS[0].learning_rate]
     part = [{"runs": [found["runs"][i] for i in one]} for found in (evaluation, rollouts)]
-    alike = _tables([RUNS[i] for i in one], *part)[0]
+    alike = tables([RUNS[i] for i in one], *part)[0]
     assert list(alike.columns[:3]) == ["λ", "seed", "predictor"]
     assert f"learning rate {RUNS[0].learning_rate:g}" in alike.caption
     assert {len(row) for row in alike.rows} == {len(alike.columns)}

@@ -7,10 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bestguess.files import plain
+from bestguess.filters import memory_page
 from bestguess.filters.config import small
 from bestguess.filters.family import FAMILY
 from bestguess.filters.flags import QuickstartFlags, RolloutFlags, refuse_unknown_systems
-from bestguess.filters.page import figure
+from bestguess.filters.tables_page import figure
 from bestguess.report.progress import results_table
 from bestguess.workflow.commands import evaluate_training, overridden, print_results, train_config
 from bestguess.workflow.training import load_training, read_training_config
@@ -31,10 +32,13 @@ def rollout(flags: RolloutFlags, console: Console) -> dict[str, Any]:
     found = evaluate_training(training, console, ("rollouts",))["rollouts"]
     horizons = config.rollout.horizons
     for measure, title in (("normalised_loss", "Squared error over the filter's own"), ("skill", "Skill")):
-        rows = [
-            [run.label(training.runs), *(figure(one["horizons"][str(h)], measure) for h in horizons)]
-            for run, one in zip(training.runs, found["runs"])
-        ]
+        rows = []
+        for run, one in zip(training.runs, found["runs"]):
+            ahead = [one["horizons"][str(h)] for h in horizons]
+            rows.append([run.label(training.runs), *(figure(own, measure) for own in ahead)])
+            fitted = [one["ar_fitted"][str(h)] for h in horizons]
+            told = [memory_page.told(excess, own, measure) for excess, own in zip(fitted, ahead)]
+            rows.append([f"{run.label(training.runs)}: AR(k) {memory_page.FITTED}", *told])
         console.print(results_table(["run", *(f"t+{h}" for h in horizons)], rows, title))
     return plain(found)
 

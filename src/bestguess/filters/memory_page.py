@@ -174,3 +174,10 @@ def _excess(value: float | None) -> str:
 def loss_of(excess: float) -> str:
     """Return a normalised loss that is known exactly as text: its excess to three digits."""
     return over_one(1 + max(excess, 0.0))
+
+
+def told(excess: float, one: Mapping[str, Any], measure: str) -> str:
+    """Return the normalised loss, or the skill, of a predictor with this excess on a run's task as text."""
+    if measure == "normalised_loss":
+        return loss_of(excess)
+    return "no headroom" if (skill := skill_of(excess, one)) is None else f"{skill:.3f}"

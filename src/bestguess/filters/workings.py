@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from bestguess.family import Measured, Trained, Workings
-from bestguess.filters import page
+from bestguess.filters import page, tables_page
 from bestguess.filters.baselines import BoundedMemory, bounded_memory, fitted_ar, rolled_out
 from bestguess.filters.config import FiltersConfig
 from bestguess.filters.evaluate import Rollouts, evaluate_rollouts, judged_at_once, rollout_memory
@@ -246,7 +246,7 @@ class FilterWorkings(Sampled[FiltersConfig, FilterTask]):
 
     def table(self, training: Trained, results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]], str]:
         """Return what the console shows of an evaluation."""
-        return page.table(training, results)
+        return tables_page.table(training, results)
 
     def story(self, training: Trained, results: Mapping[str, Any]) -> Story:
         """Return the page."""
