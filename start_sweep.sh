@@ -52,6 +52,9 @@ while [ $# -gt 0 ]; do
   esac
 done
 [ -n "$sweep" ] || { usage >&2; exit 2; }
+if [ -n "$estimate" ] && [ ${#track[@]} -gt 0 ]; then
+  fail "--track: --estimate trains no run to be logged; drop one of the two"
+fi
 client=sbatch slurm="" none="no Slurm here"
 [ -z "$estimate" ] || client=srun
 if command -v "$client" >/dev/null; then

@@ -494,6 +494,15 @@ def test_tune_beside_what_contradicts_it_is_refused(capsys, words, told):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", ["--no-train", "--estimate"])
+def test_no_tracker_where_nothing_is_trained(tmp_path, monkeypatch, capsys, word):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "eigenvalue", "--track", "wandb", word)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--track: {word} trains no run to be logged; drop one of the two" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_tune_needs_a_search(tmp_path, capsys):
     (tmp_path / "mine.yaml").write_text("name: eigenvalue\nmethod: grid\nparameters: {}\n")
     for name, told in (

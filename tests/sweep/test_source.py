@@ -208,6 +208,7 @@ def test_other_versions_and_other_sweeps_are_told(tmp_path, marks, capsys):
         (["--out", "t/runs.csv"], "--out: t/runs.csv"),
         (["--out", "theirs"], "--out theirs: holds a runs.csv that this command did not write"),
         (["--out", "new", "--plan"], "--out: --plan writes no table"),
+        (["--track", "wandb"], "--track: --no-train trains no run to be logged"),
     ],
 )
 def test_what_is_off_is_one_line_and_exit_2(tmp_path, marks, capsys, words, told):

@@ -74,6 +74,7 @@ def test_an_estimate_trains_nothing(environment, tmp_path):
         (["x", "--jobs", "two"], "--jobs two: give a positive number of workers"),
         (["x", "--time=10"], "--time=10: unknown; sbatch options go after --"),
         (["x", "--track", "wandbb"], "--track wandbb: give wandb, tensorboard or jsonl"),
+        (["x", "--track", "wandb", "--estimate"], "--track: --estimate trains no run to be logged"),
         (["x", "--", "--gres=gpu:1"], "no Slurm here, so nothing takes what follows --: --gres=gpu:1"),
         (["x", "y"], "y: one sweep at a time, x is given already"),
     ],

@@ -41,7 +41,7 @@ def experiment(flags: ExperimentFlags, console: Console) -> dict[str, Any]:
     if flags.tune:
         flags = _tuned(flags, console)
     given = _sweep_flags(flags)
-    given.check()
+    dataclasses.replace(given, train=flags.train, estimate=flags.estimate).check()
     _check_files(flags.out, flags.benchmark)
     ledger = open_ledger(given)
     adopt(ledger, given, console)

@@ -89,6 +89,9 @@ grid, at the next rate beyond it. Both together are one search; repeat with both
         for name in ("plan", "estimate", "worker", "distributed"):
             if self.out is not None and getattr(self, name):
                 raise UserError(f"--out: --{name} writes no table; drop one of the two")
+        for word, idle in (("no-train", not self.train), ("plan", self.plan), ("estimate", self.estimate)):
+            if self.track and idle:
+                raise UserError(f"--track: --{word} trains no run to be logged; drop one of the two")
         if self.widen is not None and self.rates is not None:
             raise UserError("--widen: a search has rates to try, and --rates has chosen them; drop one")
         if self.distributed and self.jobs > 1:
