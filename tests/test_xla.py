@@ -1,6 +1,9 @@
 """Programs whose sums XLA:CPU has returned wrong."""
 
 import os
+import sys
+import warnings
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -30,9 +33,20 @@ def test_sums_over_many_rows_are_right():
 )
 def test_flags_are_those_of_the_installed_jaxlib(monkeypatch, installed, flags, wanted):
     monkeypatch.setattr(xla, "version", lambda name: installed)
+    monkeypatch.delitem(sys.modules, "jax._src.xla_bridge")
     environment = {} if flags is None else {"XLA_FLAGS": flags}
     xla.settle(environment)
     assert environment.get("XLA_FLAGS") == wanted
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_where_jax_has_begun_to_compute_it_is_said(monkeypatch, begun):
+    monkeypatch.setattr(xla, "version", lambda name: "0.10.2")
+    monkeypatch.setitem(sys.modules, "jax._src.xla_bridge", SimpleNamespace(backends_are_initialized=lambda: begun))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        xla.settle({})
+    assert [str(one.message).partition(",")[0] for one in heard] == ["JAX had begun to compute"] * begun
 
 
 def test_importing_the_package_settles_them():
