@@ -17,7 +17,7 @@ from bestguess.command import UserError
 from bestguess.config import nested, only_run, with_values
 from bestguess.family import Family, Measured, Workings, load_family
 from bestguess.report.charts import Chart, Line
-from bestguess.report.progress import over_one
+from bestguess.report.progress import over_one, skill_text
 from bestguess.report.story import Drawn, Section, Stat, Story, Words, self_test_stat
 from bestguess.task import skill
 from bestguess.workflow.evaluation import Evaluator
@@ -96,11 +96,10 @@ class Judgement:
         """Write the judgement as one HTML file that opens offline; return its path."""
         one, positions = self.measured, np.arange(1, 1 + len(self.by_position))
         error = "exact" if one.standard_error is None else f"± {one.standard_error:.2g}, {one.sequences:,} sequences"
-        no_skill = "no headroom" if np.isnan(self.skill) else f"{self.skill:.4f}"
         stats = [
             Stat(f"{one.regret:.5g}", f"regret, {one.name}", error),
             Stat(over_one(self.normalised_loss), "normalised loss", "1 is the best possible"),
-            Stat(no_skill, "skill", "1 is the oracle, 0 the best constant"),
+            Stat(skill_text(self.skill, 4), "skill", "1 is the oracle, 0 the best constant"),
             self_test_stat(self.subject.evaluator.missed),
         ]
         line = Line(positions, np.asarray(self.by_position, float), role="model")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bestguess.report.progress import PartsProgress, TrainingProgress, format_cell, results_table
+from bestguess.report.progress import PartsProgress, TrainingProgress, format_cell, results_table, skill_text
 
 
 class Clock:
@@ -142,3 +142,11 @@ def test_a_table_that_is_too_wide_breaks_between_words(width):
 )  # fmt: skip
 def test_cells(cell, text):
     assert format_cell(cell) == text
+
+
+@pytest.mark.parametrize(
+    ("skill", "digits", "told"),
+    [(0.98765, 3, "0.988"), (0.98765, 4, "0.9877"), (None, 3, "no headroom"), (np.float32("nan"), 3, "no headroom")],
+)
+def test_a_skill_is_told_also_where_there_is_none(skill, digits, told):
+    assert skill_text(skill, digits) == told

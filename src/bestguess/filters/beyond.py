@@ -17,7 +17,7 @@ from bestguess.filters.baselines import BoundedMemory, bounded_memory, fitted_ar
 from bestguess.filters.family import FAMILY
 from bestguess.filters.flags import EvaluateFlags, refuse_unknown_systems
 from bestguess.report.charts import Chart, Dash, Grid, Line, Picture, Role
-from bestguess.report.progress import over_one, results_table
+from bestguess.report.progress import over_one, results_table, skill_text
 from bestguess.report.render import save_figures
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat
 from bestguess.train.folder import FIGURES
@@ -156,7 +156,7 @@ def _table(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> tuple[list
         [
             _name(runs, one),
             over_one(one["normalised_loss"], one["standard_error"]),
-            "no headroom" if np.isnan(one["skill"]) else f"{one['skill']:.3f}",
+            skill_text(one["skill"]),
             memory_page.memory(one["equivalent_memory"], one),
             memory_page.loss_of(one["ar_fitted"]["excess"]),
             *(f"{100 * share:.3g} %" for share in one["regret_by_span"].values()),

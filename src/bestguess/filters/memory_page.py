@@ -10,7 +10,7 @@ import numpy as np
 from bestguess.config import Run
 from bestguess.filters.baselines import bounded_memory
 from bestguess.report.charts import Chart, Dash, Grid, HLine, Line, Picture, Points
-from bestguess.report.progress import over_one, two_digits
+from bestguess.report.progress import over_one, skill_text, two_digits
 from bestguess.report.story import MANY, Rows, shade
 
 EXACT, FITTED = "exact", "fitted"
@@ -176,8 +176,6 @@ def loss_of(excess: float) -> str:
     return over_one(1 + max(excess, 0.0))
 
 
-def told(excess: float, one: Mapping[str, Any], measure: str) -> str:
+def told(excess: float, one: Mapping[str, Any], measure: str, digits: int = 3) -> str:
     """Return the normalised loss, or the skill, of a predictor with this excess on a run's task as text."""
-    if measure == "normalised_loss":
-        return loss_of(excess)
-    return "no headroom" if (skill := skill_of(excess, one)) is None else f"{skill:.3f}"
+    return loss_of(excess) if measure == "normalised_loss" else skill_text(skill_of(excess, one), digits)

@@ -19,7 +19,7 @@ from bestguess.filters.systems import henrici, system_of
 from bestguess.filters.tables_page import tables
 from bestguess.filters.task import FilterTask
 from bestguess.report.charts import Chart, Grid, Heatmap, HLine, Line, Picture, Points, Series, unit_circle
-from bestguess.report.progress import over_one
+from bestguess.report.progress import over_one, skill_text
 from bestguess.report.story import MANY, Drawn, Section, Stat, Story, Words, self_test_stat, shade
 from bestguess.train.problem import Purpose, member_key
 
@@ -90,7 +90,7 @@ def _headline(
     best = max(chosen, key=validated)
     one, name = evaluation["runs"][best], runs[best].label(runs)
     among = f", of {len(runs)} runs the best on validation data" if len(runs) > 1 else ""
-    skill = "no headroom" if one["skill"] is None else f"{one['skill']:.4f}"
+    skill = skill_text(one["skill"], 4)
     return [
         Stat(skill, "skill", f"{name}{among}; the fraction of the headroom of {one['headroom']:.1%} that is gained"),
         Stat(over_one(one["normalised_loss"]), "normalised loss", f"{name}: squared error over the Kalman filter's"),

@@ -9,7 +9,7 @@ from bestguess.config import Run
 from bestguess.family import Trained
 from bestguess.filters import memory_page
 from bestguess.filters.systems import system_of
-from bestguess.report.progress import over_one
+from bestguess.report.progress import over_one, skill_text
 from bestguess.report.story import Rows
 
 
@@ -36,8 +36,8 @@ def table(training: Trained, results: Mapping[str, Any]) -> tuple[list[str], lis
             row += [over_one(x["normalised_loss"]) for x in ahead]
         rows.append([*row, _reached(one, "sequences_to_skill_0.9")])
         for name, excess, memory in memory_page.beside(one) if compared else ():
-            gained = {"skill": memory_page.skill_of(excess, one)}
-            row = [""] * names + [name, memory_page.loss_of(excess), figure(gained, "skill"), memory]
+            told = (memory_page.told(excess, one, measure) for measure in ("normalised_loss", "skill"))
+            row = [""] * names + [name, *told, memory]
             fed_back = rolled["runs"][i].get("ar_fitted", {}) if rolled and memory_page.FITTED in name else {}
             rows.append([*row, *(memory_page.loss_of(fed_back[str(h)]) if fed_back else "" for h in horizons), ""])
     rolling = "; t+h: rollouts" if rolled else ""
@@ -49,7 +49,7 @@ def table(training: Trained, results: Mapping[str, Any]) -> tuple[list[str], lis
 def figure(one: Mapping[str, Any], measure: str) -> str:
     """Return a run's skill or normalised loss as text."""
     if measure == "skill":
-        return "no headroom" if one["skill"] is None else f"{one['skill']:.3f}"
+        return skill_text(one["skill"])
     return over_one(one["normalised_loss"], one["standard_error"])
 
 
@@ -70,7 +70,7 @@ def tables(runs: Sequence[Run], evaluation: Mapping, rollouts: Mapping) -> list[
                 *names,
                 *["transformer"] * compared,
                 over_one(one["normalised_loss"], one["standard_error"]),
-                "no headroom" if one["skill"] is None else f"{one['skill']:.4f}",
+                skill_text(one["skill"], 4),
                 *memory_page.cell(one),
                 f"{one['headroom']:.1%}",
                 f"{system_of(run.config.task, run.seed).spectral_radius:.4g}",
@@ -80,9 +80,8 @@ def tables(runs: Sequence[Run], evaluation: Mapping, rollouts: Mapping) -> list[
             ]
         )
         for name, excess, memory in memory_page.beside(one) if compared else ():
-            skill = memory_page.skill_of(excess, one)
-            told = [memory_page.loss_of(excess), "no headroom" if skill is None else f"{skill:.4f}", memory]
-            rows.append([*[""] * len(names), name, *told, *[""] * 5])
+            told = (memory_page.told(excess, one, measure, 4) for measure in ("normalised_loss", "skill"))
+            rows.append([*[""] * len(names), name, *told, memory, *[""] * 5])
     columns = [
         *("λ", *["structure"] * varied["structure"], "seed", *["learning rate"] * varied["learning_rate"]),
         *(*["predictor"] * compared, "normalised loss", "skill"),

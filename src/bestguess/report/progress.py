@@ -226,6 +226,11 @@ def two_digits(value: float) -> str:
     return re.sub(r"e([+-])0(?=\d)", r"e\1", f"{value:#.2g}").removesuffix(".") if value else "0"
 
 
+def skill_text(skill: float | None, digits: int = 3) -> str:
+    """Return a skill as text, also where there is none: None, or NaN."""
+    return "no headroom" if skill is None or math.isnan(skill) else f"{skill:.{digits}f}"
+
+
 def with_error(value: float, standard_error: float | None = None, least: int = 4, most: int = 7) -> str:
     """Return `value ± standard_error`, with as many decimals (4 to 7) as the error needs to show a digit."""
     if standard_error is None or not standard_error > 0 or not math.isfinite(standard_error):

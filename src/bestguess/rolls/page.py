@@ -9,7 +9,7 @@ import numpy as np
 
 from bestguess.family import Trained
 from bestguess.report.charts import Chart, HLine, Line, Points
-from bestguess.report.progress import with_error
+from bestguess.report.progress import skill_text, with_error
 from bestguess.report.story import Drawn, Rows, Section, Stat, Story, Words, self_test_stat
 from bestguess.report.trackers import METRICS_FILE
 from bestguess.rolls.evidence.verdict import false_alarms
@@ -45,7 +45,7 @@ def table(training: Trained, evaluation: Mapping[str, Any]) -> tuple[list[str], 
 def _skill(one: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     if one["floor_bits"] is None:
         return "floor not known"
-    return "no headroom" if one["skill"] is None else f"{one['skill']:.4f}"
+    return skill_text(one["skill"], 4)
 
 
 def story(training: Trained, evaluation: Mapping[str, Any]) -> Story:

@@ -15,7 +15,7 @@ from bestguess.family import Trained
 from bestguess.filters.forecaster import Forecaster, predict
 from bestguess.filters.in_context.task import MixtureTask
 from bestguess.report.charts import Chart, Grid, Line, Picture, Points
-from bestguess.report.progress import over_one
+from bestguess.report.progress import over_one, skill_text
 from bestguess.report.story import MANY, Drawn, Rows, Section, Stat, Story, Words, self_test_stat, shade
 from bestguess.train.problem import Purpose, member_key
 
@@ -93,7 +93,7 @@ def table(training: Trained, results: Mapping[str, Any]) -> tuple[list[str], lis
     rows: list[list[Any]] = []
     for run, one in zip(runs, evaluation["runs"]):
         trained, held, ridge = one["trained"], one["held_out"], one["ridge"]
-        skill = "no headroom" if one["skill"] is None else f"{one['skill']:.4f}"
+        skill = skill_text(one["skill"], 4)
         rows.append(
             [run.label(runs) + (" ←" if one["selected"] and _rates(runs) else "")] * several
             + ["transformer", over_one(one["normalised_loss"], one["standard_error"]), skill]
