@@ -9,11 +9,13 @@ import pytest
 from bestguess.experiment.analysis import analyse
 from bestguess.experiment.covariates import covariates
 from bestguess.experiment.pictures import _thinned, effects, figure
+from bestguess.experiment.rollouts import rollouts
 from bestguess.filters.experiments import EXPERIMENTS as FILTERS
+from bestguess.filters.normalisation import NORMALISATION
 from bestguess.integers.experiments import EXPERIMENTS
 from bestguess.report.charts import Grid, Points
 from bestguess.report.render import to_matplotlib, to_plotly
-from tests.experiment.planted import integer_figures, planted
+from tests.experiment.planted import figures, integer_figures, planted
 
 LEARNED, FOURIER = (f"model.embedding={one} model.positions=learned" for one in ("learned", "fourier"))
 HARD = {"design=document": 1.0, FOURIER: -0.7, LEARNED: 0.5}
@@ -153,16 +155,53 @@ def test_seeds_that_have_not_begun_leave_the_means_of_the_others(tmp_path):
     assert "the 2 seeds that have begun" in grid.caption
 
 
+def by_dimension(config, *others):
+    """Figures whose headroom grows with the observed dimensions, one step ahead and two."""
+    found = figures(config, *others)
+    found["headroom"] = found["rollout"]["2"]["headroom"] = 0.1 * config["task.observed_dim"]
+    return found
+
+
 def test_a_covariate_stands_under_the_primary_measure_of_its_hypothesis(tmp_path):
     """Patch sizes are compared ahead, so the headroom ahead stands under the excess ahead, and not under one step's."""
-    ledger = planted(tmp_path, "observed", lambda config: 0.0, noise=0.02)
+    ledger = planted(tmp_path, "observed", lambda config: 0.0, noise=0.02, score=by_dimension)
     analysis = analyse(FILTERS["observed"], ledger.runs().values(), ledger.records(), "normalised_loss")
     grid = covariates(analysis, None)
     assert not grid.share_y
     assert [(panel.title, panel.y) for panel in grid.panels] == [
         ("By headroom", "final excess over the filter (%)"),
-        ("By spectral radius", "final excess over the filter (%)"),
         ("By headroom at t+2", "excess over the filter at t+2 (%)"),
+    ]
+
+
+def test_a_covariate_that_is_the_same_but_for_rounding_has_no_panel(tmp_path):
+    def rounded(config, *others):
+        found = by_dimension(config, *others)
+        return found | {"spectral_radius": 0.96 - 1e-16 * config["train.first_seed"]}
+
+    ledger = planted(tmp_path, "observed", lambda config: 0.0, noise=0.02, score=rounded)
+    analysis = analyse(FILTERS["observed"], ledger.runs().values(), ledger.records(), "normalised_loss")
+    assert "Spectral radius of A" not in [panel.title for panel in figure(analysis, None).panels]
+    assert "By spectral radius" not in [panel.title for panel in covariates(analysis, None).panels]
+
+
+def test_no_covariate_that_differs_is_no_picture(tmp_path):
+    ledger = planted(tmp_path, "observed", lambda config: 0.0, noise=0.02)
+    analysis = analyse(FILTERS["observed"], ledger.runs().values(), ledger.records(), "normalised_loss")
+    assert covariates(analysis, None) is None
+
+
+def test_curves_over_the_horizon_name_their_levels_as_the_other_figures_do(tmp_path):
+    ledger = planted(tmp_path, "normalisation", lambda config: 0.0, noise=0.02)
+    analysis = analyse(NORMALISATION, ledger.runs().values(), ledger.records(), "normalised_loss")
+    drawn = rollouts(analysis, None)
+    assert [panel.title for panel in drawn.panels] == [
+        "normalisation input",
+        "normalisation none",
+        "normalisation instance",
+        "normalisation instance, told",
+        "normalisation instance, prior 64",
+        "normalisation instance, both",
     ]
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from bestguess.experiment.analysis import Analysis
 from bestguess.experiment.declare import Measure
-from bestguess.experiment.pictures import _capital, _shade, _title
+from bestguess.experiment.pictures import _capital, _shade, _title, alike
 from bestguess.report.charts import Chart, Grid, Picture, Points
 
 
 def covariates(analysis: Analysis, told: str | None) -> Picture | None:
     """Return each run's primary measure over what else sets its task apart, a panel a covariate; None without any.
 
+    A covariate that is the same in every run has no panel.
     The primary measure is that of the first hypothesis that shows the covariate.
     """
     named = {measure.name: measure for measure in analysis.experiment.measures if measure.name in analysis.tables}
-    pairs = [(one, named[own]) for one in named.values() if one.covariate and (own := _primary(analysis, one)) in named]
+    pairs = [
+        (one, named[own])
+        for one in named.values()
+        if one.covariate and not alike(analysis.tables[one.name].values) and (own := _primary(analysis, one)) in named
+    ]
     if not pairs:
         return None
     factor = analysis.experiment.factors[0]

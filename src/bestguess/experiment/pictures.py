@@ -1,4 +1,4 @@
-"""The charts of an experiment: measures by factor, rollouts by horizon, effects with their intervals."""
+"""The charts of an experiment: measures by factor, effects with their intervals."""
 
 from __future__ import annotations
 
@@ -54,7 +54,11 @@ def findings(analysis: Analysis) -> Iterator[tuple[Verdict, Measure, Finding]]:
 def figure(analysis: Analysis, told: str | None) -> Picture:
     """Return the experiment's figure: each measure by the first factor, and rollout skill at one horizon."""
     recorded = [measure for measure in analysis.experiment.measures if measure.name in analysis.tables]
-    shown = [measure for measure in recorded if measure.position is None]
+    shown = [
+        one
+        for one in recorded
+        if one.position is None and not (one.covariate and alike(analysis.tables[one.name].values))
+    ]
     curve = [measure for measure in recorded if measure.position is not None]
     if curve:  # the farthest point of those that apply in most cells
         applies = [int(np.isfinite(analysis.tables[measure.name].values).sum()) for measure in curve]
@@ -92,52 +96,6 @@ def effects(analysis: Analysis, told: str | None) -> Picture:
     panels = [_effects(analysis, group) for group in groups if group in there or not there]
     names = [verdict.hypothesis for verdict in analysis.verdicts]
     return Grid(_title("Effects", told), panels, caption, share_x=False, share_y=False, legend=names)
-
-
-def rollouts(analysis: Analysis, told: str | None) -> Picture | None:
-    """Return skill by horizon, a panel for each line of the figure; None where no measure has a place on a curve."""
-    measures = [one for one in analysis.experiment.measures if one.position is not None and one.name in analysis.tables]
-    if not measures:
-        return None
-    tables = [analysis.tables[measure.name] for measure in measures]
-    x_factor, *others = analysis.experiment.factors
-    x_levels, *other_levels = tables[0].levels
-    horizons = [float(measure.position) for measure in measures if measure.position is not None]
-    panels = []
-    for place in itertools.product(*(range(len(levels)) for levels in other_levels)):
-        series = []
-        for i, level in enumerate(x_levels):
-            shown = [measure.show(mean_of(table.begun[(i, *place)])) for measure, table in zip(measures, tables)]
-            series.append(
-                Points(
-                    horizons,
-                    shown,
-                    name=f"{x_factor.name} {level}",
-                    shade=_shade(i, len(x_levels)) if x_factor.position else None,
-                    connect=True,
-                )
-            )
-        names = [f"{one.name} {levels[i]}" for one, levels, i in zip(others, other_levels, place)]
-        panels.append(
-            Chart(
-                ", ".join(names) or "all",
-                "horizon (steps)",
-                "rollout skill",
-                series,
-                log_x=True,
-                x_ticks={h: f"{h:g}" for h in horizons},
-                hlines=(HLine(1.0, "oracle"),),
-            )
-        )
-    title = _title("Rollout skill by horizon", told)
-    caption = (
-        f"Means over {tables[0].told_seeds}. 1 is the best possible prediction at that horizon, 0 the best constant; "
-        f"horizons at which a seed has no headroom are left out. {_capital(told)}"
-    ).strip()
-    if len(panels) == 1:
-        only = panels[0]
-        return Chart(title, only.x, only.y, only.series, caption, log_x=True, x_ticks=only.x_ticks, hlines=only.hlines)
-    return Grid(title, panels, caption, columns=2 if len(panels) in (2, 4) else 3)
 
 
 def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
@@ -370,6 +328,12 @@ def _of_seeds(finding: Finding) -> list[float]:
     if isinstance(finding.estimate, ProportionEstimate):
         return []
     return _thinned(np.array(list(finding.by_seed.values()))).tolist()
+
+
+def alike(values: np.ndarray) -> bool:
+    """Whether all values of a covariate are the same, but for rounding: then there is nothing to draw."""
+    finite = values[np.isfinite(values)]
+    return len(finite) == 0 or bool(np.allclose(finite, finite[0], rtol=1e-9, atol=0))
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from bestguess import __version__, files
 from bestguess.command import UserError, load
 from bestguess.experiment.analysis import Analysis, edges
 from bestguess.experiment.covariates import covariates
-from bestguess.experiment.pictures import effects, figure, findings, rollouts
+from bestguess.experiment.pictures import effects, figure, findings
+from bestguess.experiment.rollouts import rollouts
 from bestguess.experiment.source import read_benchmark
 from bestguess.experiment.statistics import Finding, Verdict
 from bestguess.report.charts import Picture
@@ -139,7 +140,7 @@ def write(folder: Path, analysis: Analysis, source: Source, found: dict[str, Any
         if picture is not None:
             save_png(picture, folder / f"{name}.png", dpi=150)
     files.write_json(folder / VERDICTS, found)
-    files.write_text(folder / "README.md", _readme(analysis, found, told, sections))
+    files.write_text(folder / "README.md", _readme(analysis, found, told, sections, own["covariates"] is not None))
     page = _page(analysis, found, told, [one for one in own.values() if one is not None], sections)
     page.details("sweep.yaml: the question, the hypotheses and the rule, and the runs", source.asked)
     return page.write(folder / PAGE)
@@ -342,10 +343,6 @@ def _costs(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _covers(analysis: Analysis) -> bool:
-    return any(measure.covariate and measure.name in analysis.tables for measure in analysis.experiment.measures)
-
-
 def _told_sections(sections: Sequence[Section]) -> Iterator[str]:
     for section in sections:
         yield f"## {section.heading}"
@@ -364,7 +361,10 @@ def _markdown_table(columns: Sequence[str], table: Sequence[Sequence[Any]]) -> s
     return (head + "".join("| " + " | ".join(format_cell(cell) for cell in row) + " |\n" for row in table)).rstrip()
 
 
-def _readme(analysis: Analysis, found: dict[str, Any], told: str | None, sections: Sequence[Section]) -> str:
+def _readme(
+    analysis: Analysis, found: dict[str, Any], told: str | None, sections: Sequence[Section], covers: bool
+) -> str:
+    """covers: whether there is a picture of the covariates."""
     columns, table = verdict_table(analysis)
     notes = [f"{v.hypothesis}: {note}." for v in analysis.verdicts for note in v.notes]
     parts = [
@@ -375,7 +375,7 @@ def _readme(analysis: Analysis, found: dict[str, Any], told: str | None, section
         "\n".join(f"- {line}" for line in [*notes, *filter(None, [found["edges"]])]),
         "![The measures by factor](figure.png)",
         "![The effects with their intervals](effects.png)",
-        "![The primary measure by what else differs between the tasks](covariates.png)" if _covers(analysis) else "",
+        "![The primary measure by what else differs between the tasks](covariates.png)" if covers else "",
         *_told_sections(sections),
         f"```\n{found['command']}\n```",
         "\n".join(f"- {line}" for line in _costs(found)),
