@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from bestguess.filters.normalisation import ARM
+
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks" / "results"
 RESULTS = ROOT / "experiments" / "results"
@@ -97,19 +99,20 @@ def filters_cpu() -> Iterator[tuple[str, str]]:
 def filters_default() -> Iterator[tuple[str, str]]:
     folder = RESULTS / "filters_muon_h200"
 
-    def told(name: str, value: Callable[[dict], float], level: float) -> str:
-        runs = read(folder / name / "evaluation.json")["runs"]
+    def told(names: str, value: Callable[[dict], float], level: float) -> str:
+        runs = [run for name in names.split() for run in read(folder / name / "evaluation.json")["runs"]]
         found = [value(run) for run in runs if run["selected"] and run["lambda"] == level]
-        return f"{sum(found) / len(found):.1e}".replace("e-0", "e-") if found else ""
+        return f"{sum(found) / len(found):.1e}".replace("e-0", "e-")
 
     def excess(run: dict) -> float:
         return run["normalised_loss"] - 1
 
     for level in (0.5, 0.8, 0.9, 0.97, 0.99):
-        cells = [told("default", excess, level), told("instance", excess, level)]
+        cells = [told("default", excess, level), told("instance instance_more", excess, level)]
         cells += [told("default", lambda run, k=k: run["ar"][k], level) for k in ("32", "64")]
         cells.append(told("default", lambda run: run["ar_fitted"]["excess"]["64"], level))
-        yield "README.md", f"| {level:g} | {' | '.join(cells)} |".replace("|  |", "| |")
+        yield "README.md", f"| {level:g} | {' | '.join(cells)} |"
+    yield from instance_costs(folder)
     training = read(folder / "default" / "training.json")
     yield "README.md", f"{training['seconds']:.0f} s of training on one H200"
     found: dict[tuple[str, float], list[float]] = {}
@@ -121,6 +124,32 @@ def filters_default() -> Iterator[tuple[str, str]]:
         name = {"adamw": "AdamW", "muon": "Muon"}[optimizer]
         cells = [f"{value:.2e}".replace("e-0", "e-") for value in values]
         yield "docs/filters.md", f"| {name} | {rate:g} | {' | '.join(cells)} |"
+
+
+def instance_costs(folder: Path) -> Iterator[tuple[str, str]]:
+    """What each run with reversible instance normalisation has, and what it costs at the default's own rate."""
+    runs = {
+        name: [run for run in read(folder / name / "evaluation.json")["runs"] if run["selected"]]
+        for name in ("default", "instance", "instance_more", "layers")
+    }
+
+    def excess(run: dict) -> float:
+        return run["normalised_loss"] - 1
+
+    found = {(run["lambda"], run["seed"]): excess(run) for run in runs["instance"] + runs["instance_more"]}
+    for run in runs["default"]:
+        skill = "no headroom" if run["skill"] is None else f"{run['skill']:.4f}"
+        cells = [f"{run['lambda']:g}", str(run["seed"]), short(excess(run)), skill, f"{run['equivalent_memory']:.1f}"]
+        yield "docs/filters.md", f"| {' | '.join([*cells, short(found[run['lambda'], run['seed']])])} |"
+    assert {run["learning_rate"] for name in ("instance", "instance_more", "layers") for run in runs[name]} == {0.001}
+    more = {
+        level: 100 * (sum(found[level, seed] for seed in (0, 1)) / sum(own) - 1)
+        for level in (0.5, 0.9, 0.99)
+        if (own := [excess(run) for run in runs["layers"] if run["lambda"] == level])
+    }
+    yield "docs/filters.md", f"RevIN has {more[0.5]:.0f} %, {more[0.9]:.0f} % and {more[0.99]:.0f} % more excess"
+    yield "docs/filters.md", f"[{more[0.9]:.0f} % higher at λ = 0.9 and {more[0.99]:.0f} % at 0.99]"
+    yield "README.md", f"RevIN has {more[0.9]:.0f} % more excess at λ = 0.9 and {more[0.99]:.0f} % more at 0.99"
 
 
 def short(value: float, digits: int = 1) -> str:
@@ -342,13 +371,17 @@ def full_size() -> Iterator[tuple[str, str]]:
     """The verdicts of the experiments on filters at full size, and the tables of their cells."""
     docs = "docs/experiments.md"
     small = {("H3", "less_mixture"), ("H4", "by_ridge"), ("H4", "less_ridge")}
-    for name in ("eigenvalue_12000_steps", "structure_12000_steps", "patching_12000_steps", "in_context"):
+    judged = ("eigenvalue", "structure", "patching", "observed")
+    for name in (*(f"{one}_12000_steps" for one in judged), "normalisation", "in_context"):
         found = read(RESULTS / name / "verdicts.json")
         assert found["complete"]
         yield docs, f"{found['runs']} runs"
         for one in found["verdicts"]:
             for scale in (one, *one["scales"]):
-                close = name == "patching_12000_steps" or (one["hypothesis"], scale["measure"]) in small
+                close = (
+                    name in ("patching_12000_steps", "observed_12000_steps")
+                    or (one["hypothesis"], scale["measure"]) in small
+                )
                 yield docs, signed(scale["effect"], scale["interval"], 3 if close else 2)
 
     for level, rows in by(table("eigenvalue_12000_steps"), "task.lambda").items():
@@ -362,6 +395,17 @@ def full_size() -> Iterator[tuple[str, str]]:
         held = [means[f"held_out.{one}over_told"] for one in ("", "mixture_", "ridge_")]
         yield docs, f"| {' | '.join([f'{int(level):,}', excess, *own, *held])} |"
 
+    for level, rows in by(table("observed_12000_steps"), "task.observed_dim").items():
+        own = [row for row in rows if row["model.patch"] == "1"]
+        memory = mean(float(row["equivalent_memory"]) for row in own)
+        yield docs, f"| {level} | {short(mean(float(row['normalised_loss']) - 1 for row in own))} | {memory:.1f} |"
+    for change, rows in by(table("normalisation"), "change").items():
+        arm = ARM.label(change).replace("input", "by the deviation of the process (`input`)")
+        levels = by(rows, "task.lambda").values()
+        cells = [short(mean(float(row["normalised_loss"]) - 1 for row in own), 2) for own in levels]
+        yield docs, f"| {arm} | {' | '.join(cells)} |"
+    for one in read(RESULTS / "normalisation" / "verdicts.json")["verdicts"]:
+        yield docs, f"{signed(one['effect'], one['interval'])} | {math.exp(one['effect']):.1f} |"
     dense, _, real, _ = read(RESULTS / "structure_12000_steps" / "verdicts.json")["verdicts"]
     closer = [100 * (1 - math.exp(one["effect"])) for one in (real, *real["scales"])]
     yield docs, f"ends {closer[0]:.0f} % closer to its filter, and {closer[1]:.0f} % closer in units of the headroom"
@@ -385,33 +429,62 @@ def patches() -> Iterator[tuple[str, str]]:
         yield name, f"{min(times('16')):.1f} to {max(times('16')):.1f} in "
         yield name, f"by a factor of {min(times('4')):.1f} to {max(times('4')):.1f}"
     yield docs, f"of the slope itself ({min(slopes):.2f} to {max(slopes):.2f})"
+    sizes = [row for row in table("patching_sizes") if row["task.structure"] == "diagonal"]
+    for level, rows in by(sizes, "task.lambda").items():
+        own = by(rows, "model.patch").values()
+        ahead = [short(mean(float(row["rollout.2.normalised_loss"]) - 1 for row in size)) for size in own]
+        memory = [f"{mean(float(row['equivalent_memory']) for row in size):.1f}" for size in own]
+        yield "docs/filters.md", f"| {level} | excess at t+2 | {' | '.join(ahead)} |"
+        yield "docs/filters.md", f"| | equivalent memory | {' | '.join(memory)} |"
 
 
 def layers_inspected() -> Iterator[tuple[str, str]]:
-    """What it costs to change all heads of one layer at full size."""
-    docs, kinds = "docs/filters.md", ("fixed", "fixed_by_position", "ablated")
+    """What it costs to change all heads of one layer at full size, and what the heads of layer 1 read."""
+    docs, kinds = "docs/filters.md", ("fixed", "fixed_by_position", "query_fixed", "key_fixed", "ablated")
     runs = read(RESULTS / "filters_muon_h200" / "layers" / "inspect.json")["runs"]
+    long = [run for run in runs if run["lambda"] >= 0.9]
 
-    def shares(kind: str, layers: range) -> list[float]:
-        """Return the rises of these layers over their run's excess."""
-        return sorted(run["layers"][i - 1][kind]["rise"] / run["all_heads"]["excess"] for run in runs for i in layers)
+    def rise(changed: dict, kind: str, run: dict) -> float:
+        """Return the rise of the excess over the run's own."""
+        return changed[kind]["rise"] / run["all_heads"]["excess"]
+
+    def first(kind: str) -> list[float]:
+        return sorted(rise(run["layers"][0], kind, run) for run in long)
 
     for run in runs:
         rises = {kind: [layer[kind]["rise"] for layer in run["layers"]] for kind in kinds}
-        cells = [f"{run['lambda']:g}", str(run["seed"]), short(run["all_heads"]["excess"])]
-        cells += [short(rises[kind][0]) for kind in kinds]
-        cells += [f"{short(min(rises[kind][1:]))} to {short(max(rises[kind][1:]))}" for kind in kinds]
-        yield docs, f"| {' | '.join(cells)} |"
-    by_position = [100 * share for share in shares("fixed_by_position", range(2, 5))]
+        named = [f"{run['lambda']:g}", str(run["seed"])]
+        cells = [short(run["all_heads"]["excess"]), *(short(rises[kind][0]) for kind in kinds)]
+        yield docs, f"| {' | '.join([*named, *cells])} |"
+        cells = [f"{short(min(rises[kind][1:]))} to {short(max(rises[kind][1:]))}" for kind in kinds]
+        yield docs, f"| {' | '.join([*named, *cells])} |"
+    later = {kind: sorted(rise(layer, kind, run) for run in runs for layer in run["layers"][1:]) for kind in kinds}
+    most, next_most = (100 * share for share in later["fixed_by_position"][:-3:-1])
     yield (
         docs,
-        f"is at most {by_position[-1]:.0f} % of the excess, and at most {by_position[-2]:.0f} % in 11 of 12 cases",
+        f"at most {most:.0f} % of the excess, and at most {next_most:.0f} % in 17 of {len(later['fixed'])} cases",
     )
-    yield docs, f"it is at most {shares('fixed', range(2, 5))[-1]:.1f} times the excess"
-    low, high = shares("fixed", range(1, 2))[0], shares("fixed_by_position", range(1, 2))[-1]
-    yield docs, f"in either way, the rise is {low:.0f} to {round(high, -1):,.0f} times the excess"
-    ablated = shares("ablated", range(1, 2))
-    yield docs, f"it is only {ablated[0]:.1f} to {ablated[-1]:.0f} times the excess"
+    yield docs, f"it is at most {later['fixed'][-1]:.1f} times the excess"
+    either = sorted(first("fixed") + first("fixed_by_position"))
+    yield docs, f"in either way, the rise is {either[0]:.0f} to {either[-1]:,.0f} times the excess"
+    yield docs, f"it is only {first('ablated')[0]:.1f} to {first('ablated')[-1]:.0f} times the excess"
+
+    keys = sorted(run["layers"][0]["key_fixed"]["rise"] / run["layers"][0]["fixed"]["rise"] for run in long)
+    yield docs, f"the rise is {keys[0]:.2f} to {keys[-1]:.2f} times that with the attention fixed"
+    queries = first("query_fixed")
+    yield docs, f"with its queries fixed only {queries[0]:.2f} to {queries[-1]:.2f} times the excess"
+    heads = [(head, run) for run in long for head in run["heads"]]
+    sinks = [head for head, run in heads if head["layer"] == 1 and rise(head, "fixed", run) > 1]
+    assert len(sinks) == 10
+    by_token, by_lag = (sorted(100 * head["explained"][one] for head in sinks) for one in ("token", "lag"))
+    yield docs, f"explains {by_token[0]:.0f} to {by_token[-1]:.0f} % of the variance"
+    yield docs, f"and the lag {by_lag[0]:.0f} to {by_lag[-1]:.0f} %"
+    norms = sorted(head["norm_correlation"] for head in sinks)
+    yield docs, f"rank correlations with ‖y‖ of {norms[-1]:.2f} to {norms[0]:.2f})".replace("-", "−")
+    needed = [head for head, run in heads if rise(head, "ablated", run) > 10]
+    assert {head["layer"] for head in needed} == {2, 3, 4}
+    yield docs, f"In the {len(needed)} heads of layers 2 to 4"
+    yield docs, f"the lag explains at least {100 * min(head['explained']['lag'] for head in needed):.1f} %"
 
 
 def scaling() -> Iterator[tuple[str, str]]:
