@@ -164,6 +164,31 @@ def test_a_legend_of_many_lines_takes_nothing_from_what_is_drawn_and_is_whole(br
     assert heights[0] > 200
 
 
+def test_the_buttons_of_a_chart_lie_neither_on_its_legend_nor_on_its_title(browser, tmp_path):
+    """A legend of one line and a half reaches the right edge, and a title the last word that fits."""
+    x = np.arange(1.0, 30)
+    lines = [Line(x, run / x, name=f"λ 0.99, rate 0.00{run}", shade=run / 9) for run in range(9)]
+    page = Page("Runs")
+    page.chart(Chart("What layers know of the state " * 6, "step", "loss", lines))
+    page, _, _ = open_page(browser, page.write(tmp_path / "buttons.html"), viewport={"width": 1200, "height": 800})
+    page.hover(".nsewdrag")
+    buttons, entries, words = page.evaluate(
+        """(() => {
+          const title = document.createRange();
+          title.selectNodeContents(document.querySelector('figure > header'));
+          const boxes = every => [...document.querySelectorAll(every)].map(one => one.getBoundingClientRect());
+          return [boxes('.modebar-btn'), boxes('g.legend .traces'), [...title.getClientRects()]];
+        })()"""
+    )
+    assert len(buttons) == 4 and len(entries) == 9 and len(words) > 1
+    for button in buttons:
+        for box in entries + words:
+            apart = button["right"] <= box["left"] or box["right"] <= button["left"]
+            assert apart or button["bottom"] <= box["top"] or box["bottom"] <= button["top"]
+    page.hover(".modebar-btn")  # they do not go when the pointer leaves the chart for them
+    assert page.evaluate("getComputedStyle(document.querySelector('.modebar')).opacity") == "1"
+
+
 def test_on_a_narrow_screen_a_caption_is_no_wider_than_the_window(browser, tmp_path):
     page = Page("Wide")
     page.table(
