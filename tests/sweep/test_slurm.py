@@ -101,8 +101,11 @@ def test_a_requeued_task_goes_on_from_its_checkpoint(environment, tmp_path):
         step = int(checkpoint.stem.removeprefix("step-"))
 
         def goes_on() -> bool:
-            # Slurm holds a requeued job back for two minutes: let it go at once.
-            slurm.ask(environment, "scontrol", "update", f"JobId={array}_0", "StartTime=now")
+            # Slurm holds a requeued job back for two minutes: let it go at once. Not while its first turn is still
+            # completing, or Slurm forgets to queue it again.
+            state = slurm.ask(environment, "squeue", "-h", "-j", f"{array}_0", "-o", "%T").strip()
+            if state == "PENDING":
+                slurm.ask(environment, "scontrol", "update", f"JobId={array}_0", "StartTime=now")
             return f"going on from step {step} of 100000000" in log.read_text()
 
         slurm.until(goes_on, 240)
