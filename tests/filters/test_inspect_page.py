@@ -12,21 +12,19 @@ import pytest
 from bestguess.filters.heads_page import CHANGES
 from bestguess.filters.inspect_page import story
 from bestguess.report.charts import Line, Points, panels_of
-from bestguess.report.story import Drawn, Rows, Words
+from bestguess.report.story import Drawn, Rows
 
-RESULTS = Path(__file__).parents[2] / "experiments/results/filters_muon_h200"
-FULL = RESULTS / "inspected"
+FULL = Path(__file__).parents[2] / "experiments/results/filters_muon_h200/layers"
+CHOSEN = 4
+"""λ = 0.99, seed 0: of this run the page has profiles and tables."""
 
 
 @pytest.fixture(scope="module")
 def told():
     """The full size's results, and its page drawn from them."""
     results = json.loads((FULL / "inspect.json").read_text(encoding="utf-8"))
-    evaluated = json.loads((FULL / "evaluation.json").read_text(encoding="utf-8"))
-    for one, other in zip(results["runs"], evaluated["runs"], strict=True):
-        one.setdefault("standard_error", other["standard_error"])  # older results have it beside them
-    names = [f"λ {one['lambda']:g}, rate {one['learning_rate']:g}" for one in results["runs"]]
-    return results, names, story(results, names, range(len(names)), 7)
+    names = [f"λ {one['lambda']:g}, seed {one['seed']}" for one in results["runs"]]
+    return results, names, story(results, names, range(len(names)), CHOSEN)
 
 
 def drawn(told, name):
@@ -62,70 +60,52 @@ def test_no_label_lies_on_the_points_of_a_changed_head(told):
             assert line.x[1] > max(panel.x_ticks)
 
 
-def changed(rise):
-    return {"rise": rise, "low": rise / 2, "high": 2 * rise}
-
-
-def whole_of(results):
-    """Return the results as they are written today, with figures of our own for what they lack."""
-    results = copy.deepcopy(results)
-    for one in results["runs"]:
-        for head in one["heads"]:
-            head["explained"] = {"lag": 0.25, "position": 0.125, "token": -0.0001}
-            head["norm_correlation"] = None
-        of = dict(zip(CHANGES, map(changed, (1e-3, 2e-3, 3e-3, 4e-3, 5e-3)), strict=True))
-        one["layers"] = [{"layer": i + 1, **of} for i in range(4)]
-        one["all_heads"] |= of
-    return results
-
-
 def heads_of(story):
-    """Return the tables of the section on heads, its words, and the names and places of the points of layers."""
+    """Return the tables of the section on heads, and the names and places of the first panel's points of layers."""
     section = next(one for one in story.sections if one.heading.startswith("What heads read"))
     tables = [part for part in section.parts if isinstance(part, Rows)]
-    words = " ".join(part.text for part in section.parts if isinstance(part, Words))
     picture = next(one.picture for one in story.pictures() if one.name == "inspect_layers_changed")
     panel = panels_of(picture)[0]
     points = {one.name: one for one in panel.series if isinstance(one, Points)}
-    return tables, words, points, list(panel.x_ticks.values())
+    return tables, points, list(panel.x_ticks.values())
 
 
-def test_what_older_results_lack_is_said_and_not_drawn(told):
-    results, names, page = told
-    layers = json.loads((RESULTS / "layers" / "inspect.json").read_text(encoding="utf-8"))
-    old = [CHANGES[kind] for kind in ("fixed", "fixed_by_position", "ablated")]
-    for story_of, of in (
-        (page, ["all"]),
-        (story(layers, names[:4], range(4), 3), ["1", "2", "3", "4", "all"]),
-    ):
-        tables, words, points, ticks = heads_of(story_of)
-        assert "did not fix queries or keys" in words
-        assert (list(points), ticks) == (old, of)
-        assert [len(one.rows) for one in tables] == [16, 3 * len(of)]
-        assert tables[0].columns == ["head", "lag read most", "weight", "rise if fixed", "rise if ablated"]
-
-    tables, words, points, ticks = heads_of(story(whole_of(results), names, range(9), 7))
-    assert "did not fix" not in words
+def test_every_change_and_every_share_stands_on_the_page(told):
+    results, _, page = told
+    (heads, layers), points, ticks = heads_of(page)
     assert list(points) == list(CHANGES.values())
     assert ticks == ["1", "2", "3", "4", "all"]
-    excess = results["runs"][0]["all_heads"]["excess"]
-    np.testing.assert_allclose(points["keys fixed"].y, excess + 4e-3)
-    np.testing.assert_allclose(points["keys fixed"].error[:, 0], (2e-3, 4e-3))
-    assert tables[0].rows[0][3:7] == ["25.0%", "12.5%", "0.0%", None]
-    assert len(tables[1].rows) == 5 * 5
-    for part in ("layers", "all_heads"):  # of today's results, nothing is passed over
-        lacking = whole_of(results)
-        for one in lacking["runs"]:
-            if part == "layers":
-                del one["layers"]
-            else:
-                del one["all_heads"]["key_fixed"]
-        with pytest.raises(KeyError):
-            story(lacking, names, range(9), 7)
+    first = results["runs"][0]
+    rises = [one["key_fixed"] for one in (*first["layers"], first["all_heads"])]
+    excess = first["all_heads"]["excess"]
+    np.testing.assert_allclose(points["keys fixed"].y, [excess + one["rise"] for one in rises])
+    below, above = points["keys fixed"].error
+    np.testing.assert_allclose(below, [one["rise"] - one["low"] for one in rises])
+    np.testing.assert_allclose(above, [one["high"] - one["rise"] for one in rises])
+    assert [len(heads.rows), len(layers.rows)] == [16, 5 * 5]
+    assert heads.rows[1][:7] == ["1.2", 4, "0.02", "13.8%", "0.1%", "59.2%", "-0.18"]
+
+
+def test_a_share_that_there_is_none_of_is_an_empty_cell_and_0_has_no_sign(told):
+    results = copy.deepcopy(told[0])
+    head = results["runs"][CHOSEN]["heads"][0]
+    head["explained"] = {"lag": None, "position": 0.125, "token": -0.0001}
+    head["norm_correlation"] = None
+    (heads, _), _, _ = heads_of(story(results, told[1], range(6), CHOSEN))
+    assert heads.rows[0][3:7] == [None, "12.5%", "0.0%", None]
+
+
+@pytest.mark.parametrize("part", ["layers", "key_fixed"])
+def test_nothing_that_results_lack_is_passed_over(told, part):
+    lacking = copy.deepcopy(told[0])
+    for one in lacking["runs"]:
+        del (one if part == "layers" else one["all_heads"])[part]
+    with pytest.raises(KeyError):
+        story(lacking, told[1], range(6), CHOSEN)
 
 
 def test_points_of_one_layer_do_not_lie_on_each_other(told):
-    _, _, points, _ = heads_of(story(whole_of(told[0]), told[1], range(9), 7))
+    _, points, _ = heads_of(told[2])
     at = np.sort(np.concatenate([one.x for one in points.values()]))
     assert np.diff(at).min() > 0.1
 
@@ -137,10 +117,10 @@ def test_controls_of_the_probes_follow_the_runs_in_the_legend(told):
 
 def test_tables_write_figures_alike(told):
     tables = [part for section in told[2].sections for part in section.parts if isinstance(part, Rows)]
-    assert [len(table.rows) for table in tables] == [9, 16, 3]
+    assert [len(table.rows) for table in tables] == [6, 16, 25]
     cells = [cell for table in tables for row in table.rows for cell in row if isinstance(cell, str)]
-    assert "1 + 2.80e-6 ± 4e-8" in cells
-    assert "6.1e-7" in cells
+    assert "1 + 2.82e-6 ± 4e-8" in cells
+    assert "7.2e-7" in cells
     assert not [cell for cell in cells if "e-0" in cell]
 
 

@@ -180,7 +180,8 @@ def test_the_buttons_of_a_chart_lie_neither_on_its_legend_nor_on_its_title(brows
           return [boxes('.modebar-btn'), boxes('g.legend .traces'), [...title.getClientRects()]];
         })()"""
     )
-    assert len(buttons) == 4 and len(entries) == 9 and len(words) > 1
+    assert (len(buttons), len(entries)) == (4, 9)
+    assert len(words) > 1
     for button in buttons:
         for box in entries + words:
             apart = button["right"] <= box["left"] or box["right"] <= button["left"]

@@ -83,38 +83,37 @@ def tables(told: Mapping[str, Any], name: str) -> tuple[Table, Table]:
 
 
 def _head_table(told: Mapping[str, Any], name: str) -> Table:
-    columns = ["head", "lag read most", "weight", "rise if fixed", "rise if ablated"]
-    rows: list[list[Any]] = [
-        [
-            f"{one['layer']}.{one['head']}",
-            one["lag"],
-            f"{one['weight']:.2f}",
-            *(_cell(one[kind]) for kind in ("fixed", "ablated")),
-        ]
-        for one in told["heads"]
-    ]
-    if not _of_before(told):
-        columns[3:3] = ["explained by lag", "by position", "by token", "correlation with ‖y‖"]
-        for row, one in zip(rows, told["heads"], strict=True):
-            shares = (one["explained"][kind] for kind in ("lag", "position", "token"))
-            correlation = one["norm_correlation"]
-            row[3:3] = [
+    columns = ["head", "lag read most", "weight", "explained by lag", "by position", "by token", "correlation with ‖y‖"]
+    rows: list[list[Any]] = []
+    for one in told["heads"]:
+        shares = (one["explained"][kind] for kind in ("lag", "position", "token"))
+        correlation = one["norm_correlation"]
+        rows.append(
+            [
+                f"{one['layer']}.{one['head']}",
+                one["lag"],
+                f"{one['weight']:.2f}",
                 *(None if share is None else f"{share:z.1%}" for share in shares),
                 None if correlation is None else f"{correlation:z.2f}",
+                *(_cell(one[kind]) for kind in ("fixed", "ablated")),
             ]
+        )
     caption = (
         f"What heads read, and the rise of the excess ({_judged(told, name)}) with a head's attention fixed, and with "
         "the head ablated. Head 1.2 is the second of layer 1"
     )
-    return columns, rows, caption
+    return [*columns, "rise if fixed", "rise if ablated"], rows, caption
 
 
 def _layer_table(told: Mapping[str, Any], name: str) -> Table:
     # A row for each change: as columns, five intervals would be wider than a page.
     rows: list[list[Any]] = [
         [what if i == 0 else "", CHANGES[kind], _cell(one[kind])]
-        for what, one in [*((f"layer {one['layer']}", one) for one in _layers(told)), ("all layers", told["all_heads"])]
-        for i, kind in enumerate(_kinds(told))
+        for what, one in [
+            *((f"layer {one['layer']}", one) for one in told["layers"]),
+            ("all layers", told["all_heads"]),
+        ]
+        for i, kind in enumerate(CHANGES)
     ]
     caption = f"Rise of the excess ({_judged(told, name)}) with all heads of a layer changed, and those of all layers"
     return ["heads of", "change", "rise"], rows, caption
@@ -123,19 +122,6 @@ def _layer_table(told: Mapping[str, Any], name: str) -> Table:
 def _judged(told: Mapping[str, Any], name: str) -> str:
     whole = told["all_heads"]
     return f"{name}; {two_digits(whole['excess'])} as trained, {whole['sequences']} sequences"
-
-
-def _of_before(told: Mapping[str, Any]) -> bool:
-    """Whether results were written before queries and keys were fixed; still older ones have no layers either."""
-    return "query_fixed" not in told["all_heads"]
-
-
-def _layers(told: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return told.get("layers", ()) if _of_before(told) else told["layers"]
-
-
-def _kinds(told: Mapping[str, Any]) -> list[str]:
-    return [kind for kind in CHANGES if not (_of_before(told) and kind in ("query_fixed", "key_fixed"))]
 
 
 def _cell(rise: dict[str, float]) -> str:
@@ -159,24 +145,15 @@ def section(shown: Sequence[tuple[str, Mapping[str, Any]]], name: str, chosen: M
         Drawn("inspect_heads", _profiles(chosen["lag_profiles"], name)),
         Drawn("inspect_heads_changed", _heads_changed(shown)),
         Rows(*heads),
+        Words(
+            "On what in the sequence does attention depend? With the queries of a layer fixed, it can depend on what "
+            "the keys hold, and on the lag; with the keys fixed, on what the query holds, and on the lag. Where fixing "
+            "keys costs and fixing queries does not, all queries look for the same, and what they find differs between "
+            "sequences."
+        ),
+        Drawn("inspect_layers_changed", _layers_changed(shown)),
+        Rows(*layers),
     ]
-    if _of_before(chosen):
-        parts.append(
-            Words(
-                "These results are of a version that did not fix queries or keys, nor measure what attention weights "
-                "depend on."
-            )
-        )
-    else:
-        parts.append(
-            Words(
-                "On what in the sequence does attention depend? With the queries of a layer fixed, it can depend on "
-                "what the keys hold, and on the lag; with the keys fixed, on what the query holds, and on the lag. "
-                "Where fixing keys costs and fixing queries does not, all queries look for the same, and what they "
-                "find differs between sequences."
-            )
-        )
-    parts += [Drawn("inspect_layers_changed", _layers_changed(shown)), Rows(*layers)]
     return Section("What heads read, and whether it matters", parts)
 
 
@@ -217,9 +194,9 @@ def _layers_changed(shown: Sequence[tuple[str, Mapping[str, Any]]]) -> Picture:
         _panel(
             name,
             "layer",
-            [*((f"{one['layer']}", one) for one in _layers(told)), ("all", told["all_heads"])],
+            [*((f"{one['layer']}", one) for one in told["layers"]), ("all", told["all_heads"])],
             told,
-            _kinds(told),
+            list(CHANGES),
         )
         for name, told in shown
     ]
