@@ -96,6 +96,10 @@ def filters_cpu() -> Iterator[tuple[str, str]]:
         yield "docs/filters.md", f"{file})) | {spread(file, RUNS[1])} | {spread(file, RUNS[4])} |"
 
 
+def excess_of(run: dict) -> float:
+    return run["normalised_loss"] - 1
+
+
 def filters_default() -> Iterator[tuple[str, str]]:
     folder = RESULTS / "filters_muon_h200"
 
@@ -104,52 +108,52 @@ def filters_default() -> Iterator[tuple[str, str]]:
         found = [value(run) for run in runs if run["selected"] and run["lambda"] == level]
         return f"{sum(found) / len(found):.1e}".replace("e-0", "e-")
 
-    def excess(run: dict) -> float:
-        return run["normalised_loss"] - 1
-
     for level in (0.5, 0.8, 0.9, 0.97, 0.99):
-        cells = [told("default", excess, level), told("instance instance_more", excess, level)]
+        cells = [told("default", excess_of, level), told("instance instance_more", excess_of, level)]
         cells += [told("default", lambda run, k=k: run["ar"][k], level) for k in ("32", "64")]
         cells.append(told("default", lambda run: run["ar_fitted"]["excess"]["64"], level))
         yield "README.md", f"| {level:g} | {' | '.join(cells)} |"
-    yield from instance_costs(folder)
     training = read(folder / "default" / "training.json")
     yield "README.md", f"{training['seconds']:.0f} s of training on one H200"
     found: dict[tuple[str, float], list[float]] = {}
     for name in ("adamw", "muon", "muon_low"):
         for run in read(folder / "search" / f"{name}_evaluation.json")["runs"]:
             row = found.setdefault((name.partition("_")[0], run["learning_rate"]), [])
-            row += [run["validation_loss"] - 1, excess(run)]
+            row += [run["validation_loss"] - 1, excess_of(run)]
     for (optimizer, rate), values in found.items():
         name = {"adamw": "AdamW", "muon": "Muon"}[optimizer]
         cells = [f"{value:.2e}".replace("e-0", "e-") for value in values]
         yield "docs/filters.md", f"| {name} | {rate:g} | {' | '.join(cells)} |"
 
 
-def instance_costs(folder: Path) -> Iterator[tuple[str, str]]:
+def instance_costs() -> Iterator[tuple[str, str]]:
     """What each run with reversible instance normalisation has, and what it costs at the default's own rate."""
+    folder = RESULTS / "filters_muon_h200"
     runs = {
         name: [run for run in read(folder / name / "evaluation.json")["runs"] if run["selected"]]
         for name in ("default", "instance", "instance_more", "layers")
     }
 
-    def excess(run: dict) -> float:
-        return run["normalised_loss"] - 1
-
-    found = {(run["lambda"], run["seed"]): excess(run) for run in runs["instance"] + runs["instance_more"]}
+    found = {(run["lambda"], run["seed"]): excess_of(run) for run in runs["instance"] + runs["instance_more"]}
+    default = {(run["lambda"], run["seed"]): excess_of(run) for run in runs["layers"]}
     for run in runs["default"]:
         skill = "no headroom" if run["skill"] is None else f"{run['skill']:.4f}"
-        cells = [f"{run['lambda']:g}", str(run["seed"]), short(excess(run)), skill, f"{run['equivalent_memory']:.1f}"]
+        cells = [
+            f"{run['lambda']:g}",
+            str(run["seed"]),
+            short(excess_of(run)),
+            skill,
+            f"{run['equivalent_memory']:.1f}",
+        ]
         yield "docs/filters.md", f"| {' | '.join([*cells, short(found[run['lambda'], run['seed']])])} |"
     assert {run["learning_rate"] for name in ("instance", "instance_more", "layers") for run in runs[name]} == {0.001}
-    more = {
-        level: 100 * (sum(found[level, seed] for seed in (0, 1)) / sum(own) - 1)
+    low, middle, high = (
+        f"{100 * (sum(found[level, seed] for seed in (0, 1)) / sum(default[level, seed] for seed in (0, 1)) - 1):.0f} %"
         for level in (0.5, 0.9, 0.99)
-        if (own := [excess(run) for run in runs["layers"] if run["lambda"] == level])
-    }
-    yield "docs/filters.md", f"RevIN has {more[0.5]:.0f} %, {more[0.9]:.0f} % and {more[0.99]:.0f} % more excess"
-    yield "docs/filters.md", f"[{more[0.9]:.0f} % higher at λ = 0.9 and {more[0.99]:.0f} % at 0.99]"
-    yield "README.md", f"RevIN has {more[0.9]:.0f} % more excess at λ = 0.9 and {more[0.99]:.0f} % more at 0.99"
+    )
+    yield "docs/filters.md", f"RevIN has {low}, {middle} and {high} more excess"
+    yield "docs/filters.md", f"[{middle} higher at λ = 0.9 and {high} at 0.99]"
+    yield "README.md", f"RevIN has {middle} more excess at λ = 0.9 and {high} more at 0.99"
 
 
 def short(value: float, digits: int = 1) -> str:
@@ -367,6 +371,14 @@ def signed(effect: float, interval: list[float], digits: int = 2) -> str:
     return f"{effect:+.{digits}f} ({low:.{digits}f} to {high:.{digits}f})".replace("-", "−")
 
 
+def mean_excess(rows: list[dict[str, str]], column: str = "normalised_loss", digits: int = 1) -> str:
+    return short(mean(float(row[column]) - 1 for row in rows), digits)
+
+
+def mean_memory(rows: list[dict[str, str]]) -> str:
+    return f"{mean(float(row['equivalent_memory']) for row in rows):.1f}"
+
+
 def full_size() -> Iterator[tuple[str, str]]:
     """The verdicts of the experiments on filters at full size, and the tables of their cells."""
     docs = "docs/experiments.md"
@@ -385,24 +397,20 @@ def full_size() -> Iterator[tuple[str, str]]:
                 yield docs, signed(scale["effect"], scale["interval"], 3 if close else 2)
 
     for level, rows in by(table("eigenvalue_12000_steps"), "task.lambda").items():
-        memory = mean(float(row["equivalent_memory"]) for row in rows)
-        yield docs, f"| {level} | {short(mean(float(row['normalised_loss']) - 1 for row in rows))} | {memory:.1f} |"
+        yield docs, f"| {level} | {mean_excess(rows)} | {mean_memory(rows)} |"
     for level, rows in by(table("in_context"), "task.systems").items():
-        excess = short(mean(float(row["normalised_loss"]) - 1 for row in rows))
         means = {key: f"{mean(float(row[key]) for row in rows):.3f}" for key in rows[0] if key.endswith("over_told")}
         # The mixture of one system is its filter.
         own = ["", ""] if level == "1" else [means["trained.over_told"], means["trained.mixture_over_told"]]
         held = [means[f"held_out.{one}over_told"] for one in ("", "mixture_", "ridge_")]
-        yield docs, f"| {' | '.join([f'{int(level):,}', excess, *own, *held])} |"
+        yield docs, f"| {' | '.join([f'{int(level):,}', mean_excess(rows), *own, *held])} |"
 
     for level, rows in by(table("observed_12000_steps"), "task.observed_dim").items():
         own = [row for row in rows if row["model.patch"] == "1"]
-        memory = mean(float(row["equivalent_memory"]) for row in own)
-        yield docs, f"| {level} | {short(mean(float(row['normalised_loss']) - 1 for row in own))} | {memory:.1f} |"
+        yield docs, f"| {level} | {mean_excess(own)} | {mean_memory(own)} |"
     for change, rows in by(table("normalisation"), "change").items():
         arm = ARM.label(change).replace("input", "by the deviation of the process (`input`)")
-        levels = by(rows, "task.lambda").values()
-        cells = [short(mean(float(row["normalised_loss"]) - 1 for row in own), 2) for own in levels]
+        cells = [mean_excess(own, digits=2) for own in by(rows, "task.lambda").values()]
         yield docs, f"| {arm} | {' | '.join(cells)} |"
     for one in read(RESULTS / "normalisation" / "verdicts.json")["verdicts"]:
         yield docs, f"{signed(one['effect'], one['interval'])} | {math.exp(one['effect']):.1f} |"
@@ -432,8 +440,8 @@ def patches() -> Iterator[tuple[str, str]]:
     sizes = [row for row in table("patching_sizes") if row["task.structure"] == "diagonal"]
     for level, rows in by(sizes, "task.lambda").items():
         own = by(rows, "model.patch").values()
-        ahead = [short(mean(float(row["rollout.2.normalised_loss"]) - 1 for row in size)) for size in own]
-        memory = [f"{mean(float(row['equivalent_memory']) for row in size):.1f}" for size in own]
+        ahead = [mean_excess(size, "rollout.2.normalised_loss") for size in own]
+        memory = [mean_memory(size) for size in own]
         yield "docs/filters.md", f"| {level} | excess at t+2 | {' | '.join(ahead)} |"
         yield "docs/filters.md", f"| | equivalent memory | {' | '.join(memory)} |"
 
@@ -530,6 +538,7 @@ CLAIMS = [
     filters_gpu,
     filters_cpu,
     filters_default,
+    instance_costs,
     filters_inspected,
     integers_gpu,
     integers_default,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bestguess.experiment.analysis import Analysis
 from bestguess.experiment.declare import Measure
-from bestguess.experiment.pictures import _capital, _shade, _title, alike
+from bestguess.experiment.pictures import _capital, _shade, _title, drawable
 from bestguess.report.charts import Chart, Grid, Picture, Points
 
 
@@ -14,12 +14,8 @@ def covariates(analysis: Analysis, told: str | None) -> Picture | None:
     A covariate that is the same in every run has no panel.
     The primary measure is that of the first hypothesis that shows the covariate.
     """
-    named = {measure.name: measure for measure in analysis.experiment.measures if measure.name in analysis.tables}
-    pairs = [
-        (one, named[own])
-        for one in named.values()
-        if one.covariate and not alike(analysis.tables[one.name].values) and (own := _primary(analysis, one)) in named
-    ]
+    named = {measure.name: measure for measure in drawable(analysis)}
+    pairs = [(one, named[own]) for one in named.values() if one.covariate and (own := _primary(analysis, one)) in named]
     if not pairs:
         return None
     factor = analysis.experiment.factors[0]
@@ -31,7 +27,7 @@ def covariates(analysis: Analysis, told: str | None) -> Picture | None:
             Points(
                 covariate.show(positions[i].ravel()),
                 measure.show(values[i].ravel()),
-                name=f"{factor.name} {factor.label(level)}",
+                name=factor.titled(level),
                 shade=_shade(i, len(levels)) if factor.position else None,
             )
             for i, level in enumerate(levels)

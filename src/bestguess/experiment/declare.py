@@ -31,6 +31,14 @@ class Factor:
     former: Mapping[Any, Any] = field(default_factory=dict)
     """Levels of earlier sweeps that are the same as levels of today under another name: to today's name."""
 
+    def titled(self, level: Any) -> str:
+        """A level behind the factor's name, such as `λ 0.9`."""
+        return f"{self.name} {self.label(level)}"
+
+    def brief(self, level: Any) -> str:
+        """A level as a line's name has it: names of levels without order say of themselves what they are."""
+        return self.label(level) if self.position is None else self.titled(level)
+
     @property
     def listed(self) -> bool:
         """Whether charts list its levels; otherwise its positions are an axis."""

@@ -51,14 +51,22 @@ def findings(analysis: Analysis) -> Iterator[tuple[Verdict, Measure, Finding]]:
             yield verdict, measures[finding.measure], finding
 
 
+def drawable(analysis: Analysis) -> list[Measure]:
+    """Return the measures that were recorded, without covariates that are the same in every run, but for rounding."""
+
+    def differs(measure: Measure) -> bool:
+        values = analysis.tables[measure.name].values
+        finite = values[np.isfinite(values)]
+        return not np.allclose(finite, finite[:1], rtol=1e-9, atol=0)
+
+    recorded = [measure for measure in analysis.experiment.measures if measure.name in analysis.tables]
+    return [measure for measure in recorded if not measure.covariate or differs(measure)]
+
+
 def figure(analysis: Analysis, told: str | None) -> Picture:
     """Return the experiment's figure: each measure by the first factor, and rollout skill at one horizon."""
-    recorded = [measure for measure in analysis.experiment.measures if measure.name in analysis.tables]
-    shown = [
-        one
-        for one in recorded
-        if one.position is None and not (one.covariate and alike(analysis.tables[one.name].values))
-    ]
+    recorded = drawable(analysis)
+    shown = [measure for measure in recorded if measure.position is None]
     curve = [measure for measure in recorded if measure.position is not None]
     if curve:  # the farthest point of those that apply in most cells
         applies = [int(np.isfinite(analysis.tables[measure.name].values).sum()) for measure in curve]
@@ -110,8 +118,7 @@ def _by_factor(analysis: Analysis, measure: Measure) -> Chart:
     for place in itertools.product(*(range(len(levels)) for levels in other_levels)):
         values = np.moveaxis(table.begun, 0, -2)[place]
         mean, error = mean_of(values), error_of(values)
-        names = [one.label(levels[i]) if one.position is None else f"{one.name} {levels[i]}"
-                 for one, levels, i in zip(others, other_levels, place)]  # fmt: skip
+        names = [one.brief(levels[i]) for one, levels, i in zip(others, other_levels, place)]
         series.append(
             Line(
                 x,
@@ -156,7 +163,7 @@ def _by_level(table: MeasureTable, measure: Measure, beside: Mapping[str, np.nda
     for i, place in enumerate(places):
         values = np.moveaxis(table.begun, 0, -2)[place][order]
         mean = measure.show(mean_of(values))
-        names = [f"{one.name} {one.label(own[at])}" for one, own, at in zip(others, other_levels, place)]
+        names = [one.titled(own[at]) for one, own, at in zip(others, other_levels, place)]
         base = float(mean[levels.index(factor.base)]) if factor.base in levels else np.nan
         if np.isfinite(base):
             name = ", ".join([*names, f"mean of “{factor.label(factor.base)}”"])
@@ -328,12 +335,6 @@ def _of_seeds(finding: Finding) -> list[float]:
     if isinstance(finding.estimate, ProportionEstimate):
         return []
     return _thinned(np.array(list(finding.by_seed.values()))).tolist()
-
-
-def alike(values: np.ndarray) -> bool:
-    """Whether all values of a covariate are the same, but for rounding: then there is nothing to draw."""
-    finite = values[np.isfinite(values)]
-    return len(finite) == 0 or bool(np.allclose(finite, finite[0], rtol=1e-9, atol=0))
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:

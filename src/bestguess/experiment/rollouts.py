@@ -28,12 +28,12 @@ def rollouts(analysis: Analysis, told: str | None) -> Picture | None:
                 Points(
                     horizons,
                     shown,
-                    name=f"{x_factor.name} {x_factor.label(level)}",
+                    name=x_factor.titled(level),
                     shade=_shade(i, len(x_levels)) if x_factor.position else None,
                     connect=True,
                 )
             )
-        names = [f"{one.name} {one.label(levels[i])}" for one, levels, i in zip(others, other_levels, place)]
+        names = [one.titled(levels[i]) for one, levels, i in zip(others, other_levels, place)]
         panels.append(
             Chart(
                 ", ".join(names) or "all",

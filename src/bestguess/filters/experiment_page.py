@@ -45,7 +45,7 @@ def bounded_memory(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     columns = [*(one.name for one in factors), "transformer", "memory", *(f"AR({k})" for k in SHOWN_ORDERS), "seeds"]
     rows = [
         [
-            *(factor.label(level) if factor.position is None else str(level) for factor, level in zip(factors, own)),
+            *(factor.label(level) for factor, level in zip(factors, own)),
             over_one(float(np.mean([figures["normalised_loss"] for _, figures in cells[own]]))),
             _told(*memories[own]),
             *(_ar(cells[own], order) for order in SHOWN_ORDERS),
@@ -96,9 +96,7 @@ def _by_factor(
     listed = next((i for i, one in enumerate(others) if not one.position), None)
     for rest in itertools.product(*levels[1:]):
         found = [memories.get((level, *rest), (np.nan, False))[0] for level in levels[0]]
-        names = [
-            one.label(value) if one.position is None else f"{one.name} {value}" for one, value in zip(others, rest)
-        ]
+        names = [one.brief(value) for one, value in zip(others, rest)]
         look: dict[str, Any] = {} if others else {"role": "model"}
         if ordered is not None:
             of = levels[1 + ordered]

@@ -83,7 +83,7 @@
     }
     const config = {
       responsive: true, displaylogo: false,
-      displayModeBar: narrow.matches ? false : "hover", // it would lie on the legend
+      displayModeBar: narrow.matches ? false : "hover", // it would lie on the title
       modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
       toImageButtonOptions: { format: "svg", filename: plot.dataset.name },
     };
